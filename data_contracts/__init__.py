@@ -1,0 +1,1 @@
+"""What passes between stages: typed records, tables and their checks."""

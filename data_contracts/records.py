@@ -1,0 +1,229 @@
+"""The records that pass between stages. Every JSONL line in the store is one of these."""
+
+from collections.abc import Iterable
+from typing import Annotated, Literal, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+Task = Literal[
+    "asr",  # transcript, in the language that is spoken
+    "s2tt",  # speech-to-text translation into English
+    "lid",  # spoken language identification: the English name of the language
+    "digits",  # the digits of a spoken digit string
+    "sound",  # sound group: one of ten
+    "caption",  # one sentence that describes the sound
+    "vocal",  # vocal sound classification
+    "instrument",
+    "family",  # instrument family
+    "voice_chat",  # the answer to a spoken question
+]
+Split = Literal["train", "dev", "test"]
+Role = Literal["system", "user", "assistant"]
+Mode = Literal["voice_chat", "audio_analysis"]
+NonEmpty = Annotated[str, Field(min_length=1)]
+
+
+R = TypeVar("R", bound="Record")
+
+
+class Record(BaseModel):
+    """Base of every record: immutable, unknown fields refused."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Clip(Record):
+    """One recording of a manifest: where its bytes are and what is known about it.
+
+    A user's row may give `task` and `text` instead of `targets`, the short form for one task.
+    """
+
+    id: NonEmpty
+    audio: NonEmpty
+    """Path relative to the manifest, absolute path or fsspec URL."""
+    targets: dict[Task, str]
+    """The right answer for each task that this recording serves."""
+    language: str | None = None
+    """ISO 639-1 code of the speech; None where nobody speaks."""
+    speaker: str | None = None
+    split: Split = "train"
+    phrase: str | None = None
+    """Leak key: rows with the same phrase (and its translations) belong to one split."""
+    kind: Literal["speech", "digit", "sound", "note", "question", "command"] = "speech"
+    source: str = "user"
+    license: str = "unknown"
+    seconds: float | None = None
+    sha256: str | None = None
+    """Digest of the audio file; with it the ledger need not read every file to know the input."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _accept_short_form(cls, row: object) -> object:
+        if isinstance(row, dict) and "task" in row and "targets" not in row:
+            rest = {key: value for key, value in row.items() if key not in ("task", "text")}
+            return {**rest, "targets": {row["task"]: row.get("text", "")}}
+        return row
+
+
+class Turn(Record):
+    """One message: clips first, then text, as ChatML renders them.
+
+    `audio` holds clip ids. An assistant turn has text and no clips.
+    """
+
+    role: Role
+    text: str = ""
+    audio: tuple[str, ...] = ()
+
+
+class Conversation(Record):
+    """One training or evaluation example.
+
+    `format` "completion" is the pre-training form: one user turn (audio, then a prompt) and one
+    answer, without ChatML. `format` "chat" is ChatML with any number of turns.
+    """
+
+    id: NonEmpty
+    format: Literal["completion", "chat"]
+    turns: tuple[Turn, ...]
+    task: str
+    """What is asked: a `Task`, or a mixed one such as "spoken_command"."""
+    mode: Mode | None = None
+    split: Split = "train"
+
+    @property
+    def clip_ids(self) -> tuple[str, ...]:
+        """The clips of all turns, in the order in which they are heard."""
+        return tuple(clip for turn in self.turns for clip in turn.audio)
+
+    @property
+    def prompt(self) -> tuple[Turn, ...]:
+        """The turns before the last answer."""
+        return self.turns[:-1] if self.turns[-1].role == "assistant" else self.turns
+
+    @property
+    def answer(self) -> str:
+        """The text of the last turn, which must be the assistant's."""
+        if self.turns[-1].role != "assistant":
+            raise ValueError(
+                f"conversation {self.id!r} ends with {self.turns[-1].role!r}: no answer"
+            )
+        return self.turns[-1].text
+
+
+class PackedClip(Record):
+    """One row of the shard index: where a clip's bytes lie, and the clip's labels."""
+
+    id: NonEmpty
+    shard: NonEmpty
+    offset: int
+    """Byte offset of the FLAC file inside the (uncompressed) tar."""
+    size: int
+    """Size of the FLAC file in bytes."""
+    num_samples: int
+    """Length at 16 kHz."""
+    sha256: str
+    """Digest of the FLAC bytes."""
+    peak: float
+    """Largest absolute sample, full scale is 1."""
+    rms: float
+    """Root mean square of the samples, full scale is 1."""
+    targets: dict[Task, str]
+    language: str | None
+    speaker: str | None
+    split: Split
+    phrase: str | None
+    kind: str
+    source: str
+    license: str
+    origin: tuple[str, ...]
+    """The manifest ids that this clip was made of: itself, or the parts of a composition."""
+
+
+class Rejected(Record):
+    """A record that was not packed, and why. Nothing is dropped without one."""
+
+    id: str
+    reason: str
+    detail: str
+
+
+class EvaluationItem(Record):
+    """One question of a suite with its reference answer."""
+
+    conversation: Conversation
+    suite: NonEmpty
+    metric: Literal["wer", "cer", "bleu", "accuracy", "dual_mode"]
+    choices: tuple[str, ...] = ()
+    """The closed set of answers for accuracy metrics; empty where the answer is open."""
+
+
+class PreferencePair(Record):
+    """A preference triplet (x, y_w, y_l) with the scores it was made from."""
+
+    id: NonEmpty
+    prompt: Conversation
+    """x: the conversation up to the user's last turn."""
+    chosen: NonEmpty
+    rejected: NonEmpty
+    chosen_score: float
+    rejected_score: float
+    ranker: str
+    """Who preferred: the name of the ranking rule, judge or annotator pool."""
+    split: Split = "train"
+
+    @property
+    def margin(self) -> float:
+        """Score of the chosen answer above that of the rejected one."""
+        return self.chosen_score - self.rejected_score
+
+
+class Prediction(Record):
+    """What one checkpoint answered to one item, with the item's score."""
+
+    id: NonEmpty
+    suite: NonEmpty
+    checkpoint: NonEmpty
+    reference: str
+    hypothesis: str
+    score: float
+    """Per-item score in the suite's metric (error count rate, 0/1, sentence score)."""
+
+
+class RecordError(ValueError):
+    """A line of a JSONL file is not the record that it should be."""
+
+
+def to_jsonl(records: Iterable[Record]) -> str:
+    """One line a record, keys in the order of the class, ending with a newline."""
+    return "".join(record.model_dump_json() + "\n" for record in records)
+
+
+def from_jsonl(text: str, record: type[R], name: str) -> list[R]:
+    """Parse a JSONL text whose every line is a `record`; empty lines are skipped.
+
+    Raises:
+        RecordError: with `name`, the line number, the field, the value and the rule.
+    """
+    parsed: list[R] = []
+    for number, line in enumerate(text.splitlines(), start=1):
+        if not line.strip():
+            continue
+        try:
+            parsed.append(record.model_validate_json(line))
+        except ValidationError as error:
+            raise RecordError(
+                f"{name} line {number} is not a {record.__name__}: {explain(error)}. "
+                "Correct the line or remove it."
+            ) from error
+    return parsed
+
+
+def explain(error: ValidationError) -> str:
+    """The first problems of a pydantic error in one line: field, value, rule."""
+    problems = [
+        f"{'.'.join(str(part) for part in problem['loc']) or 'line'}: {problem['msg']} "
+        f"(got {problem['input']!r:.80})"
+        for problem in error.errors()[:3]
+    ]
+    return "; ".join(problems)

@@ -1,0 +1,1 @@
+"""The outside: store, ledger, tracking, compute, settings."""

@@ -1,0 +1,1 @@
+"""What each stage does: one file a stage."""
