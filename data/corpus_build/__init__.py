@@ -1,0 +1,1 @@
+"""Parts of the script that rebuilds the embedded corpus from Debian packages."""
