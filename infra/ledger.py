@@ -1,0 +1,118 @@
+"""The ledger: which artifacts exist, whether they are whole, and who may write one.
+
+The truth lies beside the artifacts: `{store}/{stage}/{fingerprint}/record.json`. It needs neither
+Prefect's data base nor MLflow, and copying the store copies it.
+"""
+
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+from data_contracts.digest import digest_of
+from data_contracts.stage_record import OutputFile, StageRecord
+from infra.store import Store
+
+RECORD = "record.json"
+_SCRATCH = "scratch/"
+"""Files below this folder help a stage to continue and are not part of the artifact."""
+
+
+@dataclass(frozen=True)
+class Damage:
+    """A file of a finished artifact that is not what the record says."""
+
+    path: str
+    problem: str
+
+
+class Ledger:
+    """Finds, verifies, locks and completes artifacts in a store."""
+
+    def __init__(self, store: Store, lock_folder: Path) -> None:
+        self.store = store
+        self._lock_folder = lock_folder
+
+    def directory(self, stage: str, fingerprint: str) -> Store:
+        """The artifact's folder, whether it exists or not."""
+        return self.store.below(stage, fingerprint)
+
+    def find(self, stage: str, fingerprint: str) -> StageRecord | None:
+        """The record of a finished artifact, or None."""
+        directory = self.directory(stage, fingerprint)
+        if not directory.exists(RECORD):
+            return None
+        return StageRecord.model_validate_json(directory.read_bytes(RECORD))
+
+    def verify(self, record: StageRecord) -> list[Damage]:
+        """Compare every file of an artifact with its recorded size and digest."""
+        directory = self.directory(record.stage, record.fingerprint)
+        damages = []
+        for file in record.files:
+            if not directory.exists(file.path):
+                damages.append(Damage(file.path, "missing"))
+            elif (size := directory.size(file.path)) != file.size:
+                damages.append(Damage(file.path, f"{size} bytes instead of {file.size}"))
+            elif directory.digest(file.path) != file.sha256:
+                damages.append(Damage(file.path, "its sha256 differs from the recorded one"))
+        return damages
+
+    def discard(self, record: StageRecord, damages: list[Damage]) -> None:
+        """Make a damaged artifact unfinished again: the record goes first, then the bad files."""
+        directory = self.directory(record.stage, record.fingerprint)
+        directory.delete(RECORD)
+        for damage in damages:
+            directory.delete(damage.path)
+
+    def list_files(self, stage: str, fingerprint: str) -> tuple[OutputFile, ...]:
+        """The files that the artifact consists of now, with size and digest."""
+        directory = self.directory(stage, fingerprint)
+        return tuple(
+            OutputFile(path=key, size=directory.size(key), sha256=directory.digest(key))
+            for key in directory.list_keys()
+            if key != RECORD and not key.startswith(_SCRATCH)
+        )
+
+    def complete(self, record: StageRecord) -> None:
+        """Write the record, which makes the artifact finished; helper files are removed after."""
+        directory = self.directory(record.stage, record.fingerprint)
+        directory.write_text(RECORD, record.model_dump_json(indent=2) + "\n")
+        directory.delete(_SCRATCH.rstrip("/"))
+
+    def records(self, stage: str) -> list[StageRecord]:
+        """All finished artifacts of a stage, the newest first."""
+        found = [
+            StageRecord.model_validate_json(self.store.read_bytes(key))
+            for key in self.store.list_keys(stage)
+            if key.endswith("/" + RECORD) and key.count("/") == 2
+        ]
+        return sorted(found, key=lambda record: record.finished_at, reverse=True)
+
+    @contextmanager
+    def lock(self, stage: str, fingerprint: str) -> Iterator[bool]:
+        """Hold the one right to write an artifact; yields whether another run held it before.
+
+        The lock is the operating system's, so it ends with its process, also after kill -9. Two
+        machines that share an object store are kept apart only by the scheduler.
+        """
+        self._lock_folder.mkdir(parents=True, exist_ok=True)
+        name = digest_of([self.store.url, stage, fingerprint])[:32]
+        lock = FileLock(self._lock_folder / f"{stage}-{name}.lock")
+        try:
+            lock.acquire(blocking=False)
+            waited = False
+        except Timeout:
+            lock.acquire()
+            waited = True
+        try:
+            yield waited
+        finally:
+            lock.release()
+
+
+def default_lock_folder() -> Path:
+    """Where locks lie: outside the store, in a folder that all processes of this machine share."""
+    return Path(tempfile.gettempdir()) / "q2a-locks"

@@ -1,0 +1,146 @@
+"""The artifact store: a tree of immutable files on a local folder or any fsspec file system."""
+
+import io
+import os
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, BinaryIO, cast
+
+import fsspec
+
+from data_contracts.digest import digest_of_stream
+
+
+class MissingFileError(FileNotFoundError):
+    """A file that an artifact should have is not in the store."""
+
+
+class Store:
+    """A folder of the store. Keys are relative paths with forward slashes.
+
+    A file appears whole or not at all: local files are written beside their place and renamed,
+    object stores publish an object when its upload ends.
+    """
+
+    def __init__(self, url: str, storage_options: dict[str, object] | None = None) -> None:
+        self.storage_options = dict(storage_options or {})
+        self._fs, self._root = fsspec.core.url_to_fs(url, **self.storage_options)
+        self._root = self._root.rstrip("/")
+        self.is_local = "file" in self._fs.protocol
+        self.url = self._root if self.is_local else self._fs.unstrip_protocol(self._root)
+
+    def __reduce__(self) -> tuple[type["Store"], tuple[str, dict[str, object]]]:
+        return Store, (self.url, self.storage_options)
+
+    def __repr__(self) -> str:
+        return f"Store({self.url!r})"
+
+    def below(self, *parts: str) -> "Store":
+        """The folder `parts` below this one."""
+        return Store("/".join([self.url, *parts]), self.storage_options)
+
+    def path(self, key: str) -> str:
+        """Full path of `key`, as the file system spells it."""
+        return f"{self._root}/{key}" if key else self._root
+
+    def exists(self, key: str) -> bool:
+        """Whether the file `key` is there."""
+        return bool(self._fs.isfile(self.path(key)))
+
+    def list_keys(self, prefix: str = "") -> list[str]:
+        """All files below `prefix`, sorted."""
+        self._fs.invalidate_cache()
+        found = self._fs.find(self.path(prefix))
+        return sorted(name[len(self._root) + 1 :] for name in found if ".partial-" not in name)
+
+    def size(self, key: str) -> int:
+        """Size in bytes."""
+        return int(self._fs.size(self.path(key)))
+
+    def digest(self, key: str) -> str:
+        """sha256 of the file's bytes."""
+        with self.open(key) as stream:
+            return digest_of_stream(stream)
+
+    def open(self, key: str) -> BinaryIO:
+        """Open for reading bytes.
+
+        Raises:
+            MissingFileError: the file is not there.
+        """
+        try:
+            return cast(BinaryIO, self._fs.open(self.path(key), "rb"))
+        except FileNotFoundError as error:
+            raise MissingFileError(
+                f"{self.path(key)} is not in the store. Run `q2a plan` to see which stage makes it."
+            ) from error
+
+    def read_bytes(self, key: str) -> bytes:
+        """The whole file."""
+        with self.open(key) as stream:
+            return stream.read()
+
+    def read_text(self, key: str) -> str:
+        """The whole file as UTF-8 text."""
+        return self.read_bytes(key).decode()
+
+    @contextmanager
+    def create(self, key: str) -> Iterator[BinaryIO]:
+        """Write a file that appears under `key` only when the block ends without an error."""
+        target = self.path(key)
+        if not self.is_local:
+            buffer = io.BytesIO()
+            yield buffer
+            self._fs.pipe_file(target, buffer.getvalue())
+            return
+        final = Path(target)
+        final.parent.mkdir(parents=True, exist_ok=True)
+        partial = final.with_name(f"{final.name}.partial-{uuid.uuid4().hex[:8]}")
+        try:
+            with partial.open("wb") as stream:
+                yield stream
+                stream.flush()
+                os.fsync(stream.fileno())
+            partial.replace(final)
+        finally:
+            partial.unlink(missing_ok=True)
+
+    def write_bytes(self, key: str, data: bytes) -> None:
+        """Write a whole file, atomically."""
+        with self.create(key) as stream:
+            stream.write(data)
+
+    def write_text(self, key: str, text: str) -> None:
+        """Write a whole file as UTF-8, atomically."""
+        self.write_bytes(key, text.encode())
+
+    def delete(self, key: str) -> None:
+        """Remove a file or folder; nothing happens where there is none."""
+        if self._fs.exists(self.path(key)):
+            self._fs.rm(self.path(key), recursive=True)
+
+    def upload(self, folder: Path, key: str) -> None:
+        """Copy every file below the local `folder` to below `key`."""
+        for source in sorted(path for path in folder.rglob("*") if path.is_file()):
+            with self.create(f"{key}/{source.relative_to(folder).as_posix()}") as target:
+                target.write(source.read_bytes())
+
+    @contextmanager
+    def local_folder(self, key: str, scratch: Path) -> Iterator[Path]:
+        """The folder `key` as local files: itself where the store is local, else a copy."""
+        if self.is_local:
+            yield Path(self.path(key))
+            return
+        copy = scratch / uuid.uuid4().hex[:8]
+        for name in self.list_keys(key):
+            target = copy / Path(name).relative_to(key)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            target.write_bytes(self.read_bytes(name))
+        yield copy
+
+    @property
+    def file_system(self) -> Any:
+        """The fsspec file system, for libraries that take one."""
+        return self._fs

@@ -1,0 +1,137 @@
+import pytest
+from pydantic import ValidationError
+
+from data_contracts.records import (
+    Clip,
+    Conversation,
+    PreferencePair,
+    RecordError,
+    Turn,
+    from_jsonl,
+    to_jsonl,
+)
+
+QUESTION = Turn(role="user", text="What is it?", audio=("c1", "c2"))
+ANSWER = Turn(role="assistant", text="A dog.")
+
+
+def chat(*turns: Turn) -> Conversation:
+    return Conversation(id="d1", format="chat", turns=turns, task="sound")
+
+
+def test_the_short_form_of_a_clip_is_the_long_form_with_one_target() -> None:
+    short = {"id": "a", "audio": "a.ogg", "task": "asr", "text": "Hello."}
+
+    clip = Clip.model_validate(short)
+
+    assert clip == Clip(id="a", audio="a.ogg", targets={"asr": "Hello."})
+    assert short == {"id": "a", "audio": "a.ogg", "task": "asr", "text": "Hello."}
+
+
+def test_a_short_form_without_text_is_an_empty_target_for_the_contract_to_find() -> None:
+    clip = Clip.model_validate({"id": "a", "audio": "a.ogg", "task": "asr"})
+
+    assert clip.targets == {"asr": ""}
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("id", ""),
+        ("audio", ""),
+        ("targets", {"singing": "la"}),
+        ("split", "validation"),
+        ("kind", "noise"),
+        ("langauge", "en"),
+    ],
+)
+def test_a_clip_refuses_a_wrong_value_and_names_its_field(field: str, value: object) -> None:
+    row = {"id": "a", "audio": "a.ogg", "targets": {}} | {field: value}
+
+    with pytest.raises(ValidationError) as caught:
+        Clip.model_validate(row)
+
+    assert caught.value.errors()[0]["loc"][0] == field
+
+
+def test_both_forms_of_targets_at_once_are_refused() -> None:
+    row = {"id": "a", "audio": "a.ogg", "targets": {}, "task": "asr", "text": "Hello."}
+
+    with pytest.raises(ValidationError, match="task"):
+        Clip.model_validate(row)
+
+
+def test_a_record_can_not_be_changed() -> None:
+    with pytest.raises(ValidationError, match="frozen"):
+        QUESTION.text = "Another"  # type: ignore[misc]
+
+
+def test_a_conversation_lists_its_clips_in_the_order_in_which_they_are_heard() -> None:
+    again = Turn(role="user", audio=("c0", "c1"))
+
+    assert chat(QUESTION, ANSWER, again, ANSWER).clip_ids == ("c1", "c2", "c0", "c1")
+
+
+def test_prompt_and_answer_are_what_comes_before_the_last_answer_and_its_text() -> None:
+    whole = chat(QUESTION, ANSWER, QUESTION, Turn(role="assistant", text="A cat."))
+
+    assert whole.prompt == (QUESTION, ANSWER, QUESTION)
+    assert whole.answer == "A cat."
+    assert chat(QUESTION).prompt == (QUESTION,)
+
+
+def test_a_conversation_without_an_answer_says_whose_turn_is_last() -> None:
+    with pytest.raises(ValueError, match="'d1' ends with 'user'"):
+        _ = chat(QUESTION).answer
+
+
+def test_the_margin_is_the_chosen_score_above_the_rejected() -> None:
+    pair = PreferencePair(
+        id="p",
+        prompt=chat(QUESTION),
+        chosen="A dog.",
+        rejected="A cat.",
+        chosen_score=-1.0,
+        rejected_score=-3.5,
+        ranker="rule",
+    )
+
+    assert pair.margin == 2.5
+
+
+def test_jsonl_reads_back_what_was_written() -> None:
+    records = [chat(QUESTION, ANSWER), chat(Turn(role="user", text="Zwei\nZeilen, ü"))]
+
+    text = to_jsonl(records)
+
+    assert text.endswith("}\n")
+    assert text.count("\n") == 2
+    assert from_jsonl(text, Conversation, "dialogues.jsonl") == records
+
+
+@pytest.mark.xfail(
+    strict=True, reason="from_jsonl uses str.splitlines, which also cuts at these characters"
+)
+@pytest.mark.parametrize("character", ["\u2028", "\u2029", "\x85"])
+def test_only_a_newline_ends_a_line(character: str) -> None:
+    records = [Turn(role="user", text=f"before{character}after")]
+
+    assert from_jsonl(to_jsonl(records), Turn, "turns.jsonl") == records
+
+
+def test_empty_lines_are_skipped_and_still_counted() -> None:
+    text = '\n  \n{"role":"user"}\n\n{"role":"robot"}\n'
+
+    with pytest.raises(RecordError) as caught:
+        from_jsonl(text, Turn, "turns.jsonl")
+
+    message = str(caught.value)
+    assert message.startswith("turns.jsonl line 5 is not a Turn: role: Input should be 'system'")
+    assert "(got 'robot')" in message
+    assert message.endswith("Correct the line or remove it.")
+
+
+@pytest.mark.parametrize("line", ["{", "[]", "null", '{"role":"user"} {"role":"user"}'])
+def test_a_line_that_is_no_object_is_refused_with_its_number(line: str) -> None:
+    with pytest.raises(RecordError, match=r"turns\.jsonl line 1 is not a Turn: line: "):
+        from_jsonl(line, Turn, "turns.jsonl")
