@@ -1,0 +1,109 @@
+"""What the network accepts as audio, and how many positions and tokens it makes of it.
+
+Every count follows from the Whisper front end that Qwen2-Audio inherits: 16 kHz mono, windows of
+25 ms every 10 ms, a stride-2 convolution, then pairs of positions averaged into one audio token
+(40 ms each).
+"""
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+SAMPLE_RATE = 16_000
+"""Samples per second."""
+N_FFT = 400
+"""Samples in an analysis window: 25 ms."""
+HOP_LENGTH = 160
+"""Samples between windows: 10 ms."""
+MAX_SECONDS = 30
+MAX_SAMPLES = MAX_SECONDS * SAMPLE_RATE
+MAX_MEL_FRAMES = MAX_SAMPLES // HOP_LENGTH
+"""3000: what the reference pads every clip to."""
+MAX_POSITIONS = MAX_MEL_FRAMES // 2
+"""1500: positions of the encoder after its stride-2 convolution."""
+MIN_SAMPLES = 2 * HOP_LENGTH + 1
+"""321 samples make three mel frames, two positions and the first audio token."""
+
+
+class AudioError(ValueError):
+    """A recording can't be heard as it is: wrong rate, type, shape, values or length."""
+
+
+def num_mel_frames(num_samples: int) -> int:
+    """Mel frames that count as signal: one per started hop, `L` in the comments of this package."""
+    return -(-num_samples // HOP_LENGTH)
+
+
+def num_positions(num_mel_frames: int) -> int:
+    """Encoder positions that attend, after the stride-2 convolution: `L1`."""
+    return (num_mel_frames - 1) // 2 + 1
+
+
+def num_audio_tokens(num_samples: int) -> int:
+    """Tokens that a clip of `num_samples` (at 16 kHz) takes in the language model's sequence."""
+    return num_positions(num_mel_frames(num_samples)) // 2
+
+
+def num_feature_frames(num_samples: int) -> int:
+    """Frames of the tensor that `features.log_mel_spectrogram` makes: `2 * L1 + 2`.
+
+    The second convolution at the last position sees mel frames up to `2 * L1`, so two frames of
+    the padding belong to the input; the even length keeps packed clips on the stride's grid.
+    """
+    return 2 * num_positions(num_mel_frames(num_samples)) + 2
+
+
+def num_tokens_of_features(num_frames: int) -> int:
+    """Audio tokens that the encoder makes of a feature tensor with `num_frames` = 2 * L1 + 2."""
+    return (num_frames // 2 - 1) // 2
+
+
+def check_waveform(waveform: NDArray[np.floating] | Tensor, sample_rate: int, name: str) -> Tensor:
+    """Return `waveform` as a float32 tensor [num_samples], or refuse it.
+
+    Args:
+        waveform: mono samples, float32 or float64, full scale 1.
+        sample_rate: in Hz.
+        name: the clip's id, for the message.
+
+    Raises:
+        AudioError: for another rate than 16 kHz, another type, another shape, no samples, NaN or
+            infinity, and for a length that the network would cut or could not hear.
+    """
+    if sample_rate != SAMPLE_RATE:
+        raise AudioError(
+            f"clip {name!r} has {sample_rate} Hz; the network hears {SAMPLE_RATE} Hz only. "
+            "Resample it before."
+        )
+    samples = torch.from_numpy(waveform) if isinstance(waveform, np.ndarray) else waveform
+    if samples.dtype not in (torch.float32, torch.float64):
+        raise AudioError(
+            f"clip {name!r} holds {samples.dtype}; samples must be float32 or float64 with full "
+            "scale 1. Divide integer samples by their largest value."
+        )
+    if samples.dim() != 1:
+        raise AudioError(
+            f"clip {name!r} has the shape {tuple(samples.shape)}; one mono channel [num_samples] "
+            "is needed. Mix the channels down before."
+        )
+    count = len(samples)
+    if count == 0:
+        raise AudioError(f"clip {name!r} is empty. Remove it or record it again.")
+    if not bool(torch.isfinite(samples).all()):
+        first = int((~torch.isfinite(samples)).nonzero()[0])
+        raise AudioError(
+            f"clip {name!r} holds {float(samples[first])} at sample {first}; every sample must be "
+            "finite. Decode the file again or remove it."
+        )
+    if count < MIN_SAMPLES:
+        raise AudioError(
+            f"clip {name!r} has {count} samples; fewer than {MIN_SAMPLES} "
+            f"({1000 * MIN_SAMPLES / SAMPLE_RATE:.1f} ms) give no audio token. Leave it out."
+        )
+    if count > MAX_SAMPLES:
+        raise AudioError(
+            f"clip {name!r} lasts {count / SAMPLE_RATE:.2f} s; the encoder has positions for "
+            f"{MAX_SECONDS} s and the reference would cut silently. Split it before."
+        )
+    return samples.float()

@@ -1,0 +1,109 @@
+"""Random changes of log-mel features for training: stretch, shift, noise and masks."""
+
+import math
+from typing import Annotated
+
+import torch
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+from torch import Tensor
+from torch.nn import functional
+
+from model.audio import MAX_POSITIONS
+
+_PADDING_FRAMES = 2
+"""The last frames of a feature tensor lie in the padding behind the signal (see `audio`)."""
+_MIN_POSITIONS = 2
+"""Fewer give no audio token."""
+
+Count = Annotated[int, Field(ge=0)]
+
+
+class AugmentRecipe(BaseModel):
+    """How far features are changed. Every draw is uniform between its bounds."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    time_stretch: tuple[float, float] = (0.85, 1.18)
+    """Bounds of the factor on the duration; (1, 1) leaves it alone. 30 s stays the limit."""
+    mel_shift: Count = 3
+    """Up to so many mel channels up or down: a higher or lower voice."""
+    noise_std: Annotated[float, Field(ge=0)] = 0.02
+    """Largest standard deviation of the added noise; 1 in a log-mel is 40 dB."""
+    num_time_masks: Count = 1
+    time_mask_frames: Count = 12
+    """Longest time mask, in frames of 10 ms."""
+    num_mel_masks: Count = 1
+    mel_mask_bins: Count = 8
+    """Widest frequency mask, in mel channels."""
+
+    @model_validator(mode="after")
+    def _check_stretch(self) -> "AugmentRecipe":
+        low, high = self.time_stretch
+        if not 0 < low <= high:
+            raise ValueError(
+                f"time_stretch is {self.time_stretch}; it must be (low, high) with 0 < low <= high"
+            )
+        return self
+
+
+def augment_features(features: Tensor, generator: torch.Generator, recipe: AugmentRecipe) -> Tensor:
+    """A changed copy of one clip's features; the same generator state gives the same copy.
+
+    Args:
+        features: [num_mel_bins, 2 * L1 + 2], from `features.log_mel_spectrogram`.
+        generator: a CPU generator, the only source of randomness.
+        recipe: the bounds.
+
+    Returns:
+        [num_mel_bins, 2 * L1' + 2]: the clip may have become longer or shorter, so the tokens that
+        it takes must be counted anew (`audio.num_tokens_of_features`).
+
+    Source: SpecAugment (Park et al. 2019) for the masks.
+    """
+    floor = float(features[:, :-_PADDING_FRAMES].min())
+    changed = _stretch(features, floor, _uniform(generator, *recipe.time_stretch))
+    signal = changed[:, :-_PADDING_FRAMES]
+    if shift := _integer(generator, -recipe.mel_shift, recipe.mel_shift):
+        shifted = signal.roll(shift, dims=0)
+        shifted[_bins_entered(shift)] = floor
+        signal.copy_(shifted)
+    noise_std = _uniform(generator, 0.0, recipe.noise_std)
+    signal += noise_std * torch.randn(signal.shape, generator=generator)
+    for axis, masks, widest in (
+        (1, recipe.num_time_masks, recipe.time_mask_frames),
+        (0, recipe.num_mel_masks, recipe.mel_mask_bins),
+    ):
+        for _ in range(masks):
+            width = _integer(generator, 0, min(widest, signal.shape[axis]))
+            start = _integer(generator, 0, signal.shape[axis] - width)
+            signal.narrow(axis, start, width).fill_(floor)
+    return changed
+
+
+def _stretch(features: Tensor, floor: float, factor: float) -> Tensor:
+    """Interpolate the time axis linearly to an even number of frames, padding frames apart."""
+    signal, padding = features.split([features.shape[1] - _PADDING_FRAMES, _PADDING_FRAMES], dim=1)
+    old = signal.shape[1] // 2
+    new = min(max(round(old * factor), _MIN_POSITIONS), MAX_POSITIONS)
+    if new == old:
+        return features.clone()
+    stretched = functional.interpolate(signal[None], size=2 * new, mode="linear")[0]
+    if new == MAX_POSITIONS:
+        padding = torch.zeros_like(padding)  # past 30 s the convolution pads with zeros
+    elif old == MAX_POSITIONS:
+        padding = torch.full_like(padding, floor)
+    return torch.cat([stretched, padding], dim=1)
+
+
+def _bins_entered(shift: int) -> slice:
+    """The channels that `roll` filled from the other end."""
+    return slice(0, shift) if shift > 0 else slice(shift, None)
+
+
+def _uniform(generator: torch.Generator, low: float, high: float) -> float:
+    return low + (high - low) * float(torch.rand((), generator=generator, dtype=torch.float64))
+
+
+def _integer(generator: torch.Generator, low: int, high: int) -> int:
+    """An integer in [low, high]."""
+    return low + math.floor(_uniform(generator, 0.0, 1.0) * (high - low + 1))

@@ -1,0 +1,164 @@
+"""Many sequences as one packed row, with every recording encoded once."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from model.attention import AttentionPlan, Packed, Tree
+from model.audio import num_tokens_of_features
+from model.sequence import TokenSequence
+
+
+@dataclass(frozen=True)
+class Batch:
+    """T tokens behind one another, on the CPU; `forward` moves what it needs."""
+
+    input_ids: Tensor
+    """int64 [T]."""
+    position_ids: Tensor
+    """int64 [T]: restarts with every sequence."""
+    plan: AttentionPlan
+    """Who sees whom."""
+    features: tuple[Tensor, ...]
+    """The different clips, each [num_mel_bins, 2 * L1 + 2]."""
+    audio_places: Tensor
+    """int64 [A]: the positions in the row that hold audio."""
+    audio_sources: Tensor
+    """int64 [A]: for each of them the row of `encode_audio(features)`."""
+    predicting: Tensor
+    """int64 [N]: positions whose output predicts a label."""
+    labels: Tensor
+    """int64 [N]: the token that each of them should predict."""
+    label_sequence: Tensor
+    """int64 [N]: the index of the answered sequence that each label belongs to, ascending."""
+    last_places: Tensor
+    """int64 [number of sequences]: the last position of each sequence."""
+
+    @property
+    def num_labels(self) -> int:
+        """N: what a loss is divided by, summed over all micro-batches of a step."""
+        return len(self.labels)
+
+
+@dataclass(frozen=True)
+class AnswerPair:
+    """A preference: one prompt and its two answers, as token ids with the end token."""
+
+    prompt: TokenSequence
+    chosen: tuple[int, ...]
+    rejected: tuple[int, ...]
+
+
+def collate(sequences: Sequence[TokenSequence], features: Mapping[str, Tensor]) -> Batch:
+    """Pack sequences into one row; a clip that several of them hear is in it once.
+
+    Args:
+        sequences: from `sequence.render` or `render_prompt`; at least one.
+        features: for each clip id, its log-mel features.
+
+    Raises:
+        ValueError: where a clip's run of tokens and its features disagree.
+        KeyError: for a clip without features.
+    """
+    lengths = np.array([len(sequence) for sequence in sequences])
+    input_ids = np.concatenate([sequence.input_ids for sequence in sequences])
+    is_label = np.concatenate([sequence.is_label for sequence in sequences])
+    starts = lengths.cumsum() - lengths
+    is_label[starts] = False  # nothing stands before a sequence's first token to predict it
+    targets = is_label.nonzero()[0]
+    owner = np.arange(len(lengths)).repeat(lengths)
+    return _batch(
+        sequences,
+        starts,
+        features,
+        input_ids=input_ids,
+        position_ids=np.arange(len(input_ids)) - starts[owner],
+        plan=Packed(tuple(lengths.tolist()), causal=True),
+        predicting=targets - 1,
+        labels=input_ids[targets],
+        label_sequence=owner[targets],
+        last_places=starts + lengths - 1,
+    )
+
+
+def collate_pairs(pairs: Sequence[AnswerPair], features: Mapping[str, Tensor]) -> Batch:
+    """Pack preference pairs as [prompt | chosen | rejected], each prompt and clip once.
+
+    Pair i's chosen answer is sequence 2 i, its rejected one 2 i + 1. The rejected answer restarts
+    its positions where the prompt ends, and the prompt's last position predicts the first token
+    of both. Arguments and errors as for `collate`.
+    """
+    branches = [(len(pair.prompt), len(pair.chosen), len(pair.rejected)) for pair in pairs]
+    starts = np.array([0, *np.cumsum([sum(branch) for branch in branches])])[:-1]
+    rows: list[NDArray[np.int64]] = []
+    positions: list[NDArray[np.int64]] = []
+    predicting: list[NDArray[np.int64]] = []
+    for pair, start, (prompt, *answers) in zip(pairs, starts, branches, strict=True):
+        rows += [pair.prompt.input_ids, np.array(pair.chosen), np.array(pair.rejected)]
+        positions.append(np.arange(prompt))
+        first = start + prompt
+        for length in answers:
+            positions.append(prompt + np.arange(length))
+            before = np.arange(first - 1, first - 1 + length)
+            before[0] = start + prompt - 1
+            predicting.append(before)
+            first += length
+    answers_only = [row for i, row in enumerate(rows) if i % 3]
+    answer_lengths = [len(row) for row in answers_only]
+    return _batch(
+        [pair.prompt for pair in pairs],
+        starts,
+        features,
+        input_ids=np.concatenate(rows),
+        position_ids=np.concatenate(positions),
+        plan=Tree(tuple(branches)),
+        predicting=np.concatenate(predicting),
+        labels=np.concatenate(answers_only),
+        label_sequence=np.arange(len(answers_only)).repeat(answer_lengths),
+        last_places=starts + np.array([sum(branch) for branch in branches]) - 1,
+    )
+
+
+def _batch(
+    sequences: Sequence[TokenSequence],
+    starts: NDArray[np.int64],
+    features: Mapping[str, Tensor],
+    *,
+    plan: AttentionPlan,
+    **arrays: NDArray[np.int64],
+) -> Batch:
+    """Join the text's arrays with where each clip's tokens come from and go to."""
+    clip_ids = list(dict.fromkeys(clip for s in sequences for clip in s.clip_ids))
+    counts = np.array([num_tokens_of_features(features[clip].shape[1]) for clip in clip_ids])
+    first_row = dict(zip(clip_ids, counts.cumsum() - counts, strict=True))
+    places: list[NDArray[np.int64]] = []
+    sources: list[NDArray[np.int64]] = []
+    for sequence, start in zip(sequences, starts, strict=True):
+        _check_counts(sequence, features)
+        places.append(start + sequence.audio_places)
+        sources += [
+            np.arange(first_row[clip], first_row[clip] + count)
+            for clip, count in zip(sequence.clip_ids, sequence.tokens_per_clip, strict=True)
+        ]
+    tensors = {name: torch.from_numpy(array) for name, array in arrays.items()}
+    return Batch(
+        plan=plan,
+        features=tuple(features[clip] for clip in clip_ids),
+        audio_places=torch.from_numpy(np.concatenate([*places])),
+        audio_sources=torch.from_numpy(np.concatenate([np.empty(0, np.int64), *sources])),
+        **tensors,
+    )
+
+
+def _check_counts(sequence: TokenSequence, features: Mapping[str, Tensor]) -> None:
+    for clip, count in zip(sequence.clip_ids, sequence.tokens_per_clip, strict=True):
+        made = num_tokens_of_features(features[clip].shape[1])
+        if made != count:
+            raise ValueError(
+                f"clip {clip!r} takes {count} tokens in the sequence, but its features make "
+                f"{made}. Render the sequence with the counts of the features that are used."
+            )

@@ -1,0 +1,145 @@
+"""A new, untrained model from a recipe."""
+
+import math
+from typing import Annotated
+
+import torch
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+from torch import Tensor
+from transformers import (
+    GenerationConfig,
+    PreTrainedTokenizerFast,
+    Qwen2AudioConfig,
+    Qwen2AudioForConditionalGeneration,
+)
+
+from model.attention import use_packed_attention
+from model.audio import MAX_POSITIONS
+from model.tokenizer import AUDIO, END_OF_TEXT, TURN_END
+
+_VOCAB_MULTIPLE = 64
+"""Matrix kernels run fastest on such a number of rows; the surplus ids are never a target."""
+_MAX_WAVELENGTH = 10_000
+"""Of the encoder's sinusoidal positions (Whisper)."""
+
+Size = Annotated[int, Field(ge=1)]
+
+
+class ModelRecipe(BaseModel):
+    """Everything that fixes an untrained model. The defaults are the CPU demonstration's."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=())
+
+    num_mel_bins: Size = 80
+    """Mel channels; 128 in the published model."""
+    audio_layers: Size = 3
+    """32 in the published model."""
+    audio_width: Size = 128
+    """Width of the audio encoder; 1280 in the published model."""
+    audio_heads: Size = 4
+    """20 in the published model."""
+    audio_ffn: Size = 512
+    """Hidden width of the encoder's feed-forward blocks; 5120 in the published model."""
+    text_layers: Size = 2
+    """32 in the published model."""
+    text_width: Size = 128
+    """Width of the language model; 4096 in the published model."""
+    text_heads: Size = 4
+    """Query heads of the language model; 32 in the published model."""
+    text_kv_heads: Size = 4
+    """Key and value heads, a divisor of `text_heads`; 32 in the published model."""
+    text_ffn: Size = 384
+    """Hidden width of the gated feed-forward blocks; 11008 (Qwen-7B) in the published model."""
+    vocab_size: Size = 2048
+    """Upper bound for the tokenizer that is trained for this model; the published has 156,032."""
+    max_text_positions: Size = 8192
+    """Longest sequence, audio tokens included, that the checkpoint promises to read."""
+    seed: int = 0
+    """Of the random initial weights."""
+
+    @model_validator(mode="after")
+    def _check_heads(self) -> "ModelRecipe":
+        for width, heads in (("audio_width", "audio_heads"), ("text_width", "text_heads")):
+            head_dim, rest = divmod(getattr(self, width), getattr(self, heads))
+            if rest or head_dim % 2:
+                raise ValueError(
+                    f"{width} is {getattr(self, width)} and {heads} {getattr(self, heads)}; the "
+                    "width must be an even multiple of the heads"
+                )
+        if self.text_heads % self.text_kv_heads:
+            raise ValueError(
+                f"text_heads is {self.text_heads} and text_kv_heads {self.text_kv_heads}; the "
+                "latter must divide the former"
+            )
+        return self
+
+
+def build_model(
+    recipe: ModelRecipe, tokenizer: PreTrainedTokenizerFast
+) -> Qwen2AudioForConditionalGeneration:
+    """An untrained float32 model in eval mode that fits `tokenizer`, with packed attention.
+
+    The same recipe and tokenizer give the same weights; the global random state stays untouched.
+
+    Raises:
+        ValueError: for a tokenizer with more tokens than the recipe allows.
+    """
+    if len(tokenizer) > recipe.vocab_size:
+        raise ValueError(
+            f"the tokenizer has {len(tokenizer)} tokens, the recipe's vocab_size is "
+            f"{recipe.vocab_size}. Train the tokenizer with that size or raise it."
+        )
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(recipe.seed)
+        model = Qwen2AudioForConditionalGeneration(_configuration(recipe, tokenizer)).float()
+    positions = model.model.audio_tower.embed_positions
+    with torch.no_grad():
+        positions.weight.copy_(sinusoids(MAX_POSITIONS, recipe.audio_width))
+    positions.requires_grad_(False)
+    end_of_text = tokenizer.convert_tokens_to_ids(END_OF_TEXT)
+    model.generation_config = GenerationConfig(
+        bos_token_id=end_of_text,
+        eos_token_id=[tokenizer.convert_tokens_to_ids(TURN_END), end_of_text],
+        pad_token_id=end_of_text,
+    )
+    use_packed_attention(model)
+    return model.eval()
+
+
+def sinusoids(length: int, width: int) -> Tensor:
+    """Whisper's positions, float32 [length, width]: sines, then cosines, of growing wavelength.
+
+    transformers initialises them for Whisper but not for Qwen2-Audio, which expects a checkpoint.
+    Source: Whisper, `sinusoids`; Vaswani et al. 2017, section 3.5.
+    """
+    exponent = torch.arange(width // 2) * (math.log(_MAX_WAVELENGTH) / (width // 2 - 1))
+    angle = torch.arange(length)[:, None] * torch.exp(-exponent)[None]
+    return torch.cat([angle.sin(), angle.cos()], dim=1)
+
+
+def _configuration(recipe: ModelRecipe, tokenizer: PreTrainedTokenizerFast) -> Qwen2AudioConfig:
+    vocab_size = -(-len(tokenizer) // _VOCAB_MULTIPLE) * _VOCAB_MULTIPLE
+    return Qwen2AudioConfig(
+        audio_config={
+            "model_type": "qwen2_audio_encoder",
+            "dtype": "float32",
+            "num_mel_bins": recipe.num_mel_bins,
+            "encoder_layers": recipe.audio_layers,
+            "d_model": recipe.audio_width,
+            "encoder_attention_heads": recipe.audio_heads,
+            "encoder_ffn_dim": recipe.audio_ffn,
+            "max_source_positions": MAX_POSITIONS,
+        },
+        text_config={
+            "model_type": "qwen2",
+            "dtype": "float32",
+            "vocab_size": vocab_size,
+            "num_hidden_layers": recipe.text_layers,
+            "hidden_size": recipe.text_width,
+            "num_attention_heads": recipe.text_heads,
+            "num_key_value_heads": recipe.text_kv_heads,
+            "intermediate_size": recipe.text_ffn,
+            "max_position_embeddings": recipe.max_text_positions,
+        },
+        audio_token_index=tokenizer.convert_tokens_to_ids(AUDIO),
+    )

@@ -1,0 +1,99 @@
+"""The audio encoder over packed clips: what the masked reference computes, without its padding."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+from transformers import Qwen2AudioForConditionalGeneration
+from transformers.models.qwen2_audio.modeling_qwen2_audio import Qwen2AudioEncoder
+
+from model.attention import Packed
+from model.audio import MAX_POSITIONS
+
+
+def encode_audio(
+    model: Qwen2AudioForConditionalGeneration, features: Sequence[Tensor]
+) -> tuple[Tensor, tuple[int, ...]]:
+    """Encode clips into the language model's space.
+
+    Args:
+        model: with `attention.use_packed_attention` applied.
+        features: per clip [num_mel_bins, 2 * L1 + 2], from `features.log_mel_spectrogram`; at
+            least one clip.
+
+    Returns:
+        The audio tokens of all clips behind one another, [sum of tokens, hidden_size], in the
+        order of `features`; and the number of tokens of each clip (L1 // 2).
+
+    Raises:
+        ValueError: for an odd number of frames, a clip without a token or beyond 30 s.
+
+    Source: `Qwen2AudioEncoder.forward` and `Qwen2AudioModel.forward`, under their padding mask.
+    """
+    tower = model.model.audio_tower
+    if tower.training and tower.layerdrop > 0:
+        raise ValueError(
+            f"encoder_layerdrop is {tower.layerdrop}; packed training knows no layer drop. "
+            "Set it to 0 in the audio configuration."
+        )
+    _check_frames(features)
+    # Equally long clips become neighbours, so that attention takes them in one call.
+    order = torch.tensor([clip.shape[1] for clip in features]).argsort(stable=True)
+    packed = [features[i] for i in order.tolist()]
+    positions = torch.tensor([clip.shape[1] // 2 - 1 for clip in packed])
+
+    hidden = _convolve(tower, packed)
+    hidden = hidden + tower.embed_positions.weight[count_up(positions).to(hidden.device)]
+    hidden = functional.dropout(hidden, p=tower.dropout, training=tower.training)[None]
+    plan = Packed(tuple(positions.tolist()), causal=False)
+    for layer in tower.layers:
+        hidden = layer(hidden, plan)
+
+    # Average pairs, back in the caller's order; the last of an odd number of positions attends
+    # but has no partner.
+    starts = torch.empty_like(positions)
+    starts[order] = positions.cumsum(0) - positions
+    num_tokens = torch.empty_like(positions)
+    num_tokens[order] = positions // 2
+    first = starts.repeat_interleave(num_tokens) + 2 * count_up(num_tokens)
+    first = first.to(hidden.device)
+    pooled = (hidden[0].index_select(0, first) + hidden[0].index_select(0, first + 1)) / 2
+    tokens = model.model.multi_modal_projector(tower.layer_norm(pooled))
+    return tokens, tuple(num_tokens.tolist())
+
+
+def count_up(lengths: Tensor) -> Tensor:
+    """0, 1, .. length - 1 for every length in turn: positions that restart. [sum of lengths]"""
+    starts = lengths.cumsum(0) - lengths
+    return torch.arange(int(lengths.sum())) - starts.repeat_interleave(lengths)
+
+
+def _convolve(tower: Qwen2AudioEncoder, features: Sequence[Tensor]) -> Tensor:
+    """Both convolutions over all clips at once: [sum of L1, d_model].
+
+    The reference sees zeros before a clip's first frame, in the input of both convolutions. Here a
+    neighbour's last frame lies there, which nothing else needs: zero it both times. What the
+    second convolution makes around it is the last position of each clip, and is dropped.
+    """
+    weight = tower.conv1.weight
+    mel = torch.cat(list(features), dim=1).to(weight.device, weight.dtype)
+    ends = torch.tensor([clip.shape[1] for clip in features]).cumsum(0)
+    inside = torch.ones(mel.shape[1], dtype=torch.bool)
+    inside[ends - 1] = False
+    separated = inside.to(weight.device, weight.dtype)
+    hidden = functional.gelu(tower.conv1((mel * separated)[None])) * separated
+    hidden = functional.gelu(tower.conv2(hidden))[0].T
+    kept = inside[1::2].nonzero()[:, 0]
+    return hidden.index_select(0, kept.to(weight.device))
+
+
+def _check_frames(features: Sequence[Tensor]) -> None:
+    longest = 2 * MAX_POSITIONS + 2
+    for index, clip in enumerate(features):
+        frames = clip.shape[1]
+        if frames % 2 or not 6 <= frames <= longest:
+            raise ValueError(
+                f"clip {index} of the batch has {frames} mel frames; they must be even and from 6 "
+                f"(one token) to {longest} (30 s). Make them with log_mel_spectrogram."
+            )

@@ -1,0 +1,88 @@
+"""The packed encoder equals transformers' padded and masked one."""
+
+import pytest
+import torch
+from oracle import CLIPS, FEATURES, RECIPE, make_waveform, padded_inputs
+from torch import Tensor
+from transformers import Qwen2AudioForConditionalGeneration
+from transformers.masking_utils import create_bidirectional_mask
+
+from model.audio import MAX_SAMPLES, num_audio_tokens, num_mel_frames, num_positions
+from model.encoder import encode_audio
+from model.features import log_mel_spectrogram
+
+
+def reference_tokens(
+    model: Qwen2AudioForConditionalGeneration, waveforms: list[Tensor]
+) -> list[Tensor]:
+    """As `Qwen2AudioModel.forward` does it: mask of L1 positions, L1 // 2 tokens kept."""
+    tower = model.model.audio_tower
+    inputs = padded_inputs(waveforms, RECIPE.num_mel_bins)
+    lengths = [num_mel_frames(len(waveform)) for waveform in waveforms]
+    attended = torch.zeros(len(waveforms), 1500, dtype=torch.long)
+    for row, length in zip(attended, lengths, strict=True):
+        row[: num_positions(length)] = 1
+    mask = create_bidirectional_mask(
+        config=tower.config, inputs_embeds=torch.zeros(*attended.shape, 1), attention_mask=attended
+    )
+    hidden = tower(inputs["input_features"], attention_mask=mask).last_hidden_state
+    tokens = model.model.multi_modal_projector(hidden)
+    return [
+        row[: num_audio_tokens(len(waveform))]
+        for row, waveform in zip(tokens, waveforms, strict=True)
+    ]
+
+
+def test_any_batch_of_clips_equals_the_reference(model: Qwen2AudioForConditionalGeneration) -> None:
+    lengths = [321, 480, 481, 16_000, MAX_SAMPLES, 23_456, 16_000, 479_801, 640]
+    waveforms = [make_waveform(n, seed=n + i) for i, n in enumerate(lengths)]
+    tokens, counts = encode_audio(model, log_mel_spectrogram(waveforms, RECIPE.num_mel_bins))
+    assert counts == tuple(num_audio_tokens(n) for n in lengths)
+    expected = torch.cat(reference_tokens(model, waveforms))
+    torch.testing.assert_close(tokens, expected, atol=1e-5, rtol=0)
+
+
+def test_a_clip_is_encoded_alike_alone_and_in_any_company(
+    model: Qwen2AudioForConditionalGeneration,
+) -> None:
+    names = ["long", "shortest", "even", "odd", "even too"]
+    tokens, counts = encode_audio(model, [FEATURES[name] for name in names])
+    for name, part in zip(names, tokens.split(counts), strict=True):
+        alone, _ = encode_audio(model, [FEATURES[name]])
+        torch.testing.assert_close(part, alone, atol=2e-6, rtol=0)
+
+
+@pytest.mark.parametrize("checkpointing", [False, True])
+def test_gradients_equal_the_reference(
+    model: Qwen2AudioForConditionalGeneration, checkpointing: bool
+) -> None:
+    waveforms = list(CLIPS.values())
+    weight = torch.randn(RECIPE.text_width, generator=torch.Generator().manual_seed(1))
+    model.train()
+
+    def gradients(tokens: Tensor) -> dict[str, Tensor]:
+        model.zero_grad()
+        (tokens @ weight).square().mean().backward()
+        return {
+            name: parameter.grad.clone()
+            for name, parameter in model.named_parameters()
+            if parameter.grad is not None
+        }
+
+    expected = gradients(torch.cat(reference_tokens(model, waveforms)))
+    if checkpointing:
+        model.activation_checkpointing_enable()
+    ours = gradients(encode_audio(model, list(FEATURES.values()))[0])
+    assert ours.keys() == expected.keys()
+    assert len(ours) > 30
+    for name, gradient in ours.items():
+        error = (gradient - expected[name]).norm() / expected[name].norm().clamp(min=1e-3)
+        assert error < 1e-5, name
+
+
+@pytest.mark.parametrize("frames", [4, 7, 3004])
+def test_features_of_another_form_are_refused(
+    model: Qwen2AudioForConditionalGeneration, frames: int
+) -> None:
+    with pytest.raises(ValueError, match=f"clip 1 .* has {frames} mel frames"):
+        encode_audio(model, [FEATURES["odd"], torch.zeros(RECIPE.num_mel_bins, frames)])
