@@ -1,0 +1,166 @@
+"""Stage 4: sampled answers of the SFT model, ranked into preference pairs."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from data_contracts import suites as contracts
+from data_contracts import tables
+from data_contracts.contract import ContractResult, validate
+from data_contracts.records import Conversation, PreferencePair, Record, from_jsonl, to_jsonl
+from infra.store import Store
+from model.generate import GenerationSettings
+from tasks.answering import Answerer
+from tasks.context import StageContext, StageResult
+from tasks.ingest import PROMPTS, read_conversations
+from tasks.ranking import Ranker, WordAccuracy
+from tasks.training import CHECKPOINT
+
+PAIRS = "pairs.jsonl"
+
+
+class CollectRecipe(BaseModel):
+    """Everything that changes the pairs."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    num_samples: int = Field(6, ge=2, description="answers sampled a prompt")
+    temperature: float = Field(1.0, gt=0)
+    top_p: float = Field(0.95, gt=0, le=1)
+    max_new_tokens: int = Field(32, ge=1)
+    pairs_per_prompt: int = Field(2, ge=1, description="most pairs of one prompt")
+    min_margin: float = Field(0.05, ge=0, description="score difference that is not a tie")
+    prompts_per_chunk: int = Field(64, ge=1, description="prompts sampled and saved together")
+    seed: int = 0
+
+
+class SampledAnswers(Record):
+    """One prompt's answers."""
+
+    prompt: Conversation
+    answers: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Collected:
+    """Pairs of one prompt, and what was dropped."""
+
+    pairs: tuple[PreferencePair, ...]
+    duplicates: int
+    """Answers that repeat another one."""
+    tied: bool
+    """No two answers differ enough in score."""
+
+
+def run(context: StageContext, recipe: CollectRecipe) -> StageResult:
+    """Sample answers chunk by chunk (finished chunks are kept), rank them, write the pairs."""
+    prompts = read_conversations(context.inputs["corpus"], PROMPTS)
+    size = recipe.prompts_per_chunk
+    chunks = [tuple(prompts[i : i + size]) for i in range(0, len(prompts), size)]
+    missing = [
+        (number, chunk)
+        for number, chunk in enumerate(chunks)
+        if not context.directory.exists(_chunk_key(number))
+    ]
+    sample = partial(
+        sample_chunk,
+        context.inputs["checkpoint"],
+        context.inputs["corpus"],
+        context.directory,
+        recipe,
+        context.scratch,
+    )
+    for number in context.compute.map(sample, missing):
+        context.progress(f"prompts of chunk {number} answered, {len(chunks)} chunks in all")
+    ranker = WordAccuracy()
+    collected = [
+        make_pairs(answered, ranker, recipe)
+        for number in range(len(chunks))
+        for answered in _read_chunk(context.directory, number)
+    ]
+    pairs = [pair for found in collected for pair in found.pairs]
+    context.directory.write_text(PAIRS, to_jsonl(pairs))
+    ties = sum(found.tied for found in collected)
+    duplicates = sum(found.duplicates for found in collected)
+    metrics = {"ties": ties, "duplicate_answers": duplicates, "pairs": len(pairs)}
+    return StageResult(len(prompts), len(pairs), ties, metrics)
+
+
+def sample_chunk(
+    checkpoint: Store,
+    corpus: Store,
+    directory: Store,
+    recipe: CollectRecipe,
+    scratch: Path,
+    job: tuple[int, tuple[Conversation, ...]],
+) -> int:
+    """Answer the prompts of one chunk and save the answers; returns the chunk's number."""
+    number, prompts = job
+    answerer = Answerer.open(checkpoint.below(CHECKPOINT), corpus, scratch)
+    settings = GenerationSettings(
+        max_new_tokens=recipe.max_new_tokens,
+        num_samples=recipe.num_samples,
+        temperature=recipe.temperature,
+        top_p=recipe.top_p,
+        seed=recipe.seed,
+    )
+    answered = [
+        SampledAnswers(prompt=prompt, answers=tuple(answers))
+        for prompt, answers in zip(prompts, answerer.answer(prompts, settings), strict=True)
+    ]
+    directory.write_text(_chunk_key(number), to_jsonl(answered))
+    return number
+
+
+def make_pairs(answered: SampledAnswers, ranker: Ranker, recipe: CollectRecipe) -> Collected:
+    """The best answer against the worst ones, the largest margin first.
+
+    Duplicate answers and pairs whose scores tie are dropped and counted; empty answers may lose
+    but never win or take part as text, because a triplet needs two texts.
+    """
+    different = list(dict.fromkeys(answer.strip() for answer in answered.answers))
+    duplicates = len(answered.answers) - len(different)
+    texts = [answer for answer in different if answer]
+    scored = sorted(
+        zip(ranker.scores(answered.prompt, texts), texts, strict=True), key=lambda pair: -pair[0]
+    )
+    pairs = []
+    if scored:
+        best_score, best = scored[0]
+        worse = [row for row in reversed(scored) if best_score - row[0] > recipe.min_margin]
+        for number, (score, text) in enumerate(worse[: recipe.pairs_per_prompt]):
+            pairs.append(
+                PreferencePair(
+                    id=f"{answered.prompt.id}#{number}",
+                    prompt=answered.prompt.model_copy(update={"turns": answered.prompt.prompt}),
+                    chosen=best,
+                    rejected=text,
+                    chosen_score=best_score,
+                    rejected_score=score,
+                    ranker=ranker.name,
+                    split=answered.prompt.split,
+                )
+            )
+    return Collected(tuple(pairs), duplicates, tied=not pairs)
+
+
+def read_pairs(artifact: Store) -> list[PreferencePair]:
+    """All pairs of a finished collection."""
+    return from_jsonl(artifact.read_text(PAIRS), PreferencePair, artifact.path(PAIRS))
+
+
+def check(directory: Store) -> list[ContractResult]:
+    """The contract of the pairs."""
+    return [validate(contracts.PAIRS, tables.pairs_frame(read_pairs(directory)), "pairs")]
+
+
+def _chunk_key(number: int) -> str:
+    return f"scratch/answers-{number:05d}.jsonl"
+
+
+def _read_chunk(directory: Store, number: int) -> Sequence[SampledAnswers]:
+    key = _chunk_key(number)
+    return from_jsonl(directory.read_text(key), SampledAnswers, directory.path(key))

@@ -1,0 +1,45 @@
+"""What a stage is given: its inputs, the folder to fill, and where to run and to report."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from infra.compute import Compute, Resources
+from infra.store import Store
+
+
+class MetricLogger(Protocol):
+    """Takes metrics over steps. It must pickle, because training workers log through it."""
+
+    def metrics(self, values: Mapping[str, float], step: int) -> None:
+        """Log one value a name at a step."""
+        ...
+
+
+@dataclass(frozen=True)
+class StageContext:
+    """The world of one stage."""
+
+    directory: Store
+    """Where the stage writes. Files below `scratch/` help to continue and vanish at the end."""
+    inputs: Mapping[str, Store]
+    """Finished artifacts, by input name."""
+    logger: MetricLogger
+    compute: Compute
+    resources: Resources
+    scratch: Path
+    """A local folder for temporary files."""
+    progress: Callable[[str], None]
+    """Tells a waiting engineer what was just reached, in one line."""
+
+
+@dataclass(frozen=True)
+class StageResult:
+    """What a stage reports when it is done; the files are in its directory."""
+
+    records_in: int
+    records_out: int
+    rejected: int = 0
+    metrics: Mapping[str, float] | None = None
+    """Headline numbers for the tracking run, such as the final loss."""

@@ -1,0 +1,135 @@
+"""Any recording to a 16 kHz mono waveform, or a `DecodeError` that says why not."""
+
+import io
+from pathlib import PurePosixPath
+from typing import Literal
+
+import av
+import fsspec
+import numpy as np
+import soundfile
+import soxr
+from fsspec.utils import get_protocol
+
+from model.audio import MAX_SECONDS, SAMPLE_RATE, num_audio_tokens
+
+Reason = Literal[
+    "invalid_row",
+    "missing_file",
+    "refused_url",
+    "not_audio",
+    "empty",
+    "too_short",
+    "too_long",
+    "not_finite",
+    "silent",
+    "digest_differs",
+    "part_missing",
+]
+
+_SILENCE_RMS = 1e-4
+"""-80 dB below full scale: no recording of ours that holds a sound is this quiet."""
+_PROTOCOLS = {"file", "local", "s3", "s3a", "gs", "gcs", "abfs", "http", "https", "memory"}
+"""Where audio may come from. Chained URLs (`a::b`) and command-running ones are refused."""
+_HEADERLESS = {".g722": "g722", ".gsm": "gsm"}
+"""Formats without a header, which FFmpeg can't recognise by their bytes."""
+
+
+class DecodeError(ValueError):
+    """A recording can't become a clip."""
+
+    def __init__(self, reason: Reason, detail: str) -> None:
+        super().__init__(f"{reason}: {detail}")
+        self.reason: Reason = reason
+        self.detail = detail
+
+
+def read_audio(url: str) -> bytes:
+    """Bytes of a recording on a path or fsspec URL.
+
+    Raises:
+        DecodeError: `refused_url` for a protocol that is not a file store, `missing_file`.
+    """
+    protocol = get_protocol(url)
+    if "::" in url or protocol not in _PROTOCOLS:
+        raise DecodeError(
+            "refused_url",
+            f"{url!r} has the protocol {protocol!r}; allowed are {sorted(_PROTOCOLS)}",
+        )
+    try:
+        with fsspec.open(url, "rb") as stream:
+            return bytes(stream.read())
+    except (FileNotFoundError, IsADirectoryError, PermissionError) as error:
+        raise DecodeError("missing_file", f"{url} can't be read: {error}") from error
+
+
+def decode(data: bytes, name: str) -> np.ndarray:
+    """Decode wav, flac, mp3, ogg (vorbis, opus), m4a, g722 or gsm to float32 [num_samples].
+
+    Channels are averaged and the rate is converted to 16 kHz (soxr, high quality). The file name
+    only matters for formats without a header.
+
+    Raises:
+        DecodeError: `empty`, `not_audio`, `not_finite`, `too_short`, `too_long` or `silent`.
+    """
+    if not data:
+        raise DecodeError("empty", f"{name} has no bytes")
+    channels_last, rate = _decode_any(data, name)
+    if channels_last.shape[0] == 0:
+        raise DecodeError("empty", f"{name} holds no samples")
+    mono = channels_last.mean(axis=1, dtype=np.float32)
+    waveform = soxr.resample(mono, rate, SAMPLE_RATE) if rate != SAMPLE_RATE else mono
+    waveform = np.clip(waveform, -1.0, 1.0).astype(np.float32)
+    if not np.isfinite(waveform).all():
+        raise DecodeError("not_finite", f"{name} holds NaN or infinite samples")
+    seconds = len(waveform) / SAMPLE_RATE
+    if num_audio_tokens(len(waveform)) < 1:
+        raise DecodeError("too_short", f"{name} lasts {seconds:.3f} s, less than one audio token")
+    if seconds > MAX_SECONDS:
+        raise DecodeError("too_long", f"{name} lasts {seconds:.1f} s, more than {MAX_SECONDS} s")
+    if (level := float(np.sqrt(np.mean(waveform**2)))) < _SILENCE_RMS:
+        raise DecodeError("silent", f"{name} has a level of {level:.1e}, below {_SILENCE_RMS}")
+    return waveform
+
+
+def encode_flac(waveform: np.ndarray) -> bytes:
+    """16-bit FLAC of a 16 kHz mono waveform. The same samples give the same bytes."""
+    buffer = io.BytesIO()
+    soundfile.write(buffer, waveform, SAMPLE_RATE, format="FLAC", subtype="PCM_16")
+    return buffer.getvalue()
+
+
+def decode_flac(data: bytes) -> np.ndarray:
+    """float32 [num_samples] of a clip that `encode_flac` wrote."""
+    waveform, _ = soundfile.read(io.BytesIO(data), dtype="float32")
+    return np.asarray(waveform)
+
+
+def _decode_any(data: bytes, name: str) -> tuple[np.ndarray, int]:
+    """float32 [num_samples, channels] and the rate in Hz."""
+    suffix = PurePosixPath(name).suffix.lower()
+    if suffix not in _HEADERLESS:
+        try:
+            return soundfile.read(io.BytesIO(data), dtype="float32", always_2d=True)
+        except soundfile.LibsndfileError:
+            pass  # m4a and others that libsndfile does not know: FFmpeg may
+    try:
+        return _decode_with_ffmpeg(data, _HEADERLESS.get(suffix))
+    except av.FFmpegError as error:
+        raise DecodeError("not_audio", f"{name} can't be decoded: {error}") from error
+
+
+def _decode_with_ffmpeg(data: bytes, container_format: str | None) -> tuple[np.ndarray, int]:
+    with av.open(io.BytesIO(data), format=container_format) as container:
+        if not container.streams.audio:
+            raise av.InvalidDataError(1, "no audio stream")
+        stream = container.streams.audio[0]
+        resampler = av.AudioResampler(format="fltp", layout="mono")
+        pieces = [
+            resampled.to_ndarray()[0]
+            for frame in container.decode(stream)
+            for resampled in resampler.resample(frame)
+        ]
+        rate = int(stream.rate)
+    samples = np.concatenate(pieces) if pieces else np.zeros(0, np.float32)
+    return samples[:, None], rate

@@ -1,0 +1,150 @@
+"""Stage 5: direct preference optimisation against the SFT model."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from pydantic import BaseModel, ConfigDict, Field
+from transformers import Qwen2AudioForConditionalGeneration, Qwen2AudioProcessor
+
+from data_contracts.records import PreferencePair
+from infra.store import Store
+from model.audio import num_tokens_of_features
+from model.batch import AnswerPair, Batch, collate_pairs
+from model.forward import pair_log_probs
+from model.losses import dpo_loss
+from model.sequence import render_answer, render_prompt
+from tasks.answering import Answerer
+from tasks.collect_preferences import read_pairs
+from tasks.context import StageContext, StageResult
+from tasks.mixture import plan_mixture
+from tasks.shards import ClipReader, read_index
+from tasks.supervised import batch_counts, clip_features
+from tasks.training import CHECKPOINT, OptimizerRecipe, StepOutcome, fit
+
+REFERENCE = "reference_log_probs.json"
+_PAIRS_AT_ONCE = 32
+
+
+class DpoRecipe(BaseModel):
+    """Everything that changes the aligned weights."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    optimizer: OptimizerRecipe
+    beta: float = Field(0.1, gt=0, description="how strongly the policy is held to the reference")
+
+
+@dataclass(frozen=True)
+class DpoFactory:
+    """Builds the objective on a worker."""
+
+    corpus: Store
+    pairs: tuple[PreferencePair, ...]
+    reference: dict[str, tuple[float, float]]
+    """Pair id -> the reference model's log-probabilities of chosen and rejected."""
+    beta: float
+
+    def __call__(self, processor: Qwen2AudioProcessor) -> "DpoObjective":
+        """Open the corpus."""
+        return DpoObjective(self, ClipReader(self.corpus, read_index(self.corpus)), processor)
+
+
+class DpoObjective:
+    """The published loss over preference pairs. Audio is not augmented: the stored reference
+    log-probabilities are exact only for the same features.
+    """
+
+    def __init__(
+        self, parts: DpoFactory, reader: ClipReader, processor: Qwen2AudioProcessor
+    ) -> None:
+        self._parts = parts
+        self._reader = reader
+        self._processor = processor
+
+    def costs(self, examples: Sequence[int]) -> list[float]:
+        """Samples of audio."""
+        return [
+            float(sum(self._reader.row(clip).num_samples for clip in pair.prompt.clip_ids))
+            for pair in (self._parts.pairs[i] for i in examples)
+        ]
+
+    def outcome(
+        self, model: Qwen2AudioForConditionalGeneration, examples: Sequence[int], step: int
+    ) -> StepOutcome:
+        """Sum of the loss over some pairs, with reward metrics."""
+        pairs = [self._parts.pairs[i] for i in examples]
+        batch = collate_preferences(pairs, self._reader, self._processor)
+        chosen, rejected = pair_log_probs(model, batch)
+        reference = torch.tensor([self._parts.reference[pair.id] for pair in pairs])
+        result = dpo_loss(chosen, rejected, reference[:, 0], reference[:, 1], self._parts.beta)
+        margins = result.chosen_rewards - result.rejected_rewards
+        counts = dict(batch_counts(batch)) | {
+            "reward_accuracy": float((margins > 0).sum()),
+            "reward_margin": float(margins.sum()),
+            "chosen_reward": float(result.chosen_rewards.sum()),
+        }
+        return StepOutcome(result.losses.sum(), len(pairs), counts)
+
+
+def run(context: StageContext, recipe: DpoRecipe) -> StageResult:
+    """Store the SFT model's log-probabilities once, then optimise the policy."""
+    corpus, checkpoint = context.inputs["corpus"], context.inputs["checkpoint"]
+    pairs = [pair for pair in read_pairs(context.inputs["pairs"]) if pair.split == "train"]
+    initial = checkpoint.below(CHECKPOINT)
+    if not context.directory.exists(REFERENCE):
+        found = score_pairs(Answerer.open(initial, corpus, context.scratch), pairs)
+        context.directory.write_text(REFERENCE, json.dumps(found))
+        context.progress(f"reference log-probabilities of {len(pairs)} pairs stored")
+    reference = {
+        name: (float(chosen), float(rejected))
+        for name, (chosen, rejected) in json.loads(context.directory.read_text(REFERENCE)).items()
+    }
+    plan: np.ndarray = plan_mixture(
+        {"pairs": range(len(pairs))},
+        {"pairs": 1.0},
+        recipe.optimizer.steps,
+        recipe.optimizer.examples_per_step,
+        recipe.optimizer.seed,
+    )
+    factory = DpoFactory(corpus, tuple(pairs), reference, recipe.beta)
+    metrics = fit(context, initial, factory, plan, recipe.optimizer)
+    return StageResult(len(pairs), plan.size, metrics=metrics)
+
+
+@torch.inference_mode()
+def score_pairs(
+    answerer: Answerer, pairs: Sequence[PreferencePair]
+) -> dict[str, tuple[float, float]]:
+    """log pi(y_w|x) and log pi(y_l|x) of each pair by id, in nats."""
+    scores: dict[str, tuple[float, float]] = {}
+    for start in range(0, len(pairs), _PAIRS_AT_ONCE):
+        some = pairs[start : start + _PAIRS_AT_ONCE]
+        batch = collate_preferences(some, answerer.reader, answerer.processor)
+        chosen, rejected = pair_log_probs(answerer.model, batch)
+        for pair, *values in zip(some, chosen.tolist(), rejected.tolist(), strict=True):
+            scores[pair.id] = (values[0], values[1])
+    return scores
+
+
+def collate_preferences(
+    pairs: Sequence[PreferencePair], reader: ClipReader, processor: Qwen2AudioProcessor
+) -> Batch:
+    """Pack pairs as trees [prompt | chosen | rejected]."""
+    tokenizer = processor.tokenizer
+    clips = sorted({clip for pair in pairs for clip in pair.prompt.clip_ids})
+    features = clip_features(reader, clips, processor.feature_extractor.feature_size)
+    tokens = {clip: num_tokens_of_features(f.shape[1]) for clip, f in features.items()}
+    return collate_pairs(
+        [
+            AnswerPair(
+                prompt=render_prompt(pair.prompt, tokenizer, tokens),
+                chosen=render_answer(pair.chosen, pair.prompt, tokenizer),
+                rejected=render_answer(pair.rejected, pair.prompt, tokenizer),
+            )
+            for pair in pairs
+        ],
+        features,
+    )

@@ -1,0 +1,153 @@
+"""A user's data: a JSONL manifest of recordings, or a plain folder."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+import fsspec
+from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
+
+from data_contracts.digest import digest_of, digest_of_bytes
+from data_contracts.records import Clip, Rejected, explain
+
+AUDIO_SUFFIXES = frozenset(
+    {".wav", ".flac", ".mp3", ".ogg", ".oga", ".opus", ".m4a", ".g722", ".gsm"}
+)
+
+
+class DataSource(BaseModel):
+    """Where the recordings are: exactly one of a manifest and a folder."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    manifest: str | None = None
+    """Path or URL of a JSONL file; relative audio paths start from its folder."""
+    folder: str | None = None
+    """Folder of recordings. `NAME.txt` beside `NAME.wav` holds its transcript; the first folder
+    level is the language where it is a two-letter code."""
+
+    @model_validator(mode="after")
+    def _exactly_one(self) -> "DataSource":
+        if (self.manifest is None) == (self.folder is None):
+            raise ValueError(
+                f"data has manifest={self.manifest!r} and folder={self.folder!r}; give exactly one"
+            )
+        return self
+
+
+class DataSourceError(ValueError):
+    """The manifest or folder itself can't be read."""
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """The rows of a source, with audio locations resolved, and the lines that are no rows."""
+
+    clips: tuple[Clip, ...]
+    rejected: tuple[Rejected, ...]
+
+    @property
+    def num_records(self) -> int:
+        """All records that came in."""
+        return len(self.clips) + len(self.rejected)
+
+
+def read_source(source: DataSource) -> Manifest:
+    """Read a manifest or scan a folder.
+
+    Raises:
+        DataSourceError: nothing is there, or it holds no record.
+    """
+    manifest = (
+        _read_manifest(source.manifest) if source.manifest else _scan_folder(source.folder or "")
+    )
+    if manifest.num_records == 0:
+        raise DataSourceError(
+            f"{source.manifest or source.folder} holds no recordings. A manifest has one JSON "
+            f"object a line; a folder has files named *{', *'.join(sorted(AUDIO_SUFFIXES))}."
+        )
+    return manifest
+
+
+def source_digest(source: DataSource) -> str:
+    """Identity of a source by content: its rows, and the digest of every audio file.
+
+    A row that carries `sha256` is taken at its word here and checked when it is decoded, so that a
+    large corpus need not be read to be planned. Where files lie does not matter.
+    """
+    manifest = read_source(source)
+    rows = [
+        clip.model_dump(exclude={"audio"})
+        | {
+            "name": PurePosixPath(clip.audio).name,
+            "sha256": clip.sha256 or _file_digest(clip.audio),
+        }
+        for clip in manifest.clips
+    ]
+    return digest_of({"rows": rows, "rejected": [r.model_dump() for r in manifest.rejected]})
+
+
+def _read_manifest(url: str) -> Manifest:
+    try:
+        with fsspec.open(url, "rb") as stream:
+            text = stream.read().decode()
+    except (FileNotFoundError, IsADirectoryError) as error:
+        raise DataSourceError(
+            f"there is no manifest {url!r}. Give a JSONL file with --set data.manifest=PATH."
+        ) from error
+    except UnicodeDecodeError as error:
+        raise DataSourceError(f"manifest {url!r} is not UTF-8 text: {error}") from error
+    base = url.rsplit("/", 1)[0] if "/" in url else "."
+    clips: list[Clip] = []
+    rejected: list[Rejected] = []
+    for number, line in enumerate(text.splitlines(), start=1):
+        if not line.strip():
+            continue
+        try:
+            clip = Clip.model_validate(json.loads(line))
+        except (ValidationError, json.JSONDecodeError) as error:
+            detail = explain(error) if isinstance(error, ValidationError) else str(error)
+            rejected.append(Rejected(id=f"line {number}", reason="invalid_row", detail=detail))
+            continue
+        clips.append(clip.model_copy(update={"audio": _resolve(base, clip.audio)}))
+    return Manifest(tuple(clips), tuple(rejected))
+
+
+def _resolve(base: str, audio: str) -> str:
+    return audio if audio.startswith("/") or ":" in audio else f"{base}/{audio}"
+
+
+def _scan_folder(folder: str) -> Manifest:
+    root = Path(folder)
+    if not root.is_dir():
+        raise DataSourceError(f"there is no folder {folder!r}. Give one with data.folder.")
+    clips: list[Clip] = []
+    rejected: list[Rejected] = []
+    for path in sorted(p for p in root.rglob("*") if p.suffix.lower() in AUDIO_SUFFIXES):
+        name = path.relative_to(root).with_suffix("").as_posix()
+        transcript = path.with_suffix(".txt")
+        if not transcript.is_file():
+            detail = f"{path} has no transcript {transcript.name} beside it"
+            rejected.append(Rejected(id=name, reason="invalid_row", detail=detail))
+            continue
+        first = name.split("/")[0]
+        text = transcript.read_text(encoding="utf-8").strip()
+        clips.append(
+            Clip(
+                id=name,
+                audio=str(path),
+                targets={"asr": text},
+                language=first if len(first) == 2 else None,
+                source="folder",
+            )
+        )
+    return Manifest(tuple(clips), tuple(rejected))
+
+
+def _file_digest(url: str) -> str:
+    """Content digest, or a mark for what can't be read: ingest will say what is wrong with it."""
+    try:
+        with fsspec.open(url, "rb") as stream:
+            return digest_of_bytes(stream.read())
+    except (OSError, ValueError):
+        return "unreadable"

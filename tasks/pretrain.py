@@ -1,0 +1,100 @@
+"""Stage 2: multi-task pre-training with natural-language prompts in place of task tags."""
+
+from collections import defaultdict
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from data_contracts.records import Conversation, PackedClip
+from model.augment import AugmentRecipe
+from model.checkpoint import save_checkpoint
+from model.construct import ModelRecipe, build_model
+from model.tokenizer import build_processor, train_tokenizer
+from tasks.context import StageContext, StageResult
+from tasks.dialogues import completion, targets_by_task
+from tasks.ingest import DIALOGUES, read_conversations
+from tasks.mixture import plan_mixture
+from tasks.prompts import completion_prompts
+from tasks.shards import read_index
+from tasks.supervised import Example, SupervisedFactory
+from tasks.training import OptimizerRecipe, fit
+
+INITIAL = "scratch/initial"
+
+
+class PretrainRecipe(BaseModel):
+    """Everything that changes the pre-trained weights."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    model: ModelRecipe = ModelRecipe()
+    optimizer: OptimizerRecipe
+    augment: AugmentRecipe = AugmentRecipe()
+    label_smoothing: float = Field(0.05, ge=0, lt=1, description="weight of the uniform target")
+    mixture: dict[str, float] = Field(description="task -> weight in the draw of examples")
+
+
+def run(context: StageContext, recipe: PretrainRecipe) -> StageResult:
+    """Train a tokenizer, build the model and pre-train it on the corpus's train split."""
+    corpus = context.inputs["corpus"]
+    clips = read_index(corpus)
+    if not context.directory.exists(f"{INITIAL}/config.json"):
+        build_initial(context, recipe, clips)
+    examples, pools = completion_examples(clips)
+    plan = plan_mixture(
+        pools,
+        recipe.mixture,
+        recipe.optimizer.steps,
+        recipe.optimizer.examples_per_step,
+        recipe.optimizer.seed,
+    )
+    factory = SupervisedFactory(
+        corpus=corpus,
+        examples=tuple(examples),
+        augment=recipe.augment,
+        label_smoothing=recipe.label_smoothing,
+        seed=recipe.optimizer.seed,
+    )
+    metrics = fit(context, context.directory.below(INITIAL), factory, plan, recipe.optimizer)
+    return StageResult(len(examples), plan.size, metrics=metrics)
+
+
+def build_initial(context: StageContext, recipe: PretrainRecipe, clips: list[PackedClip]) -> None:
+    """Write the untrained checkpoint: tokenizer from the corpus's training texts, fresh weights."""
+    dialogues = read_conversations(context.inputs["corpus"], DIALOGUES)
+    languages = sorted({clip.language for clip in clips if clip.language})
+    tokenizer = train_tokenizer(
+        training_texts(clips, dialogues), recipe.model.vocab_size, languages
+    )
+    model = build_model(recipe.model, tokenizer)
+    processor = build_processor(tokenizer, recipe.model.num_mel_bins)
+    context.scratch.mkdir(parents=True, exist_ok=True)
+    folder = context.scratch / "initial"
+    save_checkpoint(folder, model, processor)
+    context.directory.upload(folder, INITIAL)
+
+
+def training_texts(clips: list[PackedClip], dialogues: list[Conversation]) -> list[str]:
+    """Every text of the train split, in a fixed order: transcripts, answers, prompts, dialogues."""
+    texts = [text for clip in clips if clip.split == "train" for text in clip.targets.values()]
+    prompts = {
+        text
+        for clip in clips
+        for task in clip.targets
+        for text in completion_prompts(task, clip.language)
+    }
+    texts += sorted(prompts)
+    return texts + [
+        turn.text for d in dialogues if d.split == "train" for turn in d.turns if turn.text
+    ]
+
+
+def completion_examples(clips: list[PackedClip]) -> tuple[list[Example], dict[str, list[int]]]:
+    """One example a training clip and task, a variant a prompt; and their numbers by task."""
+    examples: list[Example] = []
+    pools: dict[str, list[int]] = defaultdict(list)
+    for task, found in targets_by_task(clips).items():
+        for clip in found:
+            pools[task].append(len(examples))
+            prompts = completion_prompts(task, clip.language)
+            examples.append(tuple(completion(clip, task, prompt) for prompt in prompts))
+    return examples, dict(pools)

@@ -1,0 +1,56 @@
+"""Stage 3: supervised fine-tuning on dialogues of both modes, mixed and never announced."""
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from model.augment import AugmentRecipe
+from tasks.context import StageContext, StageResult
+from tasks.ingest import DIALOGUES, read_conversations
+from tasks.mixture import plan_mixture
+from tasks.pretrain import completion_examples
+from tasks.shards import read_index
+from tasks.supervised import SupervisedFactory
+from tasks.training import CHECKPOINT, OptimizerRecipe, fit
+
+REPLAY = "replay:"
+"""Prefix of pre-training tasks in the mixture: they keep what the dialogues do not practise."""
+
+
+class SftRecipe(BaseModel):
+    """Everything that changes the fine-tuned weights."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    optimizer: OptimizerRecipe
+    augment: AugmentRecipe = AugmentRecipe()
+    label_smoothing: float = Field(0.05, ge=0, lt=1, description="weight of the uniform target")
+    mixture: dict[str, float] = Field(
+        description="dialogue task, or `replay:` and a pre-training task -> weight in the draw"
+    )
+
+
+def run(context: StageContext, recipe: SftRecipe) -> StageResult:
+    """Fine-tune on the train split's dialogues, with replayed pre-training examples."""
+    corpus = context.inputs["corpus"]
+    examples, replay_pools = completion_examples(read_index(corpus))
+    pools = {f"{REPLAY}{task}": numbers for task, numbers in replay_pools.items()}
+    for dialogue in read_conversations(corpus, DIALOGUES):
+        if dialogue.split == "train":
+            pools.setdefault(dialogue.task, []).append(len(examples))
+            examples.append((dialogue,))
+    plan = plan_mixture(
+        pools,
+        recipe.mixture,
+        recipe.optimizer.steps,
+        recipe.optimizer.examples_per_step,
+        recipe.optimizer.seed,
+    )
+    factory = SupervisedFactory(
+        corpus=corpus,
+        examples=tuple(examples),
+        augment=recipe.augment,
+        label_smoothing=recipe.label_smoothing,
+        seed=recipe.optimizer.seed,
+    )
+    initial = context.inputs["checkpoint"].below(CHECKPOINT)
+    metrics = fit(context, initial, factory, plan, recipe.optimizer)
+    return StageResult(len(examples), plan.size, metrics=metrics)

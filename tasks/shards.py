@@ -1,0 +1,158 @@
+"""WebDataset shards: FLAC and JSON in plain tars, the same bytes from the same input.
+
+A shard is read by offset, not by scanning: the index holds where each FLAC file lies, so that a
+loader can follow any planned order and resume anywhere.
+"""
+
+import io
+import json
+import tarfile
+from collections import OrderedDict
+from collections.abc import Iterator, Mapping, Sequence
+
+import numpy as np
+import webdataset
+
+from data_contracts.digest import digest_of_bytes
+from data_contracts.records import Clip, PackedClip, from_jsonl, to_jsonl
+from infra.store import Store
+from tasks.decode import decode_flac, encode_flac
+
+INDEX = "corpus/index.jsonl"
+"""Written last: a corpus without it is not finished."""
+
+
+def shard_key(number: int) -> str:
+    """Where shard `number` lies."""
+    return f"corpus/shard-{number:05d}.tar"
+
+
+def rows_key(number: int) -> str:
+    """Where the rows of shard `number` wait until the index is written; after the shard itself."""
+    return f"scratch/shard-{number:05d}.json"
+
+
+def write_shard(
+    directory: Store,
+    number: int,
+    clips: Sequence[tuple[Clip, np.ndarray, tuple[str, ...]]],
+) -> list[PackedClip]:
+    """Write (clip, waveform, origin ids) as one tar.
+
+    Owner, mode and time of every member are fixed, so that equal input gives equal bytes.
+    """
+    buffer = io.BytesIO()
+    writer = webdataset.TarWriter(buffer, user="q2a", group="q2a", mode=0o444, mtime=0)
+    encoded: dict[str, tuple[Clip, np.ndarray, tuple[str, ...], bytes]] = {}
+    for position, (clip, waveform, origin) in enumerate(clips):
+        key = f"{number:05d}{position:05d}"
+        flac = encode_flac(waveform)
+        labels = clip.model_dump(mode="json", exclude={"audio", "sha256", "seconds"})
+        text = json.dumps(labels, sort_keys=True, ensure_ascii=False).encode()
+        writer.write({"__key__": key, "flac": flac, "json": text})
+        encoded[key] = (clip, waveform, origin, flac)
+    writer.close()
+    data = buffer.getvalue()
+    with directory.create(shard_key(number)) as stream:
+        stream.write(data)
+    return [
+        _packed(number, member, *encoded[member.name.removesuffix(".flac")])
+        for member in tarfile.open(fileobj=io.BytesIO(data))
+        if member.name.endswith(".flac")
+    ]
+
+
+def _packed(
+    number: int,
+    member: tarfile.TarInfo,
+    clip: Clip,
+    waveform: np.ndarray,
+    origin: tuple[str, ...],
+    flac: bytes,
+) -> PackedClip:
+    return PackedClip(
+        id=clip.id,
+        shard=shard_key(number),
+        offset=member.offset_data,
+        size=member.size,
+        num_samples=len(waveform),
+        sha256=digest_of_bytes(flac),
+        peak=round(float(np.abs(waveform).max()), 6),
+        rms=round(float(np.sqrt(np.mean(waveform**2))), 6),
+        targets=clip.targets,
+        language=clip.language,
+        speaker=clip.speaker,
+        split=clip.split,
+        phrase=clip.phrase,
+        kind=clip.kind,
+        source=clip.source,
+        license=clip.license,
+        origin=origin,
+    )
+
+
+def write_index(directory: Store, rows: Sequence[PackedClip]) -> None:
+    """Write the index over all shards, which makes the corpus readable."""
+    directory.write_text(INDEX, to_jsonl(rows))
+
+
+def read_index(corpus: Store) -> list[PackedClip]:
+    """All rows of a finished corpus."""
+    return from_jsonl(corpus.read_text(INDEX), PackedClip, corpus.path(INDEX))
+
+
+class ClipReader(Mapping[str, np.ndarray]):
+    """Waveforms of a corpus by clip id: float32 [num_samples] at 16 kHz.
+
+    Shard files stay open; the `cache_bytes` most recently used FLAC files are kept in memory.
+    """
+
+    def __init__(
+        self, corpus: Store, rows: Sequence[PackedClip], cache_bytes: int = 256 << 20
+    ) -> None:
+        self._corpus = corpus
+        self._rows = {row.id: row for row in rows}
+        self._files: dict[str, io.BufferedIOBase] = {}
+        self._cache: OrderedDict[str, bytes] = OrderedDict()
+        self._room = cache_bytes
+
+    def __getitem__(self, clip_id: str) -> np.ndarray:
+        return decode_flac(self.flac(clip_id))
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._rows)
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def row(self, clip_id: str) -> PackedClip:
+        """The index row of a clip."""
+        return self._rows[clip_id]
+
+    def flac(self, clip_id: str) -> bytes:
+        """The FLAC file of a clip.
+
+        Raises:
+            ValueError: the bytes are not those that were packed; names the clip and its shard.
+        """
+        if clip_id in self._cache:
+            self._cache.move_to_end(clip_id)
+            return self._cache[clip_id]
+        row = self._rows[clip_id]
+        if row.shard not in self._files:
+            self._files[row.shard] = self._corpus.open(row.shard)  # type: ignore[assignment]
+        stream = self._files[row.shard]
+        stream.seek(row.offset)
+        data = stream.read(row.size)
+        if digest_of_bytes(data) != row.sha256:
+            raise ValueError(
+                f"clip {clip_id!r} in {self._corpus.path(row.shard)} at byte {row.offset} is "
+                "damaged: its sha256 differs from the index. Run `q2a run` again: the ledger "
+                "finds the damaged shard and rebuilds it."
+            )
+        self._cache[clip_id] = data
+        self._room -= len(data)
+        while self._room < 0:
+            _, dropped = self._cache.popitem(last=False)
+            self._room += len(dropped)
+        return data

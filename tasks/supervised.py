@@ -1,0 +1,116 @@
+"""Next-token training on answers: the objective that pre-training and fine-tuning share.
+
+P(x_t | x_<t, Encoder(a)), maximised over the answer's tokens (Qwen2-Audio report, eq. 1).
+"""
+
+import random
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+from transformers import Qwen2AudioForConditionalGeneration, Qwen2AudioProcessor
+
+from data_contracts.digest import digest_of
+from data_contracts.records import Conversation
+from infra.store import Store
+from model.audio import HOP_LENGTH, SAMPLE_RATE, num_tokens_of_features
+from model.augment import AugmentRecipe, augment_features
+from model.batch import Batch, collate
+from model.features import log_mel_spectrogram
+from model.forward import cross_entropy
+from model.sequence import render
+from tasks.shards import ClipReader, read_index
+from tasks.training import StepOutcome
+
+Example = tuple[Conversation, ...]
+"""Variants of one example that differ in the prompt's words; a step draws one of them."""
+
+
+@dataclass(frozen=True)
+class SupervisedFactory:
+    """Builds the objective on a worker."""
+
+    corpus: Store
+    examples: tuple[Example, ...]
+    augment: AugmentRecipe
+    label_smoothing: float
+    seed: int
+
+    def __call__(self, processor: Qwen2AudioProcessor) -> "SupervisedObjective":
+        """Open the corpus and keep what the objective needs."""
+        reader = ClipReader(self.corpus, read_index(self.corpus))
+        return SupervisedObjective(self, reader, processor)
+
+
+class SupervisedObjective:
+    """Cross-entropy on the answers of conversations, with augmented audio."""
+
+    def __init__(
+        self, parts: SupervisedFactory, reader: ClipReader, processor: Qwen2AudioProcessor
+    ) -> None:
+        self._parts = parts
+        self._reader = reader
+        self._tokenizer = processor.tokenizer
+        self._num_mel_bins = processor.feature_extractor.feature_size
+
+    def costs(self, examples: Sequence[int]) -> list[float]:
+        """Samples of audio: the encoder's share of the work dwarfs the text's."""
+        return [
+            float(sum(self._reader.row(clip).num_samples for clip in example[0].clip_ids))
+            for example in (self._parts.examples[i] for i in examples)
+        ]
+
+    def outcome(
+        self, model: Qwen2AudioForConditionalGeneration, examples: Sequence[int], step: int
+    ) -> StepOutcome:
+        """Sum of the cross-entropy over all answer tokens."""
+        batch = self.batch(examples, step)
+        loss = cross_entropy(model, batch, self._parts.label_smoothing)
+        return StepOutcome(loss, batch.num_labels, batch_counts(batch))
+
+    def batch(self, examples: Sequence[int], step: int) -> Batch:
+        """The packed batch of some examples, with this step's variants and augmentation."""
+        chosen = []
+        for example in (self._parts.examples[i] for i in examples):
+            draw = random.Random(f"{self._parts.seed} {step} {example[0].id}")
+            chosen.append(draw.choice(example))
+        features = self._features(chosen, step)
+        tokens = {clip: num_tokens_of_features(f.shape[1]) for clip, f in features.items()}
+        sequences = [render(conversation, self._tokenizer, tokens) for conversation in chosen]
+        return collate(sequences, features)
+
+    def _features(self, conversations: Sequence[Conversation], step: int) -> dict[str, Tensor]:
+        clips = sorted({clip for conversation in conversations for clip in conversation.clip_ids})
+        plain = clip_features(self._reader, clips, self._num_mel_bins)
+        changed = {}
+        for clip, features in plain.items():
+            seed = int(digest_of([self._parts.seed, step, clip])[:15], 16)
+            generator = torch.Generator().manual_seed(seed)
+            changed[clip] = augment_features(features, generator, self._parts.augment)
+        return changed
+
+
+def clip_features(reader: ClipReader, clips: Sequence[str], num_mel_bins: int) -> dict[str, Tensor]:
+    """Log-mel features of clips: float32 [num_mel_bins, frames] by clip id."""
+    if not clips:
+        return {}
+    waveforms = [torch.from_numpy(np.ascontiguousarray(reader[clip])) for clip in clips]
+    return dict(zip(clips, log_mel_spectrogram(waveforms, num_mel_bins), strict=True))
+
+
+def batch_counts(batch: Batch) -> Mapping[str, float]:
+    """What the meter turns into rates and shares.
+
+    `padding_tokens` counts the positions of the row that belong to no sequence. Packing leaves
+    none, which this measures instead of assuming.
+    """
+    positions = len(batch.input_ids)
+    used = batch.plan.num_positions
+    frames = sum(features.shape[1] for features in batch.features)
+    return {
+        "tokens": positions,
+        "padding_tokens": positions - used,
+        "audio_seconds": frames * HOP_LENGTH / SAMPLE_RATE,
+    }
