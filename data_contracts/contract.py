@@ -164,6 +164,9 @@ class ContractBreachError(ValueError):
         super().__init__(result)
         self.result = result
 
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({str(self)!r})"
+
     def __str__(self) -> str:
         result = self.result
         return (

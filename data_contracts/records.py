@@ -153,7 +153,7 @@ class EvaluationItem(Record):
 
     conversation: Conversation
     suite: NonEmpty
-    metric: Literal["wer", "cer", "bleu", "accuracy", "dual_mode"]
+    metric: Literal["wer", "cer", "bleu", "accuracy", "balanced_accuracy", "dual_mode"]
     choices: tuple[str, ...] = ()
     """The closed set of answers for accuracy metrics; empty where the answer is open."""
 
@@ -206,7 +206,7 @@ def from_jsonl(text: str, record: type[R], name: str) -> list[R]:
         RecordError: with `name`, the line number, the field, the value and the rule.
     """
     parsed: list[R] = []
-    for number, line in enumerate(text.splitlines(), start=1):
+    for number, line in enumerate(text.split("\n"), start=1):
         if not line.strip():
             continue
         try:

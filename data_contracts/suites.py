@@ -226,6 +226,7 @@ DIALOGUES = Contract(
             _CONTAINS,
             "Add conversations of the missing mode: the model is to tell them apart unprompted.",
             {"value_set": list(get_args(Mode))},
+            severity="report",
         ),
     ),
 )
@@ -288,4 +289,37 @@ PREDICTIONS = Contract(
     ),
 )
 
-CONTRACTS: tuple[Contract, ...] = (MANIFEST, SHARD_INDEX, DIALOGUES, PAIRS, PREDICTIONS)
+TRAINING = Contract(
+    name="training",
+    id_column="step",
+    columns=("step", "loss", "gradient_norm", "learning_rate"),
+    nullable=(),
+    rules=(
+        Rule(
+            "training.step_increases",
+            "step",
+            "expect_column_values_to_be_increasing",
+            "Two runs wrote this history: rebuild the artifact.",
+            {"strictly": True},
+        ),
+        *(
+            Rule(
+                f"training.{column}_is_finite",
+                column,
+                _BETWEEN,
+                "The model did not train: lower the learning rate or look at the step's examples.",
+                {"min_value": 0, "max_value": 1e6},
+            )
+            for column in ("loss", "gradient_norm", "learning_rate")
+        ),
+    ),
+)
+
+CONTRACTS: tuple[Contract, ...] = (
+    MANIFEST,
+    SHARD_INDEX,
+    DIALOGUES,
+    PAIRS,
+    PREDICTIONS,
+    TRAINING,
+)

@@ -7,8 +7,8 @@ the problem otherwise, so that a plain "must be null" tests it and its values ar
 
 import json
 import math
-from collections.abc import Collection, Iterable, Sequence
-from typing import get_args
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from typing import Any, get_args
 
 import numpy as np
 import pandas as pd
@@ -114,6 +114,15 @@ def pairs_frame(pairs: Sequence[PreferencePair]) -> pd.DataFrame:
             "same_answer": _text(same_answer),
             "margin": np.array([pair.margin for pair in pairs], float),
         }
+    )
+
+
+def training_frame(history: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
+    """A row for each logged `{"step", "metrics"}` of a training run, for the contract TRAINING."""
+    columns = ("loss", "gradient_norm", "learning_rate")
+    return pd.DataFrame(
+        {"step": np.array([entry["step"] for entry in history], int)}
+        | {name: np.array([entry["metrics"][name] for entry in history], float) for name in columns}
     )
 
 

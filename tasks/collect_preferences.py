@@ -16,7 +16,7 @@ from model.generate import GenerationSettings
 from tasks.answering import Answerer
 from tasks.context import StageContext, StageResult
 from tasks.ingest import PROMPTS, read_conversations
-from tasks.ranking import Ranker, WordAccuracy
+from tasks.ranking import AnswerAccuracy, Ranker
 from tasks.training import CHECKPOINT
 
 PAIRS = "pairs.jsonl"
@@ -32,9 +32,16 @@ class CollectRecipe(BaseModel):
     top_p: float = Field(0.95, gt=0, le=1)
     max_new_tokens: int = Field(32, ge=1)
     pairs_per_prompt: int = Field(2, ge=1, description="most pairs of one prompt")
-    min_margin: float = Field(0.05, ge=0, description="score difference that is not a tie")
+    min_margin: float = Field(0.02, ge=0, description="score difference that is not a tie")
+    min_chosen_score: float = Field(
+        0.5, ge=0, le=1, description="an answer below it is never worth preferring"
+    )
     prompts_per_chunk: int = Field(64, ge=1, description="prompts sampled and saved together")
     seed: int = 0
+
+
+class NoPairsError(ValueError):
+    """No prompt has two answers of which one is clearly better."""
 
 
 class SampledAnswers(Record):
@@ -52,7 +59,7 @@ class Collected:
     duplicates: int
     """Answers that repeat another one."""
     tied: bool
-    """No two answers differ enough in score."""
+    """No answer is good enough, or no two differ enough in score."""
 
 
 def run(context: StageContext, recipe: CollectRecipe) -> StageResult:
@@ -75,13 +82,19 @@ def run(context: StageContext, recipe: CollectRecipe) -> StageResult:
     )
     for number in context.compute.map(sample, missing):
         context.progress(f"prompts of chunk {number} answered, {len(chunks)} chunks in all")
-    ranker = WordAccuracy()
+    ranker = AnswerAccuracy()
     collected = [
         make_pairs(answered, ranker, recipe)
         for number in range(len(chunks))
         for answered in _read_chunk(context.directory, number)
     ]
     pairs = [pair for found in collected for pair in found.pairs]
+    if not any(pair.split == "train" for pair in pairs):
+        raise NoPairsError(
+            f"{len(prompts)} prompts gave no training pair: the answers to each tie, or all score "
+            f"below {recipe.min_chosen_score}. Train the SFT model longer, or change "
+            "collect_preferences.num_samples, temperature or min_chosen_score."
+        )
     context.directory.write_text(PAIRS, to_jsonl(pairs))
     ties = sum(found.tied for found in collected)
     duplicates = sum(found.duplicates for found in collected)
@@ -128,7 +141,7 @@ def make_pairs(answered: SampledAnswers, ranker: Ranker, recipe: CollectRecipe) 
         zip(ranker.scores(answered.prompt, texts), texts, strict=True), key=lambda pair: -pair[0]
     )
     pairs = []
-    if scored:
+    if scored and scored[0][0] >= recipe.min_chosen_score:
         best_score, best = scored[0]
         worse = [row for row in reversed(scored) if best_score - row[0] > recipe.min_margin]
         for number, (score, text) in enumerate(worse[: recipe.pairs_per_prompt]):

@@ -72,9 +72,9 @@ class DpoObjective:
         ]
 
     def outcome(
-        self, model: Qwen2AudioForConditionalGeneration, examples: Sequence[int], step: int
+        self, model: Qwen2AudioForConditionalGeneration, examples: Sequence[int], _step: int
     ) -> StepOutcome:
-        """Sum of the loss over some pairs, with reward metrics."""
+        """Sum of the loss over some pairs, with reward metrics; nothing in it is random."""
         pairs = [self._parts.pairs[i] for i in examples]
         batch = collate_preferences(pairs, self._reader, self._processor)
         chosen, rejected = pair_log_probs(model, batch)

@@ -100,7 +100,7 @@ def _read_manifest(url: str) -> Manifest:
     base = url.rsplit("/", 1)[0] if "/" in url else "."
     clips: list[Clip] = []
     rejected: list[Rejected] = []
-    for number, line in enumerate(text.splitlines(), start=1):
+    for number, line in enumerate(text.split("\n"), start=1):
         if not line.strip():
             continue
         try:

@@ -18,18 +18,21 @@ class Ranker(Protocol):
         ...
 
 
-class WordAccuracy:
-    """Agreement with the reference answer: 1 - WER, at least 0, on normalised words.
+class AnswerAccuracy:
+    """Agreement with the reference answer: the mean of 1 - WER and 1 - CER, each at least 0.
 
-    Graded, so that "The digits are 3 7." beats an answer in the wrong mode.
+    Graded, so that "The digits are 3 7." beats an answer in the wrong mode, and a misspelt word
+    beats another word.
     """
 
-    name = "word_accuracy"
+    name = "answer_accuracy"
 
     def scores(self, conversation: Conversation, answers: list[str]) -> list[float]:
         """One score in [0, 1] an answer."""
         reference = normalise_label(conversation.answer)
-        return [
-            max(0.0, 1.0 - float(jiwer.wer(reference, normalise_label(answer))))
-            for answer in answers
-        ]
+        return [_accuracy(reference, normalise_label(answer)) for answer in answers]
+
+
+def _accuracy(reference: str, answer: str) -> float:
+    errors = (float(jiwer.wer(reference, answer)), float(jiwer.cer(reference, answer)))
+    return sum(max(0.0, 1.0 - error) for error in errors) / len(errors)

@@ -16,7 +16,15 @@ from tasks.report import (
     Report,
     SuiteResult,
 )
-from tasks.scoring import Array, Metric, metric_named, normalise_label, score_item, strip_tags
+from tasks.scoring import (
+    LABEL_METRICS,
+    Array,
+    Metric,
+    metric_named,
+    normalise_label,
+    score_item,
+    strip_tags,
+)
 from tasks.statistics import bootstrap_interval, chance_score, majority_score, paired_test
 
 _MAX_CONFUSION_CLASSES = 40
@@ -111,9 +119,10 @@ def _group(
                     )
                 heard.append(given[key])
         # Items with choices of their own (multiple choice) have no classes in common.
-        is_closed = metrics == {"accuracy"} and len({item.choices for item in members}) == 1
+        is_closed = metrics <= LABEL_METRICS and len({item.choices for item in members}) == 1
         classes = members[0].choices if is_closed else ()
-        suites.append(_Suite(name, members, answers, metric_named(members[0].metric), classes))
+        metric = metric_named(members[0].metric, classes)
+        suites.append(_Suite(name, members, answers, metric, classes))
     return suites
 
 
@@ -123,7 +132,8 @@ def _result(
     interval = bootstrap_interval(stats, suite.metric.from_totals, seed)
     further = [metric_named("chrf")] if suite.metric.name == "bleu" else []
     if suite.classes:
-        further.append(metric_named("balanced_accuracy", suite.classes))
+        others = sorted(LABEL_METRICS - {suite.metric.name})
+        further += [metric_named(name, suite.classes) for name in others]
     answers = suite.answers[checkpoint]
     return SuiteResult(
         suite=suite.name,

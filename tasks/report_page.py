@@ -20,6 +20,7 @@ from tasks.report import (
     title_of,
 )
 from tasks.report_plots import plot_confusion, plot_results
+from tasks.scoring import LABEL_METRICS
 
 _STYLE = """
 :root { color-scheme: light dark; --paper: #fff; --ink: #1c2024; --muted: #667080;
@@ -214,7 +215,7 @@ def _player(clip: str, flac: bytes | None) -> str:
 
 
 def _answer_row(metric: str, answer: ExampleAnswer) -> str:
-    if metric in ("accuracy", "dual_mode"):  # there the score says what the verdict says
+    if metric in LABEL_METRICS | {"dual_mode"}:  # there the score says what the verdict says
         verdict, score = ("✓ right" if answer.right else "✗ wrong"), ""
     else:  # another wording may be right too: the mark only says whether it is the reference's
         verdict = "✓ exact" if answer.right else "✗ differs"

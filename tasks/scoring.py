@@ -26,6 +26,9 @@ from data_contracts.records import EvaluationItem
 
 Array = npt.NDArray[np.float64]
 
+LABEL_METRICS = frozenset({"accuracy", "balanced_accuracy"})
+"""Metrics of one label an item; a single item scores 0 or 1 in both."""
+
 _TAG = re.compile(r"<\|[^|]*\|>")
 _LANGUAGE_TAG = re.compile(r"<\|([a-z]{2,3})\|>")
 _HAN = re.compile("[\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff]")
@@ -92,7 +95,7 @@ def score_item(item: EvaluationItem, hypothesis: str) -> float:
         reference, answer = _translation_pair(item, hypothesis)
         scorer = BLEU(tokenize=_bleu_tokenizer(reference), effective_order=True)
         return float(scorer.sentence_score(answer, [reference]).score)
-    metric = metric_named(item.metric)
+    metric = metric_named("accuracy" if item.metric in LABEL_METRICS else item.metric)
     return metric.aggregate(metric.statistics([item], [hypothesis]))
 
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from data_contracts.records import EvaluationItem
-from tasks.scoring import Array, Metric, strip_tags
+from tasks.scoring import LABEL_METRICS, Array, Metric, strip_tags
 
 Score = Callable[[Array], Array]
 """Totals [..., k] -> scores [...]: `Metric.from_totals`."""
@@ -117,7 +117,7 @@ def chance_score(items: Sequence[EvaluationItem]) -> float | None:
 
     None where guessing has no meaning: an open answer, an error rate, a score of sentences.
     """
-    if not items or any(item.metric != "accuracy" or not item.choices for item in items):
+    if not items or any(item.metric not in LABEL_METRICS or not item.choices for item in items):
         return None
     return sum(1 / len(item.choices) for item in items) / len(items)
 

@@ -23,6 +23,9 @@ from torch import Tensor, distributed, nn
 from torch.nn.parallel import DistributedDataParallel
 from transformers import Qwen2AudioForConditionalGeneration, Qwen2AudioProcessor
 
+from data_contracts import suites as contracts
+from data_contracts import tables
+from data_contracts.contract import ContractResult, validate
 from infra.compute import Worker
 from infra.store import Store
 from model.checkpoint import check_hears, load_checkpoint, save_checkpoint
@@ -75,7 +78,7 @@ class Objective(Protocol):
         ...
 
     def outcome(
-        self, model: Qwen2AudioForConditionalGeneration, examples: Sequence[int], step: int
+        self, model: Qwen2AudioForConditionalGeneration, examples: Sequence[int], step: int, /
     ) -> StepOutcome:
         """The loss over some examples of a step."""
         ...
@@ -314,3 +317,9 @@ def _export(
     with TemporaryDirectory(dir=job.scratch) as folder:
         save_checkpoint(Path(folder), model, processor)
         job.directory.upload(Path(folder), CHECKPOINT)
+
+
+def check(directory: Store) -> list[ContractResult]:
+    """The contract of a checkpoint: the files that `from_pretrained` needs, and finite metrics."""
+    history = json.loads(directory.read_text(f"{FINAL_STATE}/history.json"))
+    return [validate(contracts.TRAINING, tables.training_frame(history), "training history")]

@@ -109,9 +109,6 @@ def test_jsonl_reads_back_what_was_written() -> None:
     assert from_jsonl(text, Conversation, "dialogues.jsonl") == records
 
 
-@pytest.mark.xfail(
-    strict=True, reason="from_jsonl uses str.splitlines, which also cuts at these characters"
-)
 @pytest.mark.parametrize("character", ["\u2028", "\u2029", "\x85"])
 def test_only_a_newline_ends_a_line(character: str) -> None:
     records = [Turn(role="user", text=f"before{character}after")]

@@ -1,0 +1,179 @@
+"""`q2a`: plan, run, resume, show, ingest, serve, ui, doctor.
+
+Exit codes: 0 done, 1 a stage failed, 2 the command or configuration is wrong, 3 the data broke a
+contract or can't be used.
+"""
+
+import sys
+from collections.abc import Callable
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from data_contracts.contract import ContractBreachError
+from data_contracts.digest import UnstableValueError
+from flows.config import ConfigError, PipelineConfig, load_config
+from infra.settings import Settings, read_settings
+from infra.tracking import UnknownRunError
+from tasks.ingest import TooManyRejectedError
+from tasks.manifest import DataSourceError
+
+app = typer.Typer(
+    no_args_is_help=True, add_completion=False, help="Qwen2-Audio from recordings to report."
+)
+Profile = Annotated[str, typer.Option("--profile", "-p", help="file in flows/profiles")]
+Overrides = Annotated[
+    list[str] | None, typer.Option("--set", "-s", help="override, a.b.c=value; repeatable")
+]
+Json = Annotated[bool, typer.Option("--json", help="print JSON for scripts")]
+
+_WRONG_USE = (ConfigError, UnknownRunError, UnstableValueError)
+_WRONG_DATA = (ContractBreachError, TooManyRejectedError, DataSourceError)
+
+
+@app.command()
+def plan(profile: Profile = "demo", overrides: Overrides = None, as_json: Json = False) -> None:
+    """Show which stages are done and which would run, and why; runs nothing."""
+    from flows.pipeline import pipeline
+    from flows.plan import Planner
+    from flows.runners import open_ledger
+    from flows.screens import plan_as_json, print_plan, wide_console
+
+    settings, config = _prepare(profile, overrides)
+    planner = Planner(open_ledger(settings))
+    pipeline(config, planner)
+    if as_json:
+        typer.echo(plan_as_json(planner.planned))
+    else:
+        print_plan(wide_console(), planner.planned)
+
+
+@app.command()
+def run(
+    profile: Profile = "demo",
+    overrides: Overrides = None,
+    until: Annotated[str | None, typer.Option(help="last stage to run")] = None,
+) -> None:
+    """Run the pipeline; finished stages are skipped, a broken one continues inside."""
+    settings, config = _prepare(profile, overrides)
+    _run(settings, config, None, until)
+
+
+@app.command()
+def resume(run_id: Annotated[str, typer.Argument(help="MLflow id of the pipeline run")]) -> None:
+    """Continue a pipeline run, from its MLflow run id alone."""
+    from flows.runners import open_tracking
+
+    settings = read_settings()
+    _, values = open_tracking(settings).reopen_pipeline(run_id)
+    _run(settings, PipelineConfig.model_validate(values), run_id, None)
+
+
+@app.command()
+def ingest(
+    manifest: Annotated[str | None, typer.Option(help="JSONL manifest of recordings")] = None,
+    folder: Annotated[str | None, typer.Option(help="folder of recordings")] = None,
+    profile: Profile = "demo",
+    overrides: Overrides = None,
+) -> None:
+    """Pack your own recordings into checked shards: the first stage alone."""
+    if (manifest is None) == (folder is None):
+        raise ConfigError("give exactly one of --manifest PATH and --folder PATH")
+    source = f"data={{manifest: {manifest}}}" if manifest else f"data={{folder: {folder}}}"
+    settings, config = _prepare(profile, [source, *(overrides or [])])
+    _run(settings, config, None, "ingest")
+
+
+@app.command()
+def show() -> None:
+    """List the pipeline runs, the newest first."""
+    from flows.runners import open_tracking
+    from flows.screens import print_runs, wide_console
+
+    print_runs(wide_console(), open_tracking(read_settings()).pipelines())
+
+
+@app.command()
+def serve(profile: Profile = "demo", overrides: Overrides = None) -> None:
+    """Register the pipeline as a scheduled deployment and execute what falls due."""
+    from flows.serve import serve_pipeline
+
+    _, config = _prepare(profile, overrides)
+    serve_pipeline(config)
+
+
+@app.command()
+def ui(
+    mlflow_port: Annotated[int, typer.Option(help="port of MLflow's UI")] = 5000,
+    prefect_port: Annotated[int, typer.Option(help="port of Prefect's server")] = 4200,
+) -> None:
+    """Start MLflow's UI and a Prefect server, and print their addresses."""
+    from flows.serve import serve_interfaces
+
+    serve_interfaces(read_settings(), mlflow_port, prefect_port)
+
+
+@app.command()
+def doctor() -> None:
+    """Check what a run needs on this machine, and say what to do about what is missing."""
+    from flows.doctor import diagnose
+
+    problems = diagnose(read_settings(), Console())
+    if problems:
+        raise typer.Exit(1)
+
+
+def main() -> None:
+    """Entry point: known errors become one clear message and an exit code."""
+    sys.exit(_exit_code(app))
+
+
+def _exit_code(command: Callable[..., object]) -> int:
+    try:
+        command(standalone_mode=False)
+    except typer.Exit as stop:
+        return int(stop.exit_code)
+    except typer.Abort:
+        return _fail("stopped by the user", 1)
+    except _WRONG_USE as error:
+        return _fail(str(error), 2)
+    except _WRONG_DATA as error:
+        return _fail(str(error), 3)
+    except Exception as error:
+        if type(error).__module__.startswith("click"):
+            return _fail(str(getattr(error, "message", error)), 2)
+        return _fail(f"{type(error).__name__}: {error}", 1)
+    return 0
+
+
+def _fail(message: str, code: int) -> int:
+    Console(stderr=True).print(f"error: {message}", highlight=False, markup=False, soft_wrap=True)
+    return code
+
+
+def _prepare(profile: str, overrides: list[str] | None) -> tuple[Settings, PipelineConfig]:
+    settings = read_settings()
+    return settings, load_config(profile, overrides or ())
+
+
+def _run(
+    settings: Settings, config: PipelineConfig, parent_run: str | None, until: str | None
+) -> None:
+    """Run as a Prefect flow, then print the tables."""
+    from flows.pipeline import STAGES
+    from flows.prefect_runner import q2a
+    from flows.runners import open_ledger
+    from flows.screens import print_evaluation, print_outcomes, wide_console
+
+    names = [stage.name for stage in STAGES]
+    if until is not None and until not in names:
+        raise ConfigError(f"there is no stage {until!r}; there are {names}")
+    outcomes = q2a(config, parent_run=parent_run, until=until)
+    console = wide_console()
+    print_outcomes(console, outcomes)
+    print_evaluation(console, open_ledger(settings), outcomes)
+    console.print(
+        "Tracking: q2a ui   (MLflow and Prefect in the browser; same as `make ui`)",
+        highlight=False,
+    )

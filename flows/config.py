@@ -1,0 +1,89 @@
+"""`PipelineConfig`: all recipes and all resources of a run, from a profile and overrides."""
+
+from collections.abc import Sequence
+from importlib.resources import files
+from typing import Any
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from data_contracts.records import explain
+from infra.compute import Resources
+from tasks.collect_preferences import CollectRecipe
+from tasks.dpo import DpoRecipe
+from tasks.evaluate import EvaluateRecipe
+from tasks.ingest import IngestRecipe
+from tasks.manifest import DataSource
+from tasks.pretrain import PretrainRecipe
+from tasks.sft import SftRecipe
+
+
+class ConfigError(ValueError):
+    """A profile or an override is not a valid configuration."""
+
+
+class Schedule(BaseModel):
+    """When `q2a serve` starts the pipeline by itself."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    cron: str = Field("0 2 * * *", description="five-field cron expression")
+    timezone: str = Field("UTC", description="IANA name of the time zone")
+
+
+class PipelineConfig(BaseModel):
+    """Recipes decide the numbers and are part of every fingerprint; the rest is not."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    profile: str
+    data: DataSource
+    ingest: IngestRecipe
+    pretrain: PretrainRecipe
+    sft: SftRecipe
+    collect_preferences: CollectRecipe
+    dpo: DpoRecipe
+    evaluate: EvaluateRecipe
+    resources: Resources
+    schedule: Schedule = Schedule()
+
+
+def profile_names() -> list[str]:
+    """The profiles that exist."""
+    return sorted(
+        entry.name.removesuffix(".yaml")
+        for entry in files("flows").joinpath("profiles").iterdir()
+        if entry.name.endswith(".yaml")
+    )
+
+
+def load_config(profile: str, overrides: Sequence[str] = ()) -> PipelineConfig:
+    """Read a profile and apply `a.b.c=value` overrides; values are YAML.
+
+    Raises:
+        ConfigError: unknown profile or key, an override without "=", or a value that breaks a
+            field's rule: the message names the field, the value and the rule.
+    """
+    if profile not in profile_names():
+        raise ConfigError(f"there is no profile {profile!r}; there are {profile_names()}")
+    text = files("flows").joinpath("profiles", f"{profile}.yaml").read_text()
+    values: dict[str, Any] = {"profile": profile, **yaml.safe_load(text)}
+    for override in overrides:
+        _apply(values, override)
+    try:
+        return PipelineConfig.model_validate(values)
+    except ValidationError as error:
+        raise ConfigError(f"profile {profile}: {explain(error)}") from error
+
+
+def _apply(values: dict[str, Any], override: str) -> None:
+    path, separator, text = override.partition("=")
+    if not separator:
+        raise ConfigError(f"override {override!r} has no '='; write a.b.c=value")
+    *parents, last = path.split(".")
+    place = values
+    for parent in parents:
+        place = place.setdefault(parent, {})
+        if not isinstance(place, dict):
+            raise ConfigError(f"override {override!r}: {parent!r} is a value, not a group")
+    place[last] = yaml.safe_load(text)

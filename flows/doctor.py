@@ -1,0 +1,68 @@
+"""What a run needs on this machine: checked one by one, with a remedy for what is missing."""
+
+import shutil
+from collections.abc import Callable
+
+import av
+import soundfile
+from rich.console import Console
+
+from infra.settings import Settings
+from infra.store import Store
+from infra.tracking import Tracking
+
+_FREE_BYTES = 5 << 30
+"""A demo run leaves about 1 GB; a full disk in the middle of a run costs more than asking."""
+
+
+def diagnose(settings: Settings, console: Console) -> list[str]:
+    """Run all checks, print one line each, and return the problems."""
+    problems = []
+    for name, check in _CHECKS.items():
+        try:
+            found = check(settings)
+        except Exception as error:
+            problems.append(f"{name}: {error}")
+            console.print(f"[red]bad[/]  {name}: {error}", highlight=False)
+        else:
+            console.print(f"[green]good[/] {name}: {found}", highlight=False)
+    return problems
+
+
+def _store(settings: Settings) -> str:
+    store = Store(settings.store_url, settings.storage_options)
+    store.write_bytes("doctor/probe", b"probe")
+    if store.read_bytes("doctor/probe") != b"probe":
+        raise OSError(f"{store.url} gives back other bytes than were written; check the server")
+    store.delete("doctor")
+    return f"{store.url} can be written and read"
+
+
+def _tracking(settings: Settings) -> str:
+    tracking = Tracking(settings.resolved_tracking_uri, settings.home / "mlartifacts")
+    return f"{tracking.uri} answers, {len(tracking.pipelines())} pipeline runs"
+
+
+def _disk(settings: Settings) -> str:
+    free = shutil.disk_usage(settings.home).free
+    if free < _FREE_BYTES:
+        raise OSError(
+            f"{free >> 20} MiB are free below {settings.home.resolve()}, {_FREE_BYTES >> 30} GiB "
+            "are wanted. Free some, or set Q2A_HOME to another disk."
+        )
+    return f"{free >> 30} GiB free below {settings.home.resolve()}"
+
+
+def _audio(_: Settings) -> str:
+    opus = soundfile.check_format("OGG", "OPUS")
+    if not opus:
+        raise OSError("libsndfile has no Opus: install soundfile 0.13 or later from PyPI")
+    return f"libsndfile {soundfile.__libsndfile_version__}, FFmpeg through PyAV {av.__version__}"
+
+
+_CHECKS: dict[str, Callable[[Settings], str]] = {
+    "artifact store": _store,
+    "tracking": _tracking,
+    "disk": _disk,
+    "audio decoders": _audio,
+}

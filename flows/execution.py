@@ -1,0 +1,207 @@
+"""Carrying out one stage: contracts, ledger, lock, tracking, work, contracts, record.
+
+The order is the design's: verify the inputs' contracts -> address -> hit? verify and link -> lock
+-> MLflow child run -> work -> verify the output's contracts -> record -> log.
+"""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+
+from data_contracts.contract import ContractResult, enforce
+from data_contracts.page import render_page
+from data_contracts.stage_record import StageRecord
+from flows.stage import Artifact, StageCall
+from infra.compute import Compute, Resources
+from infra.ledger import Ledger
+from infra.store import Store
+from infra.tracking import HIT_TAG, RunLogger, Tracking
+from tasks.context import StageContext, StageResult
+
+_RECORDED_LIBRARIES = (
+    "torch", "transformers", "ray", "prefect", "mlflow", "great-expectations",
+    "webdataset", "soundfile", "soxr", "av", "numpy",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class StageOutcome:
+    """One line of the table that a run ends with."""
+
+    stage: str
+    hit: bool
+    seconds: float
+    record: StageRecord
+
+
+@dataclass
+class Session:
+    """One run of the pipeline: what its stages share, and what became of them so far."""
+
+    ledger: Ledger
+    tracking: Tracking
+    parent: RunLogger
+    compute: Compute
+    resources: Resources
+    scratch: Path
+    model_name: str
+    """Name of the registered model in MLflow."""
+    progress: Callable[[str], None]
+    outcomes: list[StageOutcome] = field(default_factory=list)
+
+
+def execute(session: Session, call: StageCall) -> Artifact:
+    """Make the artifact of a call, or find it whole in the store.
+
+    Raises:
+        ContractBreachError: an input or the output breaks its contract.
+        Exception: whatever the stage raises; its MLflow run is then FAILED.
+    """
+    stage, artifact = call.stage, call.artifact
+    started = time.monotonic()
+    with session.ledger.lock(stage.name, artifact.fingerprint) as waited:
+        if waited:
+            session.progress(f"{stage.name}: another run was making the same artifact; it is done")
+        record = find_whole(session, artifact)
+        hit = record is not None
+        if record is None:
+            record = _make(session, call)
+    link(session, record, hit)
+    outcome = StageOutcome(stage.name, hit, time.monotonic() - started, record)
+    session.outcomes.append(outcome)
+    rows = f"{record.counts['records_in']} in, {record.counts['records_out']} out"
+    session.progress(f"{stage.name}: {'hit' if hit else 'done'} in {outcome.seconds:.1f} s, {rows}")
+    return artifact
+
+
+def find_whole(session: Session, artifact: Artifact) -> StageRecord | None:
+    """The record of an artifact whose files all verify. A damaged one becomes unfinished."""
+    record = session.ledger.find(artifact.stage.name, artifact.fingerprint)
+    if record is None:
+        return None
+    damages = session.ledger.verify(record)
+    if not damages:
+        return record
+    for damage in damages[:3]:
+        session.progress(f"{record.stage}: {damage.path} is damaged ({damage.problem})")
+    session.progress(f"{record.stage}: {len(damages)} damaged files will be made again")
+    session.ledger.discard(record, damages)
+    return None
+
+
+def link(session: Session, record: StageRecord, hit: bool) -> None:
+    """Let the pipeline's run point at the run that produced an artifact, and register its model."""
+    session.parent.tags({f"q2a.artifact.{record.stage}": record.fingerprint})
+    if hit:
+        session.parent.tags({f"{HIT_TAG}{record.stage}": record.tracking_run})
+
+
+def _make(session: Session, call: StageCall) -> StageRecord:
+    stage, fingerprint = call.stage, call.artifact.fingerprint
+    logger = session.tracking.start_stage(
+        session.parent, stage.name, fingerprint, call.input_fingerprints
+    )
+    started = time.monotonic()
+    try:
+        logger.params(call.recipe_values)
+        _check_inputs(session, call, logger)
+        context = _context(session, call, logger)
+        arguments = (call.source.value,) if call.source else ()
+        result = stage.run(context, call.recipe, *arguments)
+        checked = stage.check(context.directory)
+        _log_contracts(logger, checked, f"{stage.name} leaves behind", "contracts_out")
+        for contract in checked:
+            enforce(contract)
+        record = _record(session, call, result, logger.run_id, time.monotonic() - started)
+        session.ledger.complete(record)
+        _log_result(session, call, logger, record, result, context.directory)
+    except BaseException as error:
+        logger.tags({"q2a.error": f"{type(error).__name__}: {error}"[:5000]})
+        logger.finish("FAILED" if isinstance(error, Exception) else "KILLED")
+        raise
+    logger.finish("FINISHED")
+    return record
+
+
+def _context(session: Session, call: StageCall, logger: RunLogger) -> StageContext:
+    return StageContext(
+        directory=session.ledger.directory(call.stage.name, call.artifact.fingerprint),
+        inputs={name: _directory(session, found) for name, found in call.inputs.items()},
+        logger=logger,
+        compute=session.compute,
+        resources=session.resources,
+        scratch=session.scratch,
+        progress=lambda text: session.progress(f"{call.stage.name}: {text}"),
+    )
+
+
+def _directory(session: Session, artifact: Artifact) -> Store:
+    return session.ledger.directory(artifact.stage.name, artifact.fingerprint)
+
+
+def _check_inputs(session: Session, call: StageCall, logger: RunLogger) -> None:
+    results: list[ContractResult] = call.source.check() if call.source else []
+    for name, artifact in call.inputs.items():
+        directory = _directory(session, artifact)
+        results += artifact.stage.check(directory)
+        rows = session.ledger.find(artifact.stage.name, artifact.fingerprint)
+        logger.dataset(
+            name, artifact.fingerprint, directory.url, rows.counts["records_out"] if rows else 0
+        )
+    if call.source:
+        rows_in = sum(result.rows for result in results)
+        logger.dataset("source", call.source.digest, str(call.source.value), rows_in)
+    _log_contracts(logger, results, f"{call.stage.name} reads", "contracts_in")
+    for result in results:
+        enforce(result)
+
+
+def _log_contracts(logger: RunLogger, results: list[ContractResult], title: str, name: str) -> None:
+    logger.text("[" + ",\n".join(result.to_json() for result in results) + "]", f"{name}.json")
+    logger.text(render_page(results, title), f"{name}.html")
+
+
+def _record(
+    session: Session, call: StageCall, result: StageResult, run_id: str, seconds: float
+) -> StageRecord:
+    return StageRecord(
+        stage=call.stage.name,
+        version=call.stage.version,
+        fingerprint=call.artifact.fingerprint,
+        recipe=call.recipe_values,
+        inputs=call.input_fingerprints,
+        library_versions={name: version(name) for name in _RECORDED_LIBRARIES},
+        files=session.ledger.list_files(call.stage.name, call.artifact.fingerprint),
+        counts={
+            "records_in": result.records_in,
+            "records_out": result.records_out,
+            "rejected": result.rejected,
+        },
+        seconds=round(seconds, 3),
+        tracking_run=run_id,
+        finished_at=datetime.now(UTC).isoformat(timespec="seconds"),
+    )
+
+
+def _log_result(
+    session: Session,
+    call: StageCall,
+    logger: RunLogger,
+    record: StageRecord,
+    result: StageResult,
+    directory: Store,
+) -> None:
+    logger.text(record.model_dump_json(indent=2), "record.json")
+    logger.metrics({name: float(value) for name, value in record.counts.items()}, step=0)
+    if result.metrics:
+        logger.metrics({f"final.{k}": v for k, v in result.metrics.items()}, step=0)
+    for name in call.stage.pages:
+        logger.text(directory.read_text(name), name)
+    if alias := call.stage.registers_model:
+        number = session.tracking.register(
+            session.model_name, alias, directory.url, logger.run_id, record.fingerprint
+        )
+        logger.tags({"q2a.model_version": f"{session.model_name}/{number}"})

@@ -1,0 +1,54 @@
+"""The production runner: the pipeline as a Prefect flow, each stage a task run.
+
+Prefect shows, schedules and logs; what is finished is decided by the ledger alone. Prefect's cache
+is off: its key holds the flow run, and it never looks whether the artifacts are still there.
+"""
+
+from datetime import datetime
+
+from prefect import flow, get_run_logger, task
+from prefect.cache_policies import NO_CACHE
+
+from flows.config import PipelineConfig
+from flows.execution import StageOutcome, execute
+from flows.pipeline import pipeline
+from flows.runners import Until, open_tracking, session
+from flows.stage import Artifact, StageCall
+from infra.settings import read_settings
+
+
+@flow(name="q2a", flow_run_name="{config.profile}", persist_result=False)
+def q2a(
+    config: PipelineConfig, parent_run: str | None = None, until: str | None = None
+) -> list[StageOutcome]:
+    """Real audio in, an evaluated Qwen2-Audio checkpoint out.
+
+    Args:
+        config: all recipes and resources.
+        parent_run: MLflow id of a pipeline run to continue; empty begins a new one.
+        until: name of the last stage to run; empty runs all.
+    """
+    settings = read_settings()
+    logger = get_run_logger()
+
+    def progress(text: str) -> None:
+        print(f"{datetime.now():%H:%M:%S} {text}", flush=True)
+        logger.info(text)
+
+    parent = open_tracking(settings).reopen_pipeline(parent_run)[0] if parent_run else None
+    with session(config, settings, progress, parent) as opened:
+
+        def run(call: StageCall) -> Artifact:
+            @task(
+                name=call.stage.name,
+                task_run_name=f"{call.stage.name} {call.artifact.fingerprint[:8]}",
+                cache_policy=NO_CACHE,
+                persist_result=False,
+            )
+            def stage_task() -> Artifact:
+                return execute(opened, call)
+
+            return stage_task()
+
+        pipeline(config, Until(until, run) if until else run)
+    return opened.outcomes

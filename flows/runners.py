@@ -1,0 +1,96 @@
+"""Opening a session and running the pipeline in it: here, or as a Prefect flow."""
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+
+from flows.config import PipelineConfig
+from flows.execution import Session, execute
+from flows.pipeline import pipeline
+from flows.stage import Artifact, StageCall
+from infra.compute import open_compute
+from infra.ledger import Ledger, default_lock_folder
+from infra.settings import Settings
+from infra.store import Store
+from infra.tracking import RunLogger, Tracking
+
+
+class StopAfterStageError(Exception):
+    """Not an error: the last wanted stage is done."""
+
+
+@dataclass(frozen=True)
+class Until:
+    """A runner that stops the pipeline after one stage."""
+
+    stage: str
+    run: Callable[[StageCall], Artifact] = field(repr=False)
+
+    def __call__(self, call: StageCall) -> Artifact:
+        """Run the stage, then stop if it was the last wanted one."""
+        artifact = self.run(call)
+        if call.stage.name == self.stage:
+            raise StopAfterStageError
+        return artifact
+
+
+def open_ledger(settings: Settings) -> Ledger:
+    """The ledger of the configured store."""
+    return Ledger(Store(settings.store_url, settings.storage_options), default_lock_folder())
+
+
+def open_tracking(settings: Settings) -> Tracking:
+    """The configured tracking server."""
+    return Tracking(settings.resolved_tracking_uri, settings.home / "mlartifacts")
+
+
+@contextmanager
+def session(
+    config: PipelineConfig,
+    settings: Settings,
+    progress: Callable[[str], None],
+    parent: RunLogger | None = None,
+) -> Iterator[Session]:
+    """Everything a run needs. The parent run in MLflow ends FINISHED, FAILED or KILLED.
+
+    Args:
+        parent: the pipeline run to continue; None begins a new one.
+    """
+    tracking = open_tracking(settings)
+    if parent is None:
+        name = f"{config.profile} {datetime.now(UTC):%Y-%m-%d %H:%M:%S}"
+        parent = tracking.start_pipeline(name, config.model_dump(mode="json"))
+    progress(f"pipeline run {parent.run_id}")
+    scratch = settings.home / "scratch"
+    scratch.mkdir(parents=True, exist_ok=True)
+    opened = Session(
+        ledger=open_ledger(settings),
+        tracking=tracking,
+        parent=parent,
+        compute=open_compute(config.resources, settings.ray_address, scratch),
+        resources=config.resources,
+        scratch=scratch,
+        model_name=f"qwen2-audio-{config.profile}",
+        progress=progress,
+    )
+    started = time.monotonic()
+    try:
+        yield opened
+    except StopAfterStageError:
+        pass
+    except BaseException as error:
+        parent.finish("FAILED" if isinstance(error, Exception) else "KILLED")
+        raise
+    parent.metrics({"seconds": time.monotonic() - started}, step=0)
+    parent.finish("FINISHED")
+
+
+def run_here(opened: Session, config: PipelineConfig, until: str | None = None) -> None:
+    """Run the pipeline in this process, without Prefect."""
+
+    def run(call: StageCall) -> Artifact:
+        return execute(opened, call)
+
+    pipeline(config, Until(until, run) if until else run)

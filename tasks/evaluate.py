@@ -1,0 +1,195 @@
+"""Stage 6: what each checkpoint answers to every suite, and the report about it."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from functools import partial
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from data_contracts import suites as contracts
+from data_contracts import tables
+from data_contracts.contract import ContractResult, validate
+from data_contracts.records import (
+    EvaluationItem,
+    PackedClip,
+    Prediction,
+    PreferencePair,
+    from_jsonl,
+    to_jsonl,
+)
+from infra.store import Store
+from model.generate import GenerationSettings
+from tasks.answering import Answerer
+from tasks.collect_preferences import read_pairs
+from tasks.context import StageContext, StageResult
+from tasks.dpo import score_pairs
+from tasks.ingest import DIALOGUES, read_conversations, read_suites
+from tasks.report import Report
+from tasks.report_builder import build_report
+from tasks.report_page import render_report
+from tasks.scoring import score_item
+from tasks.shards import ClipReader, read_index
+from tasks.training import CHECKPOINT
+
+CHECKPOINTS = ("base", "sft", "dpo")
+PREFERENCE = "preference"
+"""Suite of held-out pairs: does the checkpoint find the chosen answer more probable?"""
+REPORT_JSON = "report.json"
+REPORT_PAGE = "report.html"
+ITEMS = "items.jsonl"
+PREDICTIONS = "predictions.jsonl"
+
+
+class EvaluateRecipe(BaseModel):
+    """Everything that changes the report's numbers."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    max_new_tokens: int = Field(32, ge=1, description="longest answer, greedy decoding")
+    examples_per_suite: int = Field(3, ge=0, description="playable examples a suite")
+    seed: int = Field(0, description="of the bootstrap, the paired tests and the examples")
+
+
+def run(context: StageContext, recipe: EvaluateRecipe) -> StageResult:
+    """Answer all suites with all checkpoints (finished ones are kept) and write the report."""
+    corpus = context.inputs["corpus"]
+    held_out = [p for p in read_pairs(context.inputs["pairs"]) if p.split != "train"]
+    items = [item for _, suite in read_suites(corpus) for item in suite]
+    items += [preference_item(pair) for pair in held_out]
+    missing = [name for name in CHECKPOINTS if not context.directory.exists(_answers_key(name))]
+    answer = partial(
+        answer_all,
+        {name: context.inputs[name] for name in CHECKPOINTS},
+        corpus,
+        context.directory,
+        items,
+        held_out,
+        recipe,
+        context.scratch,
+    )
+    for name in context.compute.map(answer, missing):
+        context.progress(f"checkpoint {name} answered {len(items)} items")
+    predictions = [
+        prediction
+        for name in CHECKPOINTS
+        for prediction in _read_predictions(context.directory, _answers_key(name))
+    ]
+    context.directory.write_text(ITEMS, to_jsonl(items))
+    context.directory.write_text(PREDICTIONS, to_jsonl(predictions))
+    index = read_index(corpus)
+    report = build_report(
+        title="Qwen2-Audio pipeline",
+        checkpoints=CHECKPOINTS,
+        items=items,
+        predictions=predictions,
+        train_answers=training_answers(corpus, index),
+        provenance={name: store.url.rsplit("/", 1)[-1] for name, store in context.inputs.items()},
+        seed=recipe.seed,
+        num_examples=recipe.examples_per_suite,
+    )
+    clips = {clip for example in report.examples for clip in example.clip_ids}
+    reader = ClipReader(corpus, index)
+    audio = {clip: reader.flac(clip) for clip in sorted(clips)}
+    context.directory.write_text(REPORT_PAGE, render_report(report, audio))
+    context.directory.write_text(REPORT_JSON, report.model_dump_json(indent=2))
+    return StageResult(len(items), len(predictions), metrics=headline(report))
+
+
+def answer_all(
+    checkpoints: Mapping[str, Store],
+    corpus: Store,
+    directory: Store,
+    items: Sequence[EvaluationItem],
+    held_out: Sequence[PreferencePair],
+    recipe: EvaluateRecipe,
+    scratch: Path,
+    name: str,
+) -> str:
+    """Answer every item with one checkpoint and save the predictions; returns its name."""
+    answerer = Answerer.open(checkpoints[name].below(CHECKPOINT), corpus, scratch)
+    settings = GenerationSettings(max_new_tokens=recipe.max_new_tokens)
+    asked = [item for item in items if item.suite != PREFERENCE]
+    answers = answerer.answer([item.conversation for item in asked], settings)
+    predictions = [
+        _predict(item, name, answer) for item, (answer,) in zip(asked, answers, strict=True)
+    ]
+    scores = score_pairs(answerer, held_out)
+    for pair in held_out:
+        chosen, rejected = scores[pair.id]
+        preferred = pair.chosen if chosen > rejected else pair.rejected
+        predictions.append(_predict(preference_item(pair), name, preferred))
+    directory.write_text(_answers_key(name), to_jsonl(predictions))
+    return name
+
+
+def preference_item(pair: PreferencePair) -> EvaluationItem:
+    """A held-out pair as a choice between two answers, of which the chosen one is right."""
+    answered = pair.prompt.model_copy(
+        update={
+            "id": pair.id,
+            "turns": (*pair.prompt.turns, {"role": "assistant", "text": pair.chosen}),
+        }
+    )
+    return EvaluationItem.model_validate(
+        {
+            "conversation": answered.model_dump(),
+            "suite": PREFERENCE,
+            "metric": "accuracy",
+            "choices": (pair.chosen, pair.rejected),
+        }
+    )
+
+
+def training_answers(corpus: Store, index: Iterable[PackedClip]) -> dict[str, list[str]]:
+    """What the majority baseline may know of each suite: the answers of the train split."""
+    answers: dict[str, list[str]] = {}
+    for clip in index:
+        if clip.split == "train":
+            for task, answer in clip.targets.items():
+                answers.setdefault(task, []).append(answer)
+    for name in ("voice_chat", "spoken_command"):
+        answers[name] = [
+            dialogue.answer
+            for dialogue in read_conversations(corpus, DIALOGUES)
+            if dialogue.split == "train" and dialogue.task == name
+        ]
+    return {name: found for name, found in answers.items() if found}
+
+
+def headline(report: Report) -> dict[str, float]:
+    """The scores as flat metrics for the tracking run: `suite.metric.checkpoint`."""
+    return {
+        f"{result.suite}.{result.metric}.{result.checkpoint}": result.value
+        for result in report.results
+    }
+
+
+def read_report(directory: Store) -> Report:
+    """The report of a finished evaluation."""
+    return Report.model_validate_json(directory.read_bytes(REPORT_JSON))
+
+
+def check(directory: Store) -> list[ContractResult]:
+    """The contract of the predictions: exactly one a checkpoint and item."""
+    items = from_jsonl(directory.read_text(ITEMS), EvaluationItem, directory.path(ITEMS))
+    frame = tables.predictions_frame(_read_predictions(directory, PREDICTIONS), items)
+    return [validate(contracts.PREDICTIONS, frame, "predictions")]
+
+
+def _predict(item: EvaluationItem, checkpoint: str, hypothesis: str) -> Prediction:
+    return Prediction(
+        id=item.conversation.id,
+        suite=item.suite,
+        checkpoint=checkpoint,
+        reference=item.conversation.answer,
+        hypothesis=hypothesis,
+        score=score_item(item, hypothesis),
+    )
+
+
+def _answers_key(name: str) -> str:
+    return f"scratch/predictions-{name}.jsonl"
+
+
+def _read_predictions(directory: Store, key: str) -> list[Prediction]:
+    return from_jsonl(directory.read_text(key), Prediction, directory.path(key))
