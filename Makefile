@@ -1,0 +1,42 @@
+# q2a: the whole pipeline from two commands. `make` alone prints this list.
+VENV := .venv
+BIN := $(VENV)/bin
+PYTHON ?= python3
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test drill lint ui clean
+
+help:  ## print the targets
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):[^#]*## /\1\t/' | expand -t 10
+
+$(VENV)/.installed: pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check \
+		--constraint constraints.txt torch==2.13.0
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check \
+		--constraint constraints.txt --editable '.[dev]'
+	touch $@
+
+setup: $(VENV)/.installed  ## make .venv from pyproject.toml and constraints.txt
+
+demo: setup  ## recordings to evaluated model on two CPU cores; again: all hits
+	$(BIN)/q2a run --profile demo
+
+test: setup  ## the tests, without the drills
+	$(BIN)/python -m pytest -m 'not drill'
+
+drill: setup  ## the heavy tests: killed drivers, schedules, Ray, S3
+	$(BIN)/python -m pytest -m drill
+
+lint: setup  ## ruff, mypy, import layers
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+ui: setup  ## MLflow's UI and a Prefect server, with their addresses
+	$(BIN)/q2a ui
+
+clean:  ## remove everything that was made: environment, runs, caches
+	rm -rf $(VENV) runs build *.egg-info .mypy_cache .ruff_cache .import_linter_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

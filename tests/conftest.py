@@ -1,0 +1,42 @@
+"""What all tests share: a few real recordings of the embedded corpus, and quiet libraries."""
+
+import json
+import os
+from collections import Counter
+from pathlib import Path
+
+import pytest
+import torch
+
+from infra.settings import read_settings
+
+ROOT = Path(__file__).parent.parent
+
+
+def pytest_configure() -> None:
+    """Give libraries their defaults before a test imports them."""
+    home = Path(os.environ.setdefault("Q2A_HOME", str(ROOT / "runs" / "tests")))
+    home.mkdir(parents=True, exist_ok=True)
+    read_settings()
+    torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session")
+def small_manifest(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """About 130 recordings: a few of every kind, split and set of tasks, and whole digit voices."""
+    rows = [json.loads(line) for line in (ROOT / "data/manifest.jsonl").read_text().splitlines()]
+    digit_voices = {"tuxdig_en", "esp_en-us", "esp_en-gb-scotland", "ast_en"}
+    taken: Counter[tuple[str, ...]] = Counter()
+    kept = []
+    for row in rows:
+        group = (row["kind"], row["split"], *sorted(row["targets"]))
+        if row["kind"] == "digit":
+            wanted = row["speaker"] in digit_voices
+        else:
+            wanted = taken[group] < 3
+        if wanted:
+            taken[group] += 1
+            kept.append(row | {"audio": str(ROOT / "data" / row["audio"])})
+    path = tmp_path_factory.mktemp("manifest") / "manifest.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in kept))
+    return path
