@@ -21,6 +21,10 @@ Split = Literal["train", "dev", "test"]
 Role = Literal["system", "user", "assistant"]
 Mode = Literal["voice_chat", "audio_analysis"]
 NonEmpty = Annotated[str, Field(min_length=1)]
+OneLine = Annotated[str, Field(min_length=1, pattern=r"^[^\x00-\x1f\x7f]+$")]
+"""Text without control characters: it stands in messages, logs and file names."""
+Target = Annotated[str, Field(max_length=10_000)]
+"""An answer about at most 30 s of audio; a longer text is a whole document by mistake."""
 
 
 R = TypeVar("R", bound="Record")
@@ -38,10 +42,10 @@ class Clip(Record):
     A user's row may give `task` and `text` instead of `targets`, the short form for one task.
     """
 
-    id: NonEmpty
-    audio: NonEmpty
+    id: OneLine
+    audio: OneLine
     """Path relative to the manifest, absolute path or fsspec URL."""
-    targets: dict[Task, str]
+    targets: dict[Task, Target]
     """The right answer for each task that this recording serves."""
     language: str | None = None
     """ISO 639-1 code of the speech; None where nobody speaks."""
@@ -52,14 +56,14 @@ class Clip(Record):
     kind: Literal["speech", "digit", "sound", "note", "question", "command"] = "speech"
     source: str = "user"
     license: str = "unknown"
-    seconds: float | None = None
+    seconds: float | None = Field(None, ge=0, allow_inf_nan=False)
     sha256: str | None = None
     """Digest of the audio file; with it the ledger need not read every file to know the input."""
 
     @model_validator(mode="before")
     @classmethod
     def _accept_short_form(cls, row: object) -> object:
-        if isinstance(row, dict) and "task" in row and "targets" not in row:
+        if isinstance(row, dict) and isinstance(row.get("task"), str) and "targets" not in row:
             rest = {key: value for key, value in row.items() if key not in ("task", "text")}
             return {**rest, "targets": {row["task"]: row.get("text", "")}}
         return row

@@ -66,7 +66,7 @@ MANIFEST = Contract(
     columns=("id", "split"),
     nullable=(
         "language",
-        "asr_without_language",
+        "text_without_language",
         "empty_targets",
         "phrase_leaks_into",
         "recording_leaks_into",
@@ -87,10 +87,11 @@ MANIFEST = Contract(
             {"value_set": sorted(LANGUAGES)},
         ),
         Rule(
-            "manifest.asr_has_language",
-            "asr_without_language",
+            "manifest.text_has_language",
+            "text_without_language",
             _NULL,
-            "Set `language` of every row with an asr target: prompts and scoring depend on it.",
+            "Set `language` of every row with an asr or s2tt target: prompts and scoring depend on "
+            "it. In a plain folder, put the recordings below one that is named like `en`.",
         ),
         Rule(
             "manifest.targets_have_text",

@@ -36,16 +36,12 @@ _SPLIT_ORDER = {split: rank for rank, split in enumerate(get_args(Split))}
 
 def manifest_frame(clips: Sequence[Clip]) -> pd.DataFrame:
     """A row for each clip of a manifest, for the contract MANIFEST."""
-    asr_without_language = (
-        "asr text without a language" if "asr" in clip.targets and clip.language is None else None
-        for clip in clips
-    )
     frame = pd.DataFrame(
         {
             "id": _text(clip.id for clip in clips),
             "split": _text(clip.split for clip in clips),
             "language": _text(clip.language for clip in clips),
-            "asr_without_language": _text(asr_without_language),
+            "text_without_language": _text(_text_without_language(clip) for clip in clips),
             "empty_targets": _text(_empty_targets(clip) for clip in clips),
         }
     )
@@ -157,6 +153,12 @@ def predictions_frame(
 def _text(values: Iterable[str | None]) -> pd.Series:
     """A text column that stays one where every value is null."""
     return pd.Series(list(values), dtype="str")
+
+
+def _text_without_language(clip: Clip) -> str | None:
+    """The prompts of transcription and translation name the language that is spoken."""
+    tasks = [task for task in ("asr", "s2tt") if task in clip.targets]
+    return f"{tasks[0]} text without a language" if tasks and clip.language is None else None
 
 
 def _empty_targets(clip: Clip) -> str | None:

@@ -1,7 +1,7 @@
 """`q2a`: plan, run, resume, show, ingest, serve, ui, doctor.
 
 Exit codes: 0 done, 1 a stage failed, 2 the command or configuration is wrong, 3 the data broke a
-contract or can't be used.
+contract or can't be used, 130 stopped by the user.
 """
 
 import sys
@@ -13,7 +13,7 @@ from rich.console import Console
 
 from data_contracts.contract import ContractBreachError
 from data_contracts.digest import UnstableValueError
-from flows.config import ConfigError, PipelineConfig, load_config
+from flows.config import ConfigError, PipelineConfig, load_config, parse_config
 from infra.settings import Settings, read_settings
 from infra.tracking import UnknownRunError
 from tasks.ingest import TooManyRejectedError
@@ -29,6 +29,7 @@ Overrides = Annotated[
 Json = Annotated[bool, typer.Option("--json", help="print JSON for scripts")]
 
 _WRONG_USE = (ConfigError, UnknownRunError, UnstableValueError)
+_INTERRUPTED = 130
 _WRONG_DATA = (ContractBreachError, TooManyRejectedError, DataSourceError)
 
 
@@ -67,7 +68,7 @@ def resume(run_id: Annotated[str, typer.Argument(help="MLflow id of the pipeline
 
     settings = read_settings()
     _, values = open_tracking(settings).reopen_pipeline(run_id)
-    _run(settings, PipelineConfig.model_validate(values), run_id, None)
+    _run(settings, parse_config(values, f"pipeline run {run_id}"), run_id, None)
 
 
 @app.command()
@@ -131,20 +132,22 @@ def main() -> None:
 
 def _exit_code(command: Callable[..., object]) -> int:
     try:
-        command(standalone_mode=False)
-    except typer.Exit as stop:
-        return int(stop.exit_code)
-    except typer.Abort:
-        return _fail("stopped by the user", 1)
+        # Without standalone mode, Click returns the code of a typer.Exit.
+        code = command(standalone_mode=False)
     except _WRONG_USE as error:
         return _fail(str(error), 2)
     except _WRONG_DATA as error:
         return _fail(str(error), 3)
     except Exception as error:
-        if type(error).__module__.startswith("click"):
-            return _fail(str(getattr(error, "message", error)), 2)
+        # Typer's errors about the command line, in its own copy of Click or in Click's.
+        if explain := getattr(error, "format_message", None):
+            message = explain()
+            # `q2a` alone has printed its help.
+            return _fail(message, 2) if message else 2
         return _fail(f"{type(error).__name__}: {error}", 1)
-    return 0
+    if code == _INTERRUPTED:
+        return _fail("stopped by the user; the same command continues", _INTERRUPTED)
+    return code if isinstance(code, int) else 0
 
 
 def _fail(message: str, code: int) -> int:

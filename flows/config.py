@@ -1,6 +1,6 @@
 """`PipelineConfig`: all recipes and all resources of a run, from a profile and overrides."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from importlib.resources import files
 from typing import Any
 
@@ -70,10 +70,19 @@ def load_config(profile: str, overrides: Sequence[str] = ()) -> PipelineConfig:
     values: dict[str, Any] = {"profile": profile, **yaml.safe_load(text)}
     for override in overrides:
         _apply(values, override)
+    return parse_config(values, f"profile {profile}")
+
+
+def parse_config(values: Mapping[str, Any], name: str) -> PipelineConfig:
+    """Validate a configuration; `name` says in messages where it comes from.
+
+    Raises:
+        ConfigError: unknown key, or a value that breaks a field's rule.
+    """
     try:
         return PipelineConfig.model_validate(values)
     except ValidationError as error:
-        raise ConfigError(f"profile {profile}: {explain(error)}") from error
+        raise ConfigError(f"{name}: {explain(error)}") from error
 
 
 def _apply(values: dict[str, Any], override: str) -> None:
@@ -86,4 +95,7 @@ def _apply(values: dict[str, Any], override: str) -> None:
         place = place.setdefault(parent, {})
         if not isinstance(place, dict):
             raise ConfigError(f"override {override!r}: {parent!r} is a value, not a group")
-    place[last] = yaml.safe_load(text)
+    try:
+        place[last] = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise ConfigError(f"override {override!r}: {text!r} is not YAML: {error}") from error

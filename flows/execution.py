@@ -64,12 +64,12 @@ def execute(session: Session, call: StageCall) -> Artifact:
     started = time.monotonic()
     with session.ledger.lock(stage.name, artifact.fingerprint) as waited:
         if waited:
-            session.progress(f"{stage.name}: another run was making the same artifact; it is done")
+            session.progress(f"{stage.name}: waited for another run at the same artifact")
         record = find_whole(session, artifact)
         hit = record is not None
         if record is None:
             record = _make(session, call)
-    link(session, record, hit)
+        link(session, call, record, hit)
     outcome = StageOutcome(stage.name, hit, time.monotonic() - started, record)
     session.outcomes.append(outcome)
     rows = f"{record.counts['records_in']} in, {record.counts['records_out']} out"
@@ -92,18 +92,49 @@ def find_whole(session: Session, artifact: Artifact) -> StageRecord | None:
     return None
 
 
-def link(session: Session, record: StageRecord, hit: bool) -> None:
+def link(session: Session, call: StageCall, record: StageRecord, hit: bool) -> None:
     """Let the pipeline's run point at the run that produced an artifact, and register its model."""
+    producer = record.tracking_run
     session.parent.tags({f"q2a.artifact.{record.stage}": record.fingerprint})
     if hit:
-        session.parent.tags({f"{HIT_TAG}{record.stage}": record.tracking_run})
+        producer = _producer(session, call, record)
+        session.parent.tags({f"{HIT_TAG}{record.stage}": producer})
+    if alias := call.stage.registers_model:
+        source = _directory(session, call.artifact).url
+        number = session.tracking.register(
+            session.model_name, alias, source, producer, record.fingerprint
+        )
+        RunLogger(session.tracking.uri, producer).tags(
+            {"q2a.model_version": f"{session.model_name}/{number}"}
+        )
+
+
+def _producer(session: Session, call: StageCall, record: StageRecord) -> str:
+    """The MLflow run that made an artifact, written anew from the record where MLflow has none.
+
+    It has none where the data base is new, or where the process died between record and log.
+    """
+    found = session.tracking.producer_of(record.fingerprint)
+    if found is not None:
+        return str(found.info.run_id)
+    logger = _start_tracking(session, call)
+    logger.params(call.recipe_values)
+    _log_result(session, call, logger, record)
+    logger.finish("FINISHED")
+    return logger.run_id
+
+
+def _start_tracking(session: Session, call: StageCall) -> RunLogger:
+    fingerprint = call.artifact.fingerprint
+    session.tracking.end_abandoned(fingerprint)
+    return session.tracking.start_stage(
+        session.parent, call.stage.name, fingerprint, call.input_fingerprints
+    )
 
 
 def _make(session: Session, call: StageCall) -> StageRecord:
-    stage, fingerprint = call.stage, call.artifact.fingerprint
-    logger = session.tracking.start_stage(
-        session.parent, stage.name, fingerprint, call.input_fingerprints
-    )
+    stage = call.stage
+    logger = _start_tracking(session, call)
     started = time.monotonic()
     try:
         logger.params(call.recipe_values)
@@ -117,7 +148,9 @@ def _make(session: Session, call: StageCall) -> StageRecord:
             enforce(contract)
         record = _record(session, call, result, logger.run_id, time.monotonic() - started)
         session.ledger.complete(record)
-        _log_result(session, call, logger, record, result, context.directory)
+        _log_result(session, call, logger, record)
+        if result.metrics:
+            logger.metrics({f"final.{k}": v for k, v in result.metrics.items()}, step=0)
     except BaseException as error:
         logger.tags({"q2a.error": f"{type(error).__name__}: {error}"[:5000]})
         logger.finish("FAILED" if isinstance(error, Exception) else "KILLED")
@@ -186,22 +219,10 @@ def _record(
     )
 
 
-def _log_result(
-    session: Session,
-    call: StageCall,
-    logger: RunLogger,
-    record: StageRecord,
-    result: StageResult,
-    directory: Store,
-) -> None:
+def _log_result(session: Session, call: StageCall, logger: RunLogger, record: StageRecord) -> None:
+    """What MLflow shows of a finished artifact."""
+    directory = _directory(session, call.artifact)
     logger.text(record.model_dump_json(indent=2), "record.json")
     logger.metrics({name: float(value) for name, value in record.counts.items()}, step=0)
-    if result.metrics:
-        logger.metrics({f"final.{k}": v for k, v in result.metrics.items()}, step=0)
     for name in call.stage.pages:
         logger.text(directory.read_text(name), name)
-    if alias := call.stage.registers_model:
-        number = session.tracking.register(
-            session.model_name, alias, directory.url, logger.run_id, record.fingerprint
-        )
-        logger.tags({"q2a.model_version": f"{session.model_name}/{number}"})

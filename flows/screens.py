@@ -5,6 +5,7 @@ from collections.abc import Sequence
 
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from flows.execution import StageOutcome
 from flows.plan import PlannedStage
@@ -56,7 +57,11 @@ def print_plan(console: Console, planned: Sequence[PlannedStage]) -> None:
     for stage in planned:
         style = _STYLES[stage.state]
         table.add_row(
-            stage.stage, f"[{style}]{stage.state}[/]", stage.fingerprint[:12], stage.reason
+            # Text: rich would read a list in the reason as markup.
+            stage.stage,
+            f"[{style}]{stage.state}[/]",
+            stage.fingerprint[:12],
+            Text(stage.reason),
         )
     console.print(table)
 

@@ -77,11 +77,20 @@ class OnRay:
     def map(self, function: Callable[[T], U], items: Iterable[T]) -> Iterator[U]:
         """Apply `function` in Ray tasks, one CPU each; the first exception ends the map."""
         ray = self._ray()
-        remote = ray.remote(max_retries=self._resources.max_failures)(function)
-        pending = [remote.remote(item) for item in items]
-        while pending:
-            done, pending = ray.wait(pending, num_returns=1)
-            yield ray.get(done[0])
+        # Ray takes plain functions only, and stages map partial ones.
+        remote = ray.remote(max_retries=self._resources.max_failures)(_call)
+        shared = ray.put(function)
+        pending = [remote.remote(shared, item) for item in items]
+        try:
+            while pending:
+                done, pending = ray.wait(pending, num_returns=1)
+                try:
+                    yield ray.get(done[0])
+                except ray.exceptions.RayTaskError as error:
+                    raise error.cause from error
+        finally:
+            for unfinished in pending:
+                ray.cancel(unfinished)
 
     def fit(self, loop: Callable[[Worker], None]) -> None:
         """Run `loop` under Ray Train.
@@ -133,6 +142,10 @@ def open_compute(resources: Resources, address: str, scratch: Path) -> Compute:
     if resources.backend == "process":
         return InProcess()
     return OnRay(resources, address, scratch)
+
+
+def _call(function: Callable[[T], U], item: T) -> U:
+    return function(item)
 
 
 def _run_as_ray_worker(config: dict[str, Any]) -> None:

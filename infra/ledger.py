@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from filelock import FileLock, Timeout
+from pydantic import ValidationError
 
 from data_contracts.digest import digest_of
 from data_contracts.stage_record import OutputFile, StageRecord
@@ -41,11 +42,9 @@ class Ledger:
         return self.store.below(stage, fingerprint)
 
     def find(self, stage: str, fingerprint: str) -> StageRecord | None:
-        """The record of a finished artifact, or None."""
+        """The record of a finished artifact, or None. An unreadable record vouches for nothing."""
         directory = self.directory(stage, fingerprint)
-        if not directory.exists(RECORD):
-            return None
-        return StageRecord.model_validate_json(directory.read_bytes(RECORD))
+        return _read_record(directory, RECORD) if directory.exists(RECORD) else None
 
     def verify(self, record: StageRecord) -> list[Damage]:
         """Compare every file of an artifact with its recorded size and digest."""
@@ -77,19 +76,24 @@ class Ledger:
         )
 
     def complete(self, record: StageRecord) -> None:
-        """Write the record, which makes the artifact finished; helper files are removed after."""
+        """Write the record, which makes the artifact finished; helper files are removed after.
+
+        Call it with the artifact's lock held.
+        """
         directory = self.directory(record.stage, record.fingerprint)
+        directory.delete_partial_files()
         directory.write_text(RECORD, record.model_dump_json(indent=2) + "\n")
         directory.delete(_SCRATCH.rstrip("/"))
 
     def records(self, stage: str) -> list[StageRecord]:
         """All finished artifacts of a stage, the newest first."""
         found = [
-            StageRecord.model_validate_json(self.store.read_bytes(key))
+            _read_record(self.store, key)
             for key in self.store.list_keys(stage)
             if key.endswith("/" + RECORD) and key.count("/") == 2
         ]
-        return sorted(found, key=lambda record: record.finished_at, reverse=True)
+        readable = [record for record in found if record is not None]
+        return sorted(readable, key=lambda record: record.finished_at, reverse=True)
 
     @contextmanager
     def lock(self, stage: str, fingerprint: str) -> Iterator[bool]:
@@ -111,6 +115,13 @@ class Ledger:
             yield waited
         finally:
             lock.release()
+
+
+def _read_record(store: Store, key: str) -> StageRecord | None:
+    try:
+        return StageRecord.model_validate_json(store.read_bytes(key))
+    except ValidationError:
+        return None
 
 
 def default_lock_folder() -> Path:

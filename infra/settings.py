@@ -7,6 +7,7 @@ libraries define (`AWS_ACCESS_KEY_ID`, `AWS_SECRET_ACCESS_KEY`) and never pass t
 import os
 from pathlib import Path
 
+from pydantic import field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 _THIRD_PARTY_DEFAULTS = {
@@ -49,15 +50,21 @@ class Settings(BaseSettings):
     ray_address: str = ""
     """Ray cluster to join; empty: start Ray on this machine for this process."""
 
+    @field_validator("home")
+    @classmethod
+    def _absolute(cls, home: Path) -> Path:
+        """Workers have other working directories."""
+        return home.expanduser().resolve()
+
     @property
     def store_url(self) -> str:
         """The store's URL, with the default filled in."""
-        return self.store or str((self.home / "store").resolve())
+        return self.store or str(self.home / "store")
 
     @property
     def resolved_tracking_uri(self) -> str:
         """MLflow's tracking URI, with the default filled in."""
-        return self.tracking_uri or f"sqlite:///{(self.home / 'mlflow.db').resolve()}"
+        return self.tracking_uri or f"sqlite:///{self.home / 'mlflow.db'}"
 
     @property
     def storage_options(self) -> dict[str, object]:
@@ -74,7 +81,7 @@ def read_settings() -> Settings:
     settings = Settings()
     settings.home.mkdir(parents=True, exist_ok=True)
     defaults = dict(_THIRD_PARTY_DEFAULTS)
-    defaults["PREFECT_HOME"] = str((settings.home / "prefect").resolve())
+    defaults["PREFECT_HOME"] = str(settings.home / "prefect")
     for name, value in defaults.items():
         os.environ.setdefault(name, value)
     return settings

@@ -1,16 +1,20 @@
 """The artifact store: a tree of immutable files on a local folder or any fsspec file system."""
 
-import io
 import os
+import shutil
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from tempfile import NamedTemporaryFile
 from typing import Any, BinaryIO, cast
 
 import fsspec
 
 from data_contracts.digest import digest_of_stream
+
+_PARTIAL = ".partial-"
+"""In the name of a local file that is still being written."""
 
 
 class MissingFileError(FileNotFoundError):
@@ -26,7 +30,10 @@ class Store:
 
     def __init__(self, url: str, storage_options: dict[str, object] | None = None) -> None:
         self.storage_options = dict(storage_options or {})
-        self._fs, self._root = fsspec.core.url_to_fs(url, **self.storage_options)
+        # Other processes write too: a cached listing would hide what they have finished.
+        self._fs, self._root = fsspec.core.url_to_fs(
+            url, use_listings_cache=False, **self.storage_options
+        )
         self._root = self._root.rstrip("/")
         self.is_local = "file" in self._fs.protocol
         self.url = self._root if self.is_local else self._fs.unstrip_protocol(self._root)
@@ -51,9 +58,8 @@ class Store:
 
     def list_keys(self, prefix: str = "") -> list[str]:
         """All files below `prefix`, sorted."""
-        self._fs.invalidate_cache()
         found = self._fs.find(self.path(prefix))
-        return sorted(name[len(self._root) + 1 :] for name in found if ".partial-" not in name)
+        return sorted(name[len(self._root) + 1 :] for name in found if _PARTIAL not in name)
 
     def size(self, key: str) -> int:
         """Size in bytes."""
@@ -91,13 +97,14 @@ class Store:
         """Write a file that appears under `key` only when the block ends without an error."""
         target = self.path(key)
         if not self.is_local:
-            buffer = io.BytesIO()
-            yield buffer
-            self._fs.pipe_file(target, buffer.getvalue())
+            with NamedTemporaryFile() as buffer:
+                yield cast(BinaryIO, buffer)
+                buffer.flush()
+                self._fs.put_file(buffer.name, target)
             return
         final = Path(target)
         final.parent.mkdir(parents=True, exist_ok=True)
-        partial = final.with_name(f"{final.name}.partial-{uuid.uuid4().hex[:8]}")
+        partial = final.with_name(f"{final.name}{_PARTIAL}{uuid.uuid4().hex[:8]}")
         try:
             with partial.open("wb") as stream:
                 yield stream
@@ -121,11 +128,18 @@ class Store:
         if self._fs.exists(self.path(key)):
             self._fs.rm(self.path(key), recursive=True)
 
+    def delete_partial_files(self) -> None:
+        """Remove what killed writers left; only for whoever is sure to be the one writer here."""
+        if self.is_local:
+            for path in Path(self._root).rglob(f"*{_PARTIAL}*"):
+                path.unlink()
+
     def upload(self, folder: Path, key: str) -> None:
         """Copy every file below the local `folder` to below `key`."""
         for source in sorted(path for path in folder.rglob("*") if path.is_file()):
-            with self.create(f"{key}/{source.relative_to(folder).as_posix()}") as target:
-                target.write(source.read_bytes())
+            name = f"{key}/{source.relative_to(folder).as_posix()}"
+            with source.open("rb") as stream, self.create(name) as target:
+                shutil.copyfileobj(stream, target)
 
     @contextmanager
     def local_folder(self, key: str, scratch: Path) -> Iterator[Path]:
@@ -134,11 +148,14 @@ class Store:
             yield Path(self.path(key))
             return
         copy = scratch / uuid.uuid4().hex[:8]
-        for name in self.list_keys(key):
-            target = copy / Path(name).relative_to(key)
-            target.parent.mkdir(parents=True, exist_ok=True)
-            target.write_bytes(self.read_bytes(name))
-        yield copy
+        try:
+            for name in self.list_keys(key):
+                target = copy / Path(name).relative_to(key)
+                target.parent.mkdir(parents=True, exist_ok=True)
+                self._fs.get_file(self.path(name), str(target))
+            yield copy
+        finally:
+            shutil.rmtree(copy, ignore_errors=True)
 
     @property
     def file_system(self) -> Any:

@@ -86,14 +86,7 @@ class Tracking:
     def __init__(self, tracking_uri: str, artifact_folder: Path) -> None:
         self.uri = tracking_uri
         self._client = MlflowClient(tracking_uri)
-        experiment = self._client.get_experiment_by_name(EXPERIMENT)
-        self.experiment_id: str = (
-            experiment.experiment_id
-            if experiment
-            else self._client.create_experiment(
-                EXPERIMENT, artifact_location=artifact_folder.resolve().as_uri()
-            )
-        )
+        self.experiment_id = self._open_experiment(artifact_folder)
 
     def start_pipeline(self, name: str, config: Mapping[str, object]) -> RunLogger:
         """Begin a parent run that holds the whole configuration, so that it can be resumed."""
@@ -138,6 +131,15 @@ class Tracking:
         """The finished stage run that made an artifact: one step up the lineage."""
         return self._first(f"tags.`{FINGERPRINT_TAG}` = '{fingerprint}' and status = 'FINISHED'")
 
+    def end_abandoned(self, fingerprint: str) -> None:
+        """End the runs of an artifact whose process died without a word; call it under its lock."""
+        for run in self._search(
+            f"tags.`{FINGERPRINT_TAG}` = '{fingerprint}' and status = 'RUNNING'"
+        ):
+            logger = RunLogger(self.uri, run.info.run_id)
+            logger.tags({"q2a.error": "the process ended before the stage did"})
+            logger.finish("KILLED")
+
     def consumers_of(self, fingerprint: str, input_names: Sequence[str]) -> list[Run]:
         """The stage runs that read an artifact: one step down the lineage."""
         return [
@@ -175,6 +177,21 @@ class Tracking:
         )
         self._client.set_registered_model_alias(model, alias, version.version)
         return int(version.version)
+
+    def _open_experiment(self, artifact_folder: Path) -> str:
+        """Find or create the experiment; a tracking server decides itself where files go."""
+        on_server = self.uri.startswith(("http://", "https://"))
+        location = None if on_server else artifact_folder.resolve().as_uri()
+        experiment = self._client.get_experiment_by_name(EXPERIMENT)
+        if experiment is None:
+            try:
+                return str(self._client.create_experiment(EXPERIMENT, artifact_location=location))
+            except MlflowException:
+                # Another process created it in between.
+                experiment = self._client.get_experiment_by_name(EXPERIMENT)
+                if experiment is None:
+                    raise
+        return str(experiment.experiment_id)
 
     def _search(self, query: str, order: str = "start_time DESC") -> list[Run]:
         return list(self._client.search_runs([self.experiment_id], query, order_by=[order]))

@@ -131,8 +131,8 @@ def sample_chunk(
 def make_pairs(answered: SampledAnswers, ranker: Ranker, recipe: CollectRecipe) -> Collected:
     """The best answer against the worst ones, the largest margin first.
 
-    Duplicate answers and pairs whose scores tie are dropped and counted; empty answers may lose
-    but never win or take part as text, because a triplet needs two texts.
+    Duplicate answers and prompts without a pair are counted; an empty answer is left out, because
+    a triplet needs two texts.
     """
     different = list(dict.fromkeys(answer.strip() for answer in answered.answers))
     duplicates = len(answered.answers) - len(different)

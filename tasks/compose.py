@@ -8,14 +8,20 @@ import random
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Annotated, Protocol
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
 from data_contracts.records import Clip, Split, Task
 from model.audio import SAMPLE_RATE
+from tasks.manifest import DataSourceError
 from tasks.prompts import answer_to_command
+
+Count = Annotated[int, Field(ge=0)]
+Seconds = Annotated[float, Field(ge=0)]
+
+_DIGITS = frozenset("0123456789")
 
 
 class ComposeRecipe(BaseModel):
@@ -23,19 +29,21 @@ class ComposeRecipe(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    digit_strings: dict[Split, int] = Field(
+    digit_strings: dict[Split, Count] = Field(
         default={"train": 2000, "dev": 60, "test": 150}, description="digit strings a split"
     )
     max_digits: int = Field(4, ge=1, description="longest digit string")
-    pause_seconds: tuple[float, float] = Field(
+    pause_seconds: tuple[Seconds, Seconds] = Field(
         (0.03, 0.2), description="shortest and longest pause between digits"
     )
-    spoken_commands: dict[Split, int] = Field(
+    spoken_commands: dict[Split, Count] = Field(
         default={"train": 400, "dev": 40, "test": 100},
         description="sounds mixed with a spoken command, a split",
     )
     snr_db: tuple[float, ...] = Field(
-        (0.0, 5.0, 10.0), description="level of the command above the sound, dB; drawn evenly"
+        (0.0, 5.0, 10.0),
+        min_length=1,
+        description="level of the command above the sound, dB; drawn evenly",
     )
     command_delay_seconds: float = Field(
         0.4, ge=0, description="how long the sound is alone before the command begins"
@@ -100,8 +108,18 @@ def plain(clip: Clip) -> Composition:
 
 
 def plan_compositions(clips: Sequence[Clip], recipe: ComposeRecipe) -> list[Composition]:
-    """All compositions of a manifest, in a fixed order. Parts never come from two splits."""
-    return plan_digit_strings(clips, recipe) + plan_spoken_commands(clips, recipe)
+    """All compositions of a manifest, in a fixed order. Parts never come from two splits.
+
+    Raises:
+        DataSourceError: a recording has an id that a composition would get.
+    """
+    planned = plan_digit_strings(clips, recipe) + plan_spoken_commands(clips, recipe)
+    if taken := sorted({clip.id for clip in clips} & {made.clip.id for made in planned}):
+        raise DataSourceError(
+            f"{len(taken)} manifest rows have ids that composed clips get, e.g. {taken[:3]}. "
+            "Rename them, or compose none with ingest.compose.digit_strings and spoken_commands."
+        )
+    return planned
 
 
 def plan_digit_strings(clips: Sequence[Clip], recipe: ComposeRecipe) -> list[Composition]:
@@ -157,9 +175,10 @@ def plan_spoken_commands(clips: Sequence[Clip], recipe: ComposeRecipe) -> list[C
 def _digit_voices(clips: Sequence[Clip], split: Split) -> dict[str, dict[str, list[Clip]]]:
     voices: dict[str, dict[str, list[Clip]]] = defaultdict(lambda: defaultdict(list))
     for clip in clips:
-        if clip.split == split and clip.kind == "digit" and "digits" in clip.targets:
-            voices[clip.speaker or ""][clip.targets["digits"]].append(clip)
-    return {name: digits for name, digits in voices.items() if len(digits) == 10}
+        digit = clip.targets.get("digits")
+        if clip.split == split and clip.kind == "digit" and clip.speaker and digit in _DIGITS:
+            voices[clip.speaker][digit].append(clip)
+    return {name: digits for name, digits in voices.items() if len(digits) == len(_DIGITS)}
 
 
 def _composed(name: str, parts: tuple[Clip, ...], targets: Mapping[Task, str], kind: str) -> Clip:

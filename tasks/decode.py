@@ -1,5 +1,6 @@
 """Any recording to a 16 kHz mono waveform, or a `DecodeError` that says why not."""
 
+import errno
 import io
 from pathlib import PurePosixPath
 from typing import Literal
@@ -11,7 +12,7 @@ import soundfile
 import soxr
 from fsspec.utils import get_protocol
 
-from model.audio import MAX_SECONDS, SAMPLE_RATE, num_audio_tokens
+from model.audio import MAX_SAMPLES, MAX_SECONDS, SAMPLE_RATE, num_audio_tokens
 
 Reason = Literal[
     "invalid_row",
@@ -24,7 +25,6 @@ Reason = Literal[
     "not_finite",
     "silent",
     "digest_differs",
-    "part_missing",
 ]
 
 _SILENCE_RMS = 1e-4
@@ -33,6 +33,10 @@ _PROTOCOLS = {"file", "local", "s3", "s3a", "gs", "gcs", "abfs", "http", "https"
 """Where audio may come from. Chained URLs (`a::b`) and command-running ones are refused."""
 _HEADERLESS = {".g722": "g722", ".gsm": "gsm"}
 """Formats without a header, which FFmpeg can't recognise by their bytes."""
+_CONTAINERS = "aac,aiff,amr,flac,g722,gsm,matroska,mov,mp3,ogg,wav"
+"""What FFmpeg may open. Its playlists (ffconcat, HLS) would read other files on this machine."""
+_MISSING = (FileNotFoundError, IsADirectoryError, NotADirectoryError, PermissionError)
+_MISSING_ERRNO = (errno.ENAMETOOLONG, errno.ELOOP)
 
 
 class DecodeError(ValueError):
@@ -49,18 +53,22 @@ def read_audio(url: str) -> bytes:
 
     Raises:
         DecodeError: `refused_url` for a protocol that is not a file store, `missing_file`.
+        OSError: the store itself does not answer; the run can continue later.
     """
     protocol = get_protocol(url)
     if "::" in url or protocol not in _PROTOCOLS:
         raise DecodeError(
             "refused_url",
-            f"{url!r} has the protocol {protocol!r}; allowed are {sorted(_PROTOCOLS)}",
+            f"{url!r} is chained (`::`) or of the protocol {protocol!r}; allowed are plain paths "
+            f"and URLs of {', '.join(sorted(_PROTOCOLS))}",
         )
     try:
         with fsspec.open(url, "rb") as stream:
             return bytes(stream.read())
-    except (FileNotFoundError, IsADirectoryError, PermissionError) as error:
-        raise DecodeError("missing_file", f"{url} can't be read: {error}") from error
+    except OSError as error:
+        if isinstance(error, _MISSING) or error.errno in _MISSING_ERRNO:
+            raise DecodeError("missing_file", f"{url} can't be read: {error}") from error
+        raise  # a network or disk that fails says nothing about the recording
 
 
 def decode(data: bytes, name: str) -> np.ndarray:
@@ -78,18 +86,27 @@ def decode(data: bytes, name: str) -> np.ndarray:
     if channels_last.shape[0] == 0:
         raise DecodeError("empty", f"{name} holds no samples")
     mono = channels_last.mean(axis=1, dtype=np.float32)
+    if not np.isfinite(mono).all():  # before the clipping, which would make 1 of infinity
+        raise DecodeError("not_finite", f"{name} holds NaN or infinite samples")
     waveform = soxr.resample(mono, rate, SAMPLE_RATE) if rate != SAMPLE_RATE else mono
     waveform = np.clip(waveform, -1.0, 1.0).astype(np.float32)
-    if not np.isfinite(waveform).all():
-        raise DecodeError("not_finite", f"{name} holds NaN or infinite samples")
+    check_clip(waveform, name)
+    return waveform
+
+
+def check_clip(waveform: np.ndarray, name: str) -> None:
+    """Refuse float32 [num_samples] that the network can't hear.
+
+    Raises:
+        DecodeError: `too_short`, `too_long` or `silent`.
+    """
     seconds = len(waveform) / SAMPLE_RATE
     if num_audio_tokens(len(waveform)) < 1:
         raise DecodeError("too_short", f"{name} lasts {seconds:.3f} s, less than one audio token")
-    if seconds > MAX_SECONDS:
-        raise DecodeError("too_long", f"{name} lasts {seconds:.1f} s, more than {MAX_SECONDS} s")
+    if len(waveform) > MAX_SAMPLES:
+        raise DecodeError("too_long", f"{name} lasts more than {MAX_SECONDS} s")
     if (level := float(np.sqrt(np.mean(waveform**2)))) < _SILENCE_RMS:
         raise DecodeError("silent", f"{name} has a level of {level:.1e}, below {_SILENCE_RMS}")
-    return waveform
 
 
 def encode_flac(waveform: np.ndarray) -> bytes:
@@ -106,30 +123,42 @@ def decode_flac(data: bytes) -> np.ndarray:
 
 
 def _decode_any(data: bytes, name: str) -> tuple[np.ndarray, int]:
-    """float32 [num_samples, channels] and the rate in Hz."""
+    """float32 [num_samples, channels] and the rate in Hz.
+
+    Of a recording that is too long, only a little more than is allowed is decoded.
+    """
     suffix = PurePosixPath(name).suffix.lower()
     if suffix not in _HEADERLESS:
         try:
-            return soundfile.read(io.BytesIO(data), dtype="float32", always_2d=True)
+            with soundfile.SoundFile(io.BytesIO(data)) as sound:
+                rate = sound.samplerate
+                return sound.read(_most_samples(rate), dtype="float32", always_2d=True), rate
         except soundfile.LibsndfileError:
             pass  # m4a and others that libsndfile does not know: FFmpeg may
     try:
         return _decode_with_ffmpeg(data, _HEADERLESS.get(suffix))
-    except av.FFmpegError as error:
+    except (av.FFmpegError, ValueError) as error:
         raise DecodeError("not_audio", f"{name} can't be decoded: {error}") from error
 
 
 def _decode_with_ffmpeg(data: bytes, container_format: str | None) -> tuple[np.ndarray, int]:
-    with av.open(io.BytesIO(data), format=container_format) as container:
+    """Raises FFmpegError, or ValueError where rate or channels change on the way."""
+    options = {"format_whitelist": _CONTAINERS}
+    with av.open(io.BytesIO(data), format=container_format, options=options) as container:
         if not container.streams.audio:
-            raise av.InvalidDataError(1, "no audio stream")
-        stream = container.streams.audio[0]
-        resampler = av.AudioResampler(format="fltp", layout="mono")
-        pieces = [
-            resampled.to_ndarray()[0]
-            for frame in container.decode(stream)
-            for resampled in resampler.resample(frame)
-        ]
-        rate = int(stream.rate)
-    samples = np.concatenate(pieces) if pieces else np.zeros(0, np.float32)
-    return samples[:, None], rate
+            raise ValueError("no audio stream")
+        as_float = av.AudioResampler(format="fltp")
+        pieces, rate, count = [np.zeros((0, 1), np.float32)], SAMPLE_RATE, 0
+        for frame in container.decode(container.streams.audio[0]):
+            for converted in as_float.resample(frame):
+                rate = converted.sample_rate
+                # Averaged here: FFmpeg's own down-mix of floats is 3 dB louder.
+                pieces.append(converted.to_ndarray().mean(axis=0, dtype=np.float32)[:, None])
+                count += len(pieces[-1])
+            if count >= _most_samples(rate):
+                break
+    return np.concatenate(pieces), rate
+
+
+def _most_samples(rate: int) -> int:
+    return (MAX_SECONDS + 1) * rate

@@ -7,7 +7,7 @@ says decides (Qwen2-Audio report, section 2).
 import random
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from typing import TypeVar
+from typing import Annotated, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -36,10 +36,10 @@ class DialogueRecipe(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    per_task: int = Field(400, description="most text-question dialogues a task and split")
-    multi_turn: int = Field(400, description="dialogues of two exchanges, a clip in each")
-    two_clips: int = Field(200, description="dialogues with two clips in one turn")
-    prompts: dict[Split, int] = Field(
+    per_task: int = Field(400, ge=0, description="most text-question dialogues a task and split")
+    multi_turn: int = Field(400, ge=0, description="dialogues of two exchanges, a clip in each")
+    two_clips: int = Field(200, ge=0, description="dialogues with two clips in one turn")
+    prompts: dict[Split, Annotated[int, Field(ge=0)]] = Field(
         default={"train": 240, "test": 80}, description="prompts to collect preferences on"
     )
     seed: int = 0

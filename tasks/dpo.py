@@ -20,9 +20,10 @@ from tasks.answering import Answerer
 from tasks.collect_preferences import read_pairs
 from tasks.context import StageContext, StageResult
 from tasks.mixture import plan_mixture
+from tasks.optimization import OptimizerRecipe, StepOutcome
 from tasks.shards import ClipReader, read_index
 from tasks.supervised import batch_counts, clip_features
-from tasks.training import CHECKPOINT, OptimizerRecipe, StepOutcome, fit
+from tasks.training import CHECKPOINT, fit
 
 REFERENCE = "reference_log_probs.json"
 _PAIRS_AT_ONCE = 32

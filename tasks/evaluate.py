@@ -14,6 +14,7 @@ from data_contracts.records import (
     PackedClip,
     Prediction,
     PreferencePair,
+    Turn,
     from_jsonl,
     to_jsonl,
 )
@@ -124,19 +125,12 @@ def answer_all(
 
 def preference_item(pair: PreferencePair) -> EvaluationItem:
     """A held-out pair as a choice between two answers, of which the chosen one is right."""
-    answered = pair.prompt.model_copy(
-        update={
-            "id": pair.id,
-            "turns": (*pair.prompt.turns, {"role": "assistant", "text": pair.chosen}),
-        }
-    )
-    return EvaluationItem.model_validate(
-        {
-            "conversation": answered.model_dump(),
-            "suite": PREFERENCE,
-            "metric": "accuracy",
-            "choices": (pair.chosen, pair.rejected),
-        }
+    turns = (*pair.prompt.turns, Turn(role="assistant", text=pair.chosen))
+    return EvaluationItem(
+        conversation=pair.prompt.model_copy(update={"id": pair.id, "turns": turns}),
+        suite=PREFERENCE,
+        metric="accuracy",
+        choices=(pair.chosen, pair.rejected),
     )
 
 

@@ -17,6 +17,7 @@ from data_contracts import tables
 from data_contracts.contract import ContractResult, validate
 from data_contracts.digest import digest_of_bytes
 from data_contracts.records import (
+    Clip,
     Conversation,
     EvaluationItem,
     PackedClip,
@@ -28,7 +29,7 @@ from data_contracts.records import (
 from infra.store import Store
 from tasks.compose import ComposeRecipe, Composition, plain, plan_compositions
 from tasks.context import StageContext, StageResult
-from tasks.decode import DecodeError, decode, read_audio
+from tasks.decode import DecodeError, check_clip, decode, read_audio
 from tasks.dialogues import DialogueRecipe, make_dialogues, make_preference_prompts
 from tasks.manifest import DataSource, Manifest, read_source
 from tasks.shards import read_index, rows_key, shard_key, write_index, write_shard
@@ -85,12 +86,14 @@ def run(context: StageContext, recipe: IngestRecipe, source: DataSource) -> Stag
     finished = pack(context, jobs)
     packed = [row for rows in finished for row in rows.packed]
     rejected = [*manifest.rejected, *(row for rows in finished for row in rows.rejected)]
+    composed = {made.clip.id for made in planned[len(manifest.clips) :]}
     records_in = len(planned) + len(manifest.rejected)
     if records_in != len(packed) + len(rejected):
         raise AssertionError(f"{records_in} in, {len(packed)} packed + {len(rejected)} rejected")
     directory = context.directory
     directory.write_text(REJECTED, to_jsonl(rejected))
-    _refuse_too_many(manifest, rejected, recipe.max_rejected_share, directory.path(REJECTED))
+    refused = [row for row in rejected if row.id not in composed]
+    _refuse_too_many(manifest, refused, recipe.max_rejected_share, directory.path(REJECTED))
     dialogues = make_dialogues(packed, recipe.dialogues)
     directory.write_text(DIALOGUES, to_jsonl(dialogues))
     directory.write_text(PROMPTS, to_jsonl(make_preference_prompts(dialogues, recipe.dialogues)))
@@ -128,19 +131,20 @@ def pack(context: StageContext, jobs: Sequence[ShardJob]) -> list[ShardRows]:
 
 def pack_shard(directory: Store, job: ShardJob) -> int:
     """Make the clips of one shard and write it, then its rows; returns the shard's number."""
-    clips = []
     rejected = []
-    for composition in job.compositions:
-        origin = tuple(part.id for part in composition.parts)
-        try:
-            clips.append((composition.clip, make_waveform(composition), origin))
-        except DecodeError as error:
-            rejected.append(
-                Rejected(id=composition.clip.id, reason=error.reason, detail=error.detail)
-            )
-    rows = ShardRows(
-        packed=tuple(write_shard(directory, job.number, clips)), rejected=tuple(rejected)
-    )
+
+    def usable() -> Iterator[tuple[Clip, np.ndarray, tuple[str, ...]]]:
+        for composition in job.compositions:
+            name = composition.clip.id
+            try:
+                waveform = make_waveform(composition)
+            except DecodeError as error:
+                rejected.append(Rejected(id=name, reason=error.reason, detail=error.detail))
+                continue
+            yield composition.clip, waveform, tuple(part.id for part in composition.parts)
+
+    packed = tuple(write_shard(directory, job.number, usable()))
+    rows = ShardRows(packed=packed, rejected=tuple(rejected))
     directory.write_text(rows_key(job.number), rows.model_dump_json())
     return job.number
 
@@ -149,18 +153,28 @@ def make_waveform(composition: Composition) -> np.ndarray:
     """float32 [num_samples] of a recording or a composition.
 
     Raises:
-        DecodeError: a part can't be used; its reason is kept, and its id is in the detail.
+        DecodeError: the clip or a part of it can't be used; the reason is the part's, and the
+            detail names the part.
     """
     parts = []
     for part in composition.parts:
-        data = read_audio(part.audio)
-        if part.sha256 is not None and (found := digest_of_bytes(data)) != part.sha256:
-            detail = (
-                f"{part.audio} has sha256 {found[:12]}..., the manifest says {part.sha256[:12]}..."
-            )
-            raise DecodeError("digest_differs", detail)
-        parts.append(decode(data, part.audio))
-    return composition.combine(parts)
+        try:
+            parts.append(_read_part(part))
+        except DecodeError as error:
+            if part.id == composition.clip.id:
+                raise
+            raise DecodeError(error.reason, f"part {part.id!r}: {error.detail}") from error
+    waveform = composition.combine(parts)
+    check_clip(waveform, composition.clip.id)
+    return waveform
+
+
+def _read_part(part: Clip) -> np.ndarray:
+    data = read_audio(part.audio)
+    if part.sha256 is not None and (found := digest_of_bytes(data)) != part.sha256:
+        detail = f"{part.audio} has sha256 {found[:12]}..., the manifest says {part.sha256[:12]}..."
+        raise DecodeError("digest_differs", detail)
+    return decode(data, part.audio)
 
 
 def check_source(source: DataSource) -> list[ContractResult]:
@@ -200,6 +214,7 @@ def read_suites(directory: Store) -> Iterator[tuple[str, list[EvaluationItem]]]:
 def _refuse_too_many(
     manifest: Manifest, rejected: Sequence[Rejected], allowed: float, where: str
 ) -> None:
+    """Measure what came in; a composition is rejected as a consequence, and only listed."""
     share = len(rejected) / manifest.num_records
     if share <= allowed:
         return

@@ -8,7 +8,8 @@ import fsspec
 from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 
 from data_contracts.digest import digest_of, digest_of_bytes
-from data_contracts.records import Clip, Rejected, explain
+from data_contracts.records import Clip, NonEmpty, Rejected, explain
+from tasks.decode import DecodeError, read_audio
 
 AUDIO_SUFFIXES = frozenset(
     {".wav", ".flac", ".mp3", ".ogg", ".oga", ".opus", ".m4a", ".g722", ".gsm"}
@@ -20,9 +21,9 @@ class DataSource(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    manifest: str | None = None
+    manifest: NonEmpty | None = None
     """Path or URL of a JSONL file; relative audio paths start from its folder."""
-    folder: str | None = None
+    folder: NonEmpty | None = None
     """Folder of recordings. `NAME.txt` beside `NAME.wav` holds its transcript; the first folder
     level is the language where it is a two-letter code."""
 
@@ -36,7 +37,7 @@ class DataSource(BaseModel):
 
 
 class DataSourceError(ValueError):
-    """The manifest or folder itself can't be read."""
+    """The manifest or folder can't be used as it is."""
 
 
 @dataclass(frozen=True)
@@ -90,13 +91,17 @@ def source_digest(source: DataSource) -> str:
 def _read_manifest(url: str) -> Manifest:
     try:
         with fsspec.open(url, "rb") as stream:
-            text = stream.read().decode()
+            text = stream.read().decode("utf-8-sig")  # Windows editors begin with a mark
     except (FileNotFoundError, IsADirectoryError) as error:
         raise DataSourceError(
             f"there is no manifest {url!r}. Give a JSONL file with --set data.manifest=PATH."
         ) from error
     except UnicodeDecodeError as error:
-        raise DataSourceError(f"manifest {url!r} is not UTF-8 text: {error}") from error
+        raise DataSourceError(
+            f"manifest {url!r} is not UTF-8 text: {error}. Give a JSONL file, saved as UTF-8."
+        ) from error
+    except (OSError, ValueError, ImportError) as error:
+        raise DataSourceError(f"manifest {url!r} can't be read: {error}") from error
     base = url.rsplit("/", 1)[0] if "/" in url else "."
     clips: list[Clip] = []
     rejected: list[Rejected] = []
@@ -105,7 +110,7 @@ def _read_manifest(url: str) -> Manifest:
             continue
         try:
             clip = Clip.model_validate(json.loads(line))
-        except (ValidationError, json.JSONDecodeError) as error:
+        except (ValueError, RecursionError) as error:
             detail = explain(error) if isinstance(error, ValidationError) else str(error)
             rejected.append(Rejected(id=f"line {number}", reason="invalid_row", detail=detail))
             continue
@@ -114,7 +119,8 @@ def _read_manifest(url: str) -> Manifest:
 
 
 def _resolve(base: str, audio: str) -> str:
-    return audio if audio.startswith("/") or ":" in audio else f"{base}/{audio}"
+    is_url = "://" in audio or "::" in audio
+    return audio if audio.startswith("/") or is_url else f"{base}/{audio}"
 
 
 def _scan_folder(folder: str) -> Manifest:
@@ -123,31 +129,46 @@ def _scan_folder(folder: str) -> Manifest:
         raise DataSourceError(f"there is no folder {folder!r}. Give one with data.folder.")
     clips: list[Clip] = []
     rejected: list[Rejected] = []
-    for path in sorted(p for p in root.rglob("*") if p.suffix.lower() in AUDIO_SUFFIXES):
+    found = (path for path in root.rglob("*") if path.suffix.lower() in AUDIO_SUFFIXES)
+    for path in sorted(path for path in found if path.is_file()):
         name = path.relative_to(root).with_suffix("").as_posix()
-        transcript = path.with_suffix(".txt")
-        if not transcript.is_file():
-            detail = f"{path} has no transcript {transcript.name} beside it"
-            rejected.append(Rejected(id=name, reason="invalid_row", detail=detail))
-            continue
-        first = name.split("/")[0]
-        text = transcript.read_text(encoding="utf-8").strip()
-        clips.append(
-            Clip(
-                id=name,
-                audio=str(path),
-                targets={"asr": text},
-                language=first if len(first) == 2 else None,
-                source="folder",
-            )
-        )
+        try:
+            clips.append(_labelled_by_place(path, name))
+        except ValueError as error:
+            detail = explain(error) if isinstance(error, ValidationError) else str(error)
+            # A name in another encoding than UTF-8 can't be written down as it is.
+            spelled = name.encode("utf-8", "backslashreplace").decode()
+            rejected.append(Rejected(id=spelled, reason="invalid_row", detail=detail))
     return Manifest(tuple(clips), tuple(rejected))
+
+
+def _labelled_by_place(path: Path, name: str) -> Clip:
+    """The row of a recording in a folder, with its transcript and its language.
+
+    Raises:
+        ValueError: there is no transcript, or it is not UTF-8, or the name can't be an id.
+    """
+    transcript = path.with_suffix(".txt")
+    if not transcript.is_file():
+        raise ValueError(f"there is no transcript {transcript.name} beside the recording")
+    try:
+        text = transcript.read_text(encoding="utf-8-sig").strip()
+    except UnicodeDecodeError as error:
+        raise ValueError(f"transcript {transcript.name} is not UTF-8 text: {error}") from error
+    first, *below = name.split("/")
+    is_language = bool(below) and len(first) == 2 and first.isalpha()
+    return Clip(
+        id=name,
+        audio=str(path),
+        targets={"asr": text},
+        language=first if is_language else None,
+        source="folder",
+    )
 
 
 def _file_digest(url: str) -> str:
     """Content digest, or a mark for what can't be read: ingest will say what is wrong with it."""
     try:
-        with fsspec.open(url, "rb") as stream:
-            return digest_of_bytes(stream.read())
-    except (OSError, ValueError):
-        return "unreadable"
+        return digest_of_bytes(read_audio(url))
+    except DecodeError as error:
+        return error.reason

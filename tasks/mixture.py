@@ -1,12 +1,13 @@
 """Which examples each step takes: planned from the recipe alone, before anything is read."""
 
+import math
 from collections.abc import Mapping, Sequence
 
 import numpy as np
 
 
 class MixtureError(ValueError):
-    """A mixture names tasks that the corpus lacks, or none that it has."""
+    """A mixture has a weight that is none, or gives no task of the corpus a positive one."""
 
 
 def plan_mixture(
@@ -23,14 +24,19 @@ def plan_mixture(
     were seen. Tasks that the corpus lacks are left out, and the other weights keep their ratios.
 
     Raises:
-        MixtureError: a weight is negative, or no task of positive weight has an example.
+        MixtureError: a weight is negative or not finite, or no task of positive weight has an
+            example.
     """
-    if negative := {task: weight for task, weight in weights.items() if weight < 0}:
-        raise MixtureError(f"weights {negative} are negative; use 0 to leave a task out")
+    refused = {task: w for task, w in weights.items() if w < 0 or not math.isfinite(w)}
+    if refused:
+        raise MixtureError(
+            f"mixture weights {refused} are negative or not finite; use 0 to leave a task out"
+        )
     tasks = sorted(task for task in pools if pools[task] and weights.get(task, 0) > 0)
     if not tasks:
         raise MixtureError(
-            f"the corpus has examples for {sorted(pools)}, the mixture weighs {sorted(weights)}: "
+            f"the corpus has examples for {sorted(task for task in pools if pools[task])}, the "
+            f"mixture weighs {sorted(weights)}: "
             "nothing is left to train on. Give one of the corpus's tasks a positive weight."
         )
     shares = np.array([weights[task] for task in tasks], dtype=np.float64)

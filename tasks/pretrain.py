@@ -1,6 +1,8 @@
 """Stage 2: multi-task pre-training with natural-language prompts in place of task tags."""
 
 from collections import defaultdict
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -13,12 +15,14 @@ from tasks.context import StageContext, StageResult
 from tasks.dialogues import completion, targets_by_task
 from tasks.ingest import DIALOGUES, read_conversations
 from tasks.mixture import plan_mixture
+from tasks.optimization import OptimizerRecipe
 from tasks.prompts import completion_prompts
 from tasks.shards import read_index
 from tasks.supervised import Example, SupervisedFactory
-from tasks.training import OptimizerRecipe, fit
+from tasks.training import fit
 
 INITIAL = "scratch/initial"
+_INITIAL_DONE = "scratch/initial-done"
 
 
 class PretrainRecipe(BaseModel):
@@ -37,7 +41,7 @@ def run(context: StageContext, recipe: PretrainRecipe) -> StageResult:
     """Train a tokenizer, build the model and pre-train it on the corpus's train split."""
     corpus = context.inputs["corpus"]
     clips = read_index(corpus)
-    if not context.directory.exists(f"{INITIAL}/config.json"):
+    if not context.directory.exists(_INITIAL_DONE):
         build_initial(context, recipe, clips)
     examples, pools = completion_examples(clips)
     plan = plan_mixture(
@@ -68,9 +72,10 @@ def build_initial(context: StageContext, recipe: PretrainRecipe, clips: list[Pac
     model = build_model(recipe.model, tokenizer)
     processor = build_processor(tokenizer, recipe.model.num_mel_bins)
     context.scratch.mkdir(parents=True, exist_ok=True)
-    folder = context.scratch / "initial"
-    save_checkpoint(folder, model, processor)
-    context.directory.upload(folder, INITIAL)
+    with TemporaryDirectory(dir=context.scratch) as folder:
+        save_checkpoint(Path(folder), model, processor)
+        context.directory.upload(Path(folder), INITIAL)
+    context.directory.write_text(_INITIAL_DONE, "")
 
 
 def training_texts(clips: list[PackedClip], dialogues: list[Conversation]) -> list[str]:

@@ -6,10 +6,11 @@ from model.augment import AugmentRecipe
 from tasks.context import StageContext, StageResult
 from tasks.ingest import DIALOGUES, read_conversations
 from tasks.mixture import plan_mixture
+from tasks.optimization import OptimizerRecipe
 from tasks.pretrain import completion_examples
 from tasks.shards import read_index
 from tasks.supervised import SupervisedFactory
-from tasks.training import CHECKPOINT, OptimizerRecipe, fit
+from tasks.training import CHECKPOINT, fit
 
 REPLAY = "replay:"
 """Prefix of pre-training tasks in the mixture: they keep what the dialogues do not practise."""

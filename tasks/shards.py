@@ -8,7 +8,7 @@ import io
 import json
 import tarfile
 from collections import OrderedDict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 import numpy as np
 import webdataset
@@ -35,46 +35,45 @@ def rows_key(number: int) -> str:
 def write_shard(
     directory: Store,
     number: int,
-    clips: Sequence[tuple[Clip, np.ndarray, tuple[str, ...]]],
+    clips: Iterable[tuple[Clip, np.ndarray, tuple[str, ...]]],
 ) -> list[PackedClip]:
-    """Write (clip, waveform, origin ids) as one tar.
+    """Write (clip, waveform, origin ids) as one tar. Only one waveform need be in memory.
 
     Owner, mode and time of every member are fixed, so that equal input gives equal bytes.
     """
     buffer = io.BytesIO()
     writer = webdataset.TarWriter(buffer, user="q2a", group="q2a", mode=0o444, mtime=0)
-    encoded: dict[str, tuple[Clip, np.ndarray, tuple[str, ...], bytes]] = {}
+    rows = []
     for position, (clip, waveform, origin) in enumerate(clips):
         key = f"{number:05d}{position:05d}"
         flac = encode_flac(waveform)
         labels = clip.model_dump(mode="json", exclude={"audio", "sha256", "seconds"})
         text = json.dumps(labels, sort_keys=True, ensure_ascii=False).encode()
         writer.write({"__key__": key, "flac": flac, "json": text})
-        encoded[key] = (clip, waveform, origin, flac)
+        rows.append(_packed(number, clip, waveform, origin, flac))
     writer.close()
-    data = buffer.getvalue()
-    with directory.create(shard_key(number)) as stream:
-        stream.write(data)
+    directory.write_bytes(shard_key(number), buffer.getvalue())
+    buffer.seek(0)
+    with tarfile.open(fileobj=buffer) as members:
+        offsets = [m.offset_data for m in members if m.name.endswith(".flac")]
     return [
-        _packed(number, member, *encoded[member.name.removesuffix(".flac")])
-        for member in tarfile.open(fileobj=io.BytesIO(data))
-        if member.name.endswith(".flac")
+        row.model_copy(update={"offset": offset}) for row, offset in zip(rows, offsets, strict=True)
     ]
 
 
 def _packed(
     number: int,
-    member: tarfile.TarInfo,
     clip: Clip,
     waveform: np.ndarray,
     origin: tuple[str, ...],
     flac: bytes,
 ) -> PackedClip:
+    """The row of a clip; its offset is known once the tar is complete."""
     return PackedClip(
         id=clip.id,
         shard=shard_key(number),
-        offset=member.offset_data,
-        size=member.size,
+        offset=0,
+        size=len(flac),
         num_samples=len(waveform),
         sha256=digest_of_bytes(flac),
         peak=round(float(np.abs(waveform).max()), 6),
@@ -118,6 +117,9 @@ class ClipReader(Mapping[str, np.ndarray]):
 
     def __getitem__(self, clip_id: str) -> np.ndarray:
         return decode_flac(self.flac(clip_id))
+
+    def __contains__(self, clip_id: object) -> bool:
+        return clip_id in self._rows  # Mapping would read and decode the clip to find out
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._rows)

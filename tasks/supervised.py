@@ -21,8 +21,8 @@ from model.batch import Batch, collate
 from model.features import log_mel_spectrogram
 from model.forward import cross_entropy
 from model.sequence import render
+from tasks.optimization import StepOutcome
 from tasks.shards import ClipReader, read_index
-from tasks.training import StepOutcome
 
 Example = tuple[Conversation, ...]
 """Variants of one example that differ in the prompt's words; a step draws one of them."""

@@ -8,19 +8,17 @@ checkpoint, on any number of workers, sees the numbers that an uninterrupted one
 
 import json
 import math
-import time
-from collections.abc import Callable, Mapping, Sequence
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Protocol
 
 import numpy as np
 import torch
-from pydantic import BaseModel, ConfigDict, Field
-from torch import Tensor, distributed, nn
-from torch.nn.parallel import DistributedDataParallel
+from torch import distributed
 from transformers import Qwen2AudioForConditionalGeneration, Qwen2AudioProcessor
 
 from data_contracts import suites as contracts
@@ -30,58 +28,22 @@ from infra.compute import Worker
 from infra.store import Store
 from model.checkpoint import check_hears, load_checkpoint, save_checkpoint
 from tasks.context import MetricLogger, StageContext
+from tasks.optimization import (
+    Meter,
+    Objective,
+    OptimizerRecipe,
+    adamw,
+    distribute,
+    optimizer_step,
+    share,
+)
 from tasks.training_state import TrainingState, load_state, save_state
 
 CHECKPOINT = "checkpoint"
 """The folder of an artifact that opens with `from_pretrained`."""
 FINAL_STATE = "training_state"
-
-
-class OptimizerRecipe(BaseModel):
-    """AdamW with linear warm-up and linear decay to zero."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    steps: int = Field(ge=1, description="optimizer steps")
-    examples_per_step: int = Field(ge=1, description="examples in a step, over all workers")
-    learning_rate: float = Field(gt=0, description="highest learning rate")
-    warmup_steps: int = Field(ge=0, description="steps until the highest learning rate")
-    weight_decay: float = Field(0.02, ge=0, description="decoupled weight decay of matrices")
-    clip_norm: float = Field(1.0, gt=0, description="largest norm of the gradient")
-    seed: int = 0
-
-    def rate(self, step: int) -> float:
-        """Learning rate of step `step`, counted from 0."""
-        if step < self.warmup_steps:
-            return self.learning_rate * (step + 1) / self.warmup_steps
-        left = (self.steps - step) / max(1, self.steps - self.warmup_steps)
-        return self.learning_rate * left
-
-
-@dataclass(frozen=True)
-class StepOutcome:
-    """What an objective makes of some examples."""
-
-    loss: Tensor
-    """Sum over whatever the loss is averaged over, with gradient."""
-    weight: float
-    """How many terms the sum has."""
-    counts: Mapping[str, float]
-    """Sums that are added over workers: `tokens`, `audio_seconds`, metrics of the objective."""
-
-
-class Objective(Protocol):
-    """Built on each worker from picklable parts."""
-
-    def costs(self, examples: Sequence[int]) -> list[float]:
-        """How much work each example is, in any unit, for an even split over workers."""
-        ...
-
-    def outcome(
-        self, model: Qwen2AudioForConditionalGeneration, examples: Sequence[int], step: int, /
-    ) -> StepOutcome:
-        """The loss over some examples of a step."""
-        ...
+_PROGRESS = "scratch/progress.txt"
+_ANNOUNCE_SECONDS = 15.0
 
 
 ObjectiveFactory = Callable[[Qwen2AudioProcessor], Objective]
@@ -132,7 +94,8 @@ def fit(
         log_every_steps=context.resources.log_every_steps,
         scratch=context.scratch,
     )
-    context.compute.fit(partial(train, job))
+    with _announcing(context):
+        context.compute.fit(partial(train, job))
     history = json.loads(job.directory.read_text(f"{FINAL_STATE}/history.json"))
     return dict(history[-1]["metrics"]) if history else {}
 
@@ -148,18 +111,18 @@ def train(job: TrainingJob, worker: Worker) -> None:
     check_hears(model, processor)
     model.train()
     objective = job.objective(processor)
-    optimizer = _adamw(model, job.optimizer)
+    optimizer = adamw(model, job.optimizer)
     state = load_state(job.directory, model, optimizer)
     if worker.rank == 0:
         for entry in state.history:
             job.logger.metrics(entry["metrics"], entry["step"])
-    module = _distribute(_ObjectiveModule(model, objective), worker)
-    meter = _Meter(worker)
+    module = distribute(model, objective, worker)
+    meter = Meter(worker, state.window)
     while state.step < job.optimizer.steps:
         step = state.step
         examples = [int(i) for i in job.plan[step]]
         mine = share(examples, objective.costs(examples), worker)
-        loss, norm = _optimizer_step(module, optimizer, mine, step, job.optimizer, meter)
+        loss, norm = optimizer_step(module, optimizer, mine, step, job.optimizer, meter)
         if not math.isfinite(loss):
             raise FloatingPointError(
                 f"the loss of step {step} is {loss}; its examples on worker {worker.rank} are "
@@ -174,8 +137,10 @@ def train(job: TrainingJob, worker: Worker) -> None:
             if worker.rank == 0:
                 state.history.append({"step": state.step, "metrics": metrics})
                 job.logger.metrics(metrics, state.step)
+                job.directory.write_text(_PROGRESS, _in_a_line(state.step, job.optimizer, metrics))
         last = state.step == job.optimizer.steps
         if worker.rank == 0 and (last or state.step % job.checkpoint_every_steps == 0):
+            state.window = meter.window
             save_state(job.directory, model, optimizer, state)
     if worker.rank == 0:
         _export(job, model.eval(), processor, state, optimizer)
@@ -183,126 +148,35 @@ def train(job: TrainingJob, worker: Worker) -> None:
         distributed.barrier()
 
 
-def share(examples: Sequence[int], costs: Sequence[float], worker: Worker) -> list[int]:
-    """The part of a step's examples that is this worker's.
+@contextmanager
+def _announcing(context: StageContext) -> Iterator[None]:
+    """Tell every few seconds what the workers, whose output goes elsewhere, have reached."""
+    ended = threading.Event()
 
-    Longest first to the worker with the least work so far: every worker gets an example as long
-    as there are as many examples as workers, and finishes at about the same time.
+    def watch() -> None:
+        last = ""
+        while not ended.wait(_ANNOUNCE_SECONDS):
+            if context.directory.exists(_PROGRESS):
+                reached = context.directory.read_text(_PROGRESS)
+                if reached != last:
+                    context.progress(reached)
+                last = reached
 
-    Raises:
-        ValueError: there are fewer examples than workers, and one would have nothing to do.
-    """
-    if len(examples) < worker.world_size:
-        raise ValueError(
-            f"a step has {len(examples)} examples for {worker.world_size} workers. Raise "
-            "examples_per_step or lower resources.num_workers."
-        )
-    loads = [(0.0, rank) for rank in range(worker.world_size)]
-    mine = []
-    for cost, example in sorted(zip(costs, examples, strict=True), reverse=True):
-        load, rank = min(loads)
-        loads[rank] = (load + max(cost, 1e-9), rank)
-        if rank == worker.rank:
-            mine.append(example)
-    return mine
-
-
-class _ObjectiveModule(nn.Module):
-    """A module whose forward is the objective, as DistributedDataParallel needs it."""
-
-    def __init__(self, model: Qwen2AudioForConditionalGeneration, objective: Objective) -> None:
-        super().__init__()
-        self.model = model
-        self._objective = objective
-
-    def forward(
-        self, examples: Sequence[int], step: int, counts: dict[str, float]
-    ) -> tuple[Tensor, float]:
-        outcome = self._objective.outcome(self.model, examples, step)
-        counts.update(outcome.counts)
-        return outcome.loss, outcome.weight
+    watcher = threading.Thread(target=watch, daemon=True)
+    watcher.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        watcher.join()
 
 
-class _Meter:
-    """Adds up losses and counts over workers and steps, and times them."""
-
-    def __init__(self, worker: Worker) -> None:
-        self._worker = worker
-        self._reset()
-
-    def add(self, loss: float, weight: float, counts: Mapping[str, float]) -> tuple[float, float]:
-        """Take one worker's sums of a step; returns (loss, weight) over all workers."""
-        names = sorted(counts)
-        totals = torch.tensor(
-            [loss, weight, *(counts[name] for name in names)], dtype=torch.float64
-        )
-        if self._worker.world_size > 1:
-            distributed.all_reduce(totals)
-        values = totals.tolist()
-        self._loss += values[0]
-        self._weight += values[1]
-        for name, value in zip(names, values[2:], strict=True):
-            self._counts[name] = self._counts.get(name, 0.0) + value
-        return values[0], values[1]
-
-    def read(self) -> dict[str, float]:
-        """Averages since the last reading."""
-        seconds = time.perf_counter() - self._since
-        counts = dict(self._counts)
-        metrics = {"loss": self._loss / self._weight}
-        positions = counts.pop("tokens")
-        metrics["padding_waste"] = counts.pop("padding_tokens") / positions
-        metrics["tokens_per_second"] = positions / seconds
-        metrics["audio_seconds_per_second"] = counts.pop("audio_seconds") / seconds
-        metrics |= {name: value / self._weight for name, value in counts.items()}
-        self._reset()
-        return metrics
-
-    def _reset(self) -> None:
-        self._loss = self._weight = 0.0
-        self._counts: dict[str, float] = {}
-        self._since = time.perf_counter()
-
-
-def _optimizer_step(
-    module: nn.Module,
-    optimizer: torch.optim.Optimizer,
-    examples: Sequence[int],
-    step: int,
-    recipe: OptimizerRecipe,
-    meter: _Meter,
-) -> tuple[float, float]:
-    """One step; returns the mean loss over all workers and the gradient's norm before clipping."""
-    for group in optimizer.param_groups:
-        group["lr"] = recipe.rate(step)
-    counts: dict[str, float] = {}
-    loss, weight = module(examples, step, counts)
-    total_loss, total_weight = meter.add(float(loss.detach()), weight, counts)
-    # DistributedDataParallel averages gradients over workers; the loss is a mean over all terms.
-    workers = distributed.get_world_size() if isinstance(module, DistributedDataParallel) else 1
-    (loss * (workers / total_weight)).backward()
-    norm = nn.utils.clip_grad_norm_(module.parameters(), recipe.clip_norm)
-    optimizer.step()
-    optimizer.zero_grad(set_to_none=True)
-    return total_loss / total_weight, float(norm)
-
-
-def _adamw(model: nn.Module, recipe: OptimizerRecipe) -> torch.optim.AdamW:
-    """Weight decay on matrices only, as usual: not on biases and norms."""
-    trained = [p for p in model.parameters() if p.requires_grad]
-    return torch.optim.AdamW(
-        [
-            {"params": [p for p in trained if p.dim() > 1], "weight_decay": recipe.weight_decay},
-            {"params": [p for p in trained if p.dim() <= 1], "weight_decay": 0.0},
-        ],
-        lr=recipe.learning_rate,
-        betas=(0.9, 0.98),
-        eps=1e-8,
+def _in_a_line(step: int, recipe: OptimizerRecipe, metrics: Mapping[str, float]) -> str:
+    rate = metrics["audio_seconds_per_second"]
+    return (
+        f"step {step} of {recipe.steps}, loss {metrics['loss']:.3f}, "
+        f"gradient norm {metrics['gradient_norm']:.2f}, {rate:.0f} s of audio a second"
     )
-
-
-def _distribute(module: nn.Module, worker: Worker) -> nn.Module:
-    return DistributedDataParallel(module) if worker.world_size > 1 else module
 
 
 def _export(

@@ -28,6 +28,8 @@ class TrainingState:
     """Optimizer steps done, which is the position in the data plan."""
     history: list[dict[str, Any]] = field(default_factory=list)
     """What was logged so far: `{"step", "metrics"}`."""
+    window: dict[str, float] = field(default_factory=dict)
+    """The meter's sums since the last log, so that the next average covers all its steps."""
 
 
 def save_state(
@@ -47,7 +49,7 @@ def save_state(
     for name, data in files.items():
         directory.write_bytes(f"{place}/{name}", data)
     digests = {name: digest_of_bytes(data) for name, data in files.items()}
-    position = {"step": state.step, "sha256": digests}
+    position = {"step": state.step, "window": state.window, "sha256": digests}
     directory.write_text(f"{place}/{_POSITION}", json.dumps(position))
     for old in _saved_states(directory)[_KEPT:]:
         directory.delete(old)
@@ -63,9 +65,9 @@ def load_state(
             continue
         model.load_state_dict(_from_bytes(files["model.pt"]))
         optimizer.load_state_dict(_from_bytes(files["optimizer.pt"]))
-        return TrainingState(
-            step=json.loads(files[_POSITION])["step"], history=json.loads(files["history.json"])
-        )
+        position = json.loads(files[_POSITION])
+        history = json.loads(files["history.json"])
+        return TrainingState(position["step"], history, position["window"])
     return TrainingState()
 
 

@@ -159,7 +159,7 @@ def test_each_broken_rule_of_a_manifest_is_named_with_its_rows() -> None:
     assert broken(MANIFEST, frame) == {
         "id_is_unique": [("twice", "twice"), ("twice", "twice")],
         "language_is_iso_639_1": [("klingon", "tlh")],
-        "asr_has_language": [("no-language", "asr text without a language")],
+        "text_has_language": [("no-language", "asr text without a language")],
         "targets_have_text": [("no-text", "s2tt, caption")],
         "split_is_known": [("odd-split", "validation")],
     }

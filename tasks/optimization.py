@@ -1,0 +1,185 @@
+"""One optimizer step: the objective's interface, its split over workers, AdamW, the meter."""
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+from pydantic import BaseModel, ConfigDict, Field
+from torch import Tensor, distributed, nn
+from torch.nn.parallel import DistributedDataParallel
+from transformers import Qwen2AudioForConditionalGeneration
+
+from infra.compute import Worker
+
+
+class OptimizerRecipe(BaseModel):
+    """AdamW with linear warm-up and linear decay to zero."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    steps: int = Field(ge=1, description="optimizer steps")
+    examples_per_step: int = Field(ge=1, description="examples in a step, over all workers")
+    learning_rate: float = Field(gt=0, description="highest learning rate")
+    warmup_steps: int = Field(ge=0, description="steps until the highest learning rate")
+    weight_decay: float = Field(0.02, ge=0, description="decoupled weight decay of matrices")
+    clip_norm: float = Field(1.0, gt=0, description="largest norm of the gradient")
+    seed: int = 0
+
+    def rate(self, step: int) -> float:
+        """Learning rate of step `step`, counted from 0."""
+        if step < self.warmup_steps:
+            return self.learning_rate * (step + 1) / self.warmup_steps
+        left = (self.steps - step) / max(1, self.steps - self.warmup_steps)
+        return self.learning_rate * left
+
+
+@dataclass(frozen=True)
+class StepOutcome:
+    """What an objective makes of some examples."""
+
+    loss: Tensor
+    """Sum over whatever the loss is averaged over, with gradient."""
+    weight: float
+    """How many terms the sum has."""
+    counts: Mapping[str, float]
+    """Sums that are added over workers: `tokens`, `audio_seconds`, metrics of the objective."""
+
+
+class Objective(Protocol):
+    """Built on each worker from picklable parts."""
+
+    def costs(self, examples: Sequence[int]) -> list[float]:
+        """How much work each example is, in any unit, for an even split over workers."""
+        ...
+
+    def outcome(
+        self, model: Qwen2AudioForConditionalGeneration, examples: Sequence[int], step: int, /
+    ) -> StepOutcome:
+        """The loss over some examples of a step."""
+        ...
+
+
+def share(examples: Sequence[int], costs: Sequence[float], worker: Worker) -> list[int]:
+    """The part of a step's examples that is this worker's.
+
+    Longest first to the worker with the least work so far: every worker gets an example as long
+    as there are as many examples as workers, and finishes at about the same time.
+
+    Raises:
+        ValueError: there are fewer examples than workers, and one would have nothing to do.
+    """
+    if len(examples) < worker.world_size:
+        raise ValueError(
+            f"a step has {len(examples)} examples for {worker.world_size} workers. Raise "
+            "examples_per_step or lower resources.num_workers."
+        )
+    loads = [(0.0, rank) for rank in range(worker.world_size)]
+    mine = []
+    for cost, example in sorted(zip(costs, examples, strict=True), reverse=True):
+        load, rank = min(loads)
+        loads[rank] = (load + max(cost, 1e-9), rank)
+        if rank == worker.rank:
+            mine.append(example)
+    return mine
+
+
+class ObjectiveModule(nn.Module):
+    """A module whose forward is the objective, as DistributedDataParallel needs it."""
+
+    def __init__(self, model: Qwen2AudioForConditionalGeneration, objective: Objective) -> None:
+        super().__init__()
+        self.model = model
+        self._objective = objective
+
+    def forward(
+        self, examples: Sequence[int], step: int, counts: dict[str, float]
+    ) -> tuple[Tensor, float]:
+        outcome = self._objective.outcome(self.model, examples, step)
+        counts.update(outcome.counts)
+        return outcome.loss, outcome.weight
+
+
+def distribute(
+    model: Qwen2AudioForConditionalGeneration, objective: Objective, worker: Worker
+) -> nn.Module:
+    """The objective as a module whose gradients are averaged over all workers."""
+    module = ObjectiveModule(model, objective)
+    return DistributedDataParallel(module) if worker.world_size > 1 else module
+
+
+class Meter:
+    """Adds up losses and counts over workers and steps, and times them."""
+
+    def __init__(self, worker: Worker, window: Mapping[str, float]) -> None:
+        self._worker = worker
+        self._sums = dict(window)
+        self._since = time.perf_counter() - self._sums.pop("seconds", 0.0)
+
+    @property
+    def window(self) -> dict[str, float]:
+        """The sums since the last reading, from which another meter can go on."""
+        return self._sums | {"seconds": time.perf_counter() - self._since}
+
+    def add(self, loss: float, weight: float, counts: Mapping[str, float]) -> tuple[float, float]:
+        """Take one worker's sums of a step; returns (loss, weight) over all workers."""
+        mine = {"loss": loss, "weight": weight, **counts}
+        names = sorted(mine)
+        totals = torch.tensor([mine[name] for name in names], dtype=torch.float64)
+        if self._worker.world_size > 1:
+            distributed.all_reduce(totals)
+        step = dict(zip(names, totals.tolist(), strict=True))
+        for name, value in step.items():
+            self._sums[name] = self._sums.get(name, 0.0) + value
+        return step["loss"], step["weight"]
+
+    def read(self) -> dict[str, float]:
+        """Averages since the last reading."""
+        sums = self.window
+        self._sums, self._since = {}, time.perf_counter()
+        seconds, weight, positions = (sums.pop(name) for name in ("seconds", "weight", "tokens"))
+        metrics = {
+            "loss": sums.pop("loss") / weight,
+            "padding_waste": sums.pop("padding_tokens") / positions,
+            "tokens_per_second": positions / seconds,
+            "audio_seconds_per_second": sums.pop("audio_seconds") / seconds,
+        }
+        return metrics | {name: value / weight for name, value in sums.items()}
+
+
+def optimizer_step(
+    module: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    examples: Sequence[int],
+    step: int,
+    recipe: OptimizerRecipe,
+    meter: Meter,
+) -> tuple[float, float]:
+    """One step; returns the mean loss over all workers and the gradient's norm before clipping."""
+    for group in optimizer.param_groups:
+        group["lr"] = recipe.rate(step)
+    counts: dict[str, float] = {}
+    loss, weight = module(examples, step, counts)
+    total_loss, total_weight = meter.add(float(loss.detach()), weight, counts)
+    # DistributedDataParallel averages gradients over workers; the loss is a mean over all terms.
+    workers = distributed.get_world_size() if isinstance(module, DistributedDataParallel) else 1
+    (loss * (workers / total_weight)).backward()
+    norm = nn.utils.clip_grad_norm_(module.parameters(), recipe.clip_norm)
+    optimizer.step()
+    optimizer.zero_grad(set_to_none=True)
+    return total_loss / total_weight, float(norm)
+
+
+def adamw(model: nn.Module, recipe: OptimizerRecipe) -> torch.optim.AdamW:
+    """Weight decay on matrices only, as usual: not on biases and norms."""
+    trained = [p for p in model.parameters() if p.requires_grad]
+    return torch.optim.AdamW(
+        [
+            {"params": [p for p in trained if p.dim() > 1], "weight_decay": recipe.weight_decay},
+            {"params": [p for p in trained if p.dim() <= 1], "weight_decay": 0.0},
+        ],
+        lr=recipe.learning_rate,
+        betas=(0.9, 0.98),
+        eps=1e-8,
+    )

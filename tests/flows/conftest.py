@@ -1,0 +1,59 @@
+"""The tiny pipeline, run once a session in this process, for all tests that look at its result."""
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+
+import pytest
+from tiny_run import OVERRIDES, Driver, TinyRun, run_tiny
+
+from flows.config import load_config
+from infra.settings import Settings
+
+
+@pytest.fixture(scope="session")
+def tiny_overrides(small_manifest: Path) -> tuple[str, ...]:
+    """What makes the profile `tiny` the configuration of `tiny_run`."""
+    return (f"data.manifest={small_manifest}", *OVERRIDES)
+
+
+@pytest.fixture(scope="session")
+def tiny_run(tmp_path_factory: pytest.TempPathFactory, tiny_overrides: tuple[str, ...]) -> TinyRun:
+    """One uninterrupted run of the profile `tiny` on the small manifest."""
+    settings = Settings(home=tmp_path_factory.mktemp("tiny"), store="", tracking_uri="")
+    return run_tiny(settings, load_config("tiny", tiny_overrides))
+
+
+@pytest.fixture
+def drive(tmp_path: Path) -> Iterator[Callable[..., Driver]]:
+    """Start a Python process in a session of its own: `drive(arguments, environment)`."""
+    started: list[Driver] = []
+
+    def start(arguments: list[str], environment: Mapping[str, str]) -> Driver:
+        log = tmp_path / f"driver-{len(started)}.log"
+        with log.open("w") as stream:
+            process = subprocess.Popen(
+                [sys.executable, *arguments],
+                stdout=stream,
+                stderr=subprocess.STDOUT,
+                env={**os.environ, **environment},
+                start_new_session=True,
+                text=True,
+            )
+        started.append(Driver(process, log))
+        return started[-1]
+
+    yield start
+    # Each driver leads a process group: what it started and could not end itself ends here.
+    for driver in reversed(started):
+        if driver.process.poll() is None:
+            driver.process.terminate()
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                driver.process.wait(20)
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(driver.process.pid, signal.SIGKILL)
+        driver.process.wait()

@@ -1,0 +1,172 @@
+"""The command: exit codes, one message an error, JSON that parses."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from tiny_run import TinyRun
+
+from flows import cli
+from flows.pipeline import STAGES
+
+
+@pytest.fixture(autouse=True)
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty world of its own."""
+    monkeypatch.setenv("Q2A_HOME", str(tmp_path / "home"))
+    for name in ("Q2A_STORE", "Q2A_TRACKING_URI", "PREFECT_API_URL"):
+        monkeypatch.delenv(name, raising=False)
+    return tmp_path / "home"
+
+
+def q2a(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int:
+    monkeypatch.setattr(sys, "argv", ["q2a", *arguments])
+    with pytest.raises(SystemExit) as stopped:
+        cli.main()
+    assert isinstance(stopped.value.code, int)
+    return stopped.value.code
+
+
+WRONG_USE = [
+    (["plan", "-p", "tinny"], "there is no profile 'tinny'"),
+    (["plan", "-p", "tiny", "-s", "dpo.beta=0"], "dpo.beta: Input should be greater than 0 (got 0"),
+    (["run", "-p", "tiny", "--until", "sfft"], "there is no stage 'sfft'; there are ['ingest'"),
+    (["resume", "0123456789abcdef"], "has no run '0123456789abcdef'. `q2a show` lists"),
+    (["ingest"], "give exactly one of --manifest PATH and --folder PATH"),
+    (["ingest", "--manifest", "a", "--folder", "b"], "give exactly one of"),
+    (["serve", "-p", "tiny"], "q2a serve needs a Prefect server that stays"),
+    (["plan", "--profil", "tiny"], "No such option"),
+    (["fly"], "No such command 'fly'"),
+]
+
+
+@pytest.mark.parametrize(("arguments", "message"), WRONG_USE)
+def test_wrong_use_ends_with_2_and_one_message(
+    arguments: list[str],
+    message: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert q2a(monkeypatch, *arguments) == 2
+    errors = capsys.readouterr().err
+    assert message in errors
+    assert len([line for line in errors.splitlines() if line.startswith("error: ")]) == 1
+    assert "Traceback" not in errors
+
+
+def test_data_that_is_not_there_ends_with_3(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert q2a(monkeypatch, "plan", "-p", "tiny", "-s", "data.manifest=/no/such.jsonl") == 3
+    assert "error: there is no manifest '/no/such.jsonl'" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "message"),
+    [
+        (FloatingPointError("the loss is nan"), 1, "FloatingPointError: the loss is nan"),
+        (KeyboardInterrupt(), 130, "stopped by the user"),
+    ],
+)
+def test_a_failed_command_ends_with_1_and_a_stopped_one_with_130(
+    error: BaseException,
+    code: int,
+    message: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    def fail(*_: object) -> None:
+        raise error
+
+    monkeypatch.setattr(cli, "_prepare", fail)
+    assert q2a(monkeypatch, "run") == code
+    assert f"error: {message}" in capsys.readouterr().err
+
+
+def test_help_ends_with_0(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert q2a(monkeypatch, "--help") == 0
+    assert "resume" in capsys.readouterr().out
+
+
+def test_no_command_shows_the_help_and_no_error(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert q2a(monkeypatch) == 2
+    screen = capsys.readouterr()
+    assert "resume" in screen.out
+    assert screen.err == ""
+
+
+def test_a_plan_of_an_empty_store_misses_everything_as_json(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], small_manifest: Path
+) -> None:
+    arguments = ["plan", "-p", "tiny", "--json", "-s", f"data.manifest={small_manifest}"]
+    assert q2a(monkeypatch, *arguments) == 0
+    planned = json.loads(capsys.readouterr().out)
+    assert [stage["stage"] for stage in planned] == [stage.name for stage in STAGES]
+    assert {stage["state"] for stage in planned} == {"miss"}
+    assert {stage["reason"] for stage in planned} == {"never made"}
+
+
+def test_planning_writes_no_artifact(
+    home: Path, monkeypatch: pytest.MonkeyPatch, small_manifest: Path
+) -> None:
+    q2a(monkeypatch, "plan", "-p", "tiny", "-s", f"data.manifest={small_manifest}")
+    assert list(home.rglob("*")) == []
+
+
+def test_a_plan_after_a_run_hits_and_names_what_an_override_changes(
+    tiny_run: TinyRun,
+    tiny_overrides: tuple[str, ...],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setenv("Q2A_HOME", str(tiny_run.settings.home))
+    options = [part for override in tiny_overrides for part in ("-s", override)]
+    assert q2a(monkeypatch, "plan", "-p", "tiny", *options, "--json") == 0
+    assert {stage["state"] for stage in json.loads(capsys.readouterr().out)} == {"hit"}
+    changed = ["-s", "dpo.beta=0.2", "-s", "evaluate.seed=[1]"]
+    assert q2a(monkeypatch, "plan", "-p", "tiny", *options, *changed) == 2
+    capsys.readouterr()
+    assert q2a(monkeypatch, "plan", "-p", "tiny", *options, "-s", "dpo.beta=0.2") == 0
+    screen = capsys.readouterr().out
+    assert "beta: 0.1 -> 0.2" in screen
+
+
+def test_show_lists_pipeline_runs(
+    tiny_run: TinyRun, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("Q2A_HOME", str(tiny_run.settings.home))
+    assert q2a(monkeypatch, "show") == 0
+    assert tiny_run.run_id in capsys.readouterr().out
+
+
+def test_doctor_ends_with_1_where_something_is_wrong(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "file").write_text("in the way")
+    monkeypatch.setenv("Q2A_STORE", str(tmp_path / "file" / "store"))
+    assert q2a(monkeypatch, "doctor") == 1
+    screen = capsys.readouterr().out
+    assert "bad  artifact store" in screen
+    assert "good audio decoders" in screen
+
+
+def test_the_installed_command_reports_errors_the_same_way(tmp_path: Path) -> None:
+    command = Path(sys.executable).parent / "q2a"
+    ended = subprocess.run(
+        [str(command), "plan", "-p", "tinny"],
+        check=False,
+        capture_output=True,
+        text=True,
+        env={**os.environ, "Q2A_HOME": str(tmp_path / "home")},
+    )
+    assert ended.returncode == 2
+    assert ended.stdout == ""
+    assert ended.stderr.startswith("error: there is no profile 'tinny'; there are [")
+    assert len(ended.stderr.splitlines()) == 1

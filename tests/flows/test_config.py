@@ -1,0 +1,111 @@
+"""Profiles and overrides: values only, validated, and errors that name field, value and rule."""
+
+import pytest
+
+from flows.config import ConfigError, PipelineConfig, load_config, parse_config, profile_names
+
+
+def test_there_is_a_profile_for_tests_and_one_for_a_laptop() -> None:
+    assert {"demo", "tiny"} <= set(profile_names())
+
+
+@pytest.mark.parametrize("profile", profile_names())
+def test_every_profile_loads_and_survives_json(profile: str) -> None:
+    config = load_config(profile)
+    assert config.profile == profile
+    again = PipelineConfig.model_validate(config.model_dump(mode="json"))
+    assert again == config
+
+
+def test_an_override_changes_its_field_and_nothing_else() -> None:
+    plain = load_config("tiny")
+    changed = load_config("tiny", ["pretrain.optimizer.steps=30", "resources.num_workers=1"])
+    assert changed.pretrain.optimizer.steps == 30
+    assert changed.resources.num_workers == 1
+    steps = plain.pretrain.optimizer.steps
+    optimizer = changed.pretrain.optimizer.model_copy(update={"steps": steps})
+    workers = plain.resources.num_workers
+    restored = changed.model_copy(
+        update={
+            "pretrain": changed.pretrain.model_copy(update={"optimizer": optimizer}),
+            "resources": changed.resources.model_copy(update={"num_workers": workers}),
+        }
+    )
+    assert restored == plain
+
+
+def test_values_of_overrides_are_yaml() -> None:
+    config = load_config(
+        "tiny",
+        [
+            "sft.mixture={voice_chat: 2, digits: 0.5}",
+            "pretrain.optimizer.learning_rate=1e-4",
+            "data={folder: /recordings}",
+        ],
+    )
+    assert config.sft.mixture == {"voice_chat": 2, "digits": 0.5}
+    assert config.pretrain.optimizer.learning_rate == 1e-4
+    assert config.data.folder == "/recordings"
+    assert config.data.manifest is None
+
+
+def test_the_last_override_wins() -> None:
+    assert load_config("tiny", ["dpo.beta=0.2", "dpo.beta=0.3"]).dpo.beta == 0.3
+
+
+@pytest.mark.parametrize(
+    ("override", "parts"),
+    [
+        ("pretrain.optimizer.steps=0", ["pretrain.optimizer.steps", "greater than", "got 0"]),
+        ("pretrain.optimizer.steps=many", ["pretrain.optimizer.steps", "integer", "'many'"]),
+        ("dpo.betta=0.1", ["dpo.betta", "Extra inputs", "0.1"]),
+        ("resources.backend=slurm", ["resources.backend", "'ray' or 'process'", "'slurm'"]),
+        ("collect_preferences.top_p=1.5", ["collect_preferences.top_p", "equal to 1", "1.5"]),
+        ("data.folder=/x", ["data", "exactly one", "/x"]),
+    ],
+)
+def test_a_broken_rule_names_field_value_and_rule(override: str, parts: list[str]) -> None:
+    with pytest.raises(ConfigError) as caught:
+        load_config("tiny", [override])
+    for part in ["profile tiny", *parts]:
+        assert part in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("dpo.beta", "has no '='; write a.b.c=value"),
+        ("dpo.beta.more=1", "'beta' is a value, not a group"),
+        ("dpo.beta=[1, 2", "is not YAML"),
+    ],
+)
+def test_an_override_that_is_none_is_refused_and_quoted(override: str, message: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        load_config("tiny", ["dpo.beta=0.1", override])
+    assert message in str(caught.value)
+    assert repr(override) in str(caught.value)
+
+
+def test_an_unknown_profile_is_named_with_those_that_exist() -> None:
+    with pytest.raises(ConfigError, match=r"no profile 'tinny'.*'demo'.*'tiny'"):
+        load_config("tinny")
+
+
+def test_a_stored_configuration_that_no_longer_fits_names_its_run() -> None:
+    with pytest.raises(ConfigError, match=r"pipeline run abc: .*Field required"):
+        parse_config({"profile": "tiny"}, "pipeline run abc")
+
+
+def test_resources_and_schedule_change_no_fingerprint() -> None:
+    from flows.pipeline import PRETRAIN
+    from flows.stage import Artifact, StageCall
+
+    def fingerprint(config: PipelineConfig) -> str:
+        corpus = Artifact(PRETRAIN, "corpus")
+        return StageCall(PRETRAIN, config.pretrain, {"corpus": corpus}).artifact.fingerprint
+
+    plain = fingerprint(load_config("tiny"))
+    assert plain == fingerprint(
+        load_config("tiny", ["resources.backend=ray", "resources.checkpoint_every_steps=7"])
+    )
+    assert plain != fingerprint(load_config("tiny", ["pretrain.optimizer.seed=1"]))

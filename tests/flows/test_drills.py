@@ -1,0 +1,312 @@
+"""Drills: killed drivers and workers, a schedule that fires, a store on S3. Run by `make drill`."""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+from tiny_run import DRIVER, Driver, TinyRun, numbers, training_states
+
+from flows.config import load_config
+from flows.pipeline import STAGES
+from flows.runners import open_tracking
+from infra.settings import Settings
+from infra.store import Store
+from tasks.evaluate import read_report
+
+pytestmark = pytest.mark.drill
+
+BINARIES = Path(sys.executable).parent
+Q2A = str(BINARIES / "q2a")
+NAMES = [stage.name for stage in STAGES]
+WEIGHTS = "checkpoint/model.safetensors"
+
+
+def options(overrides: tuple[str, ...]) -> list[str]:
+    return ["-p", "tiny", *(part for override in overrides for part in ("-s", override))]
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def wait_until(reached: Callable[[], bool], seconds: float, what: str) -> None:
+    end = time.monotonic() + seconds
+    while not reached():
+        assert time.monotonic() < end, f"not within {seconds} s: {what}"
+        time.sleep(0.2)
+
+
+def settings_of(home: Path, **more: str) -> Settings:
+    return Settings(home=home, store=more.get("store", ""), tracking_uri="")
+
+
+def environment_of(home: Path) -> dict[str, str]:
+    return {
+        "Q2A_HOME": str(home),
+        "Q2A_STORE": "",
+        "Q2A_TRACKING_URI": "",
+        "PREFECT_HOME": str(home / "prefect"),
+    }
+
+
+def result_of(settings: Settings, overrides: tuple[str, ...]) -> TinyRun:
+    """What another process made: its newest pipeline run, with artifacts found by their plan."""
+    from flows.execution import StageOutcome
+    from flows.pipeline import pipeline
+    from flows.plan import Planner
+    from flows.runners import open_ledger
+
+    config = load_config("tiny", overrides)
+    ledger = open_ledger(settings)
+    planner = Planner(ledger)
+    pipeline(config, planner)
+    newest = open_tracking(settings).pipelines()[0]
+    outcomes = []
+    for planned in planner.planned:
+        record = ledger.find(planned.stage, planned.fingerprint)
+        if record is not None:
+            hit = f"q2a.hit.{planned.stage}" in newest.data.tags
+            outcomes.append(StageOutcome(planned.stage, hit, record.seconds, record))
+    return TinyRun(settings, config, newest.info.run_id, tuple(outcomes), ())
+
+
+def test_a_command_killed_in_ingest_and_in_pretraining_resumes_to_the_same_numbers(
+    tmp_path: Path, drive: Callable[..., Driver], tiny_run: TinyRun, tiny_overrides: tuple[str, ...]
+) -> None:
+    home = tmp_path / "home"
+    environment = environment_of(home)
+
+    def shard_rows() -> list[Path]:
+        return list(home.glob("store/ingest/*/scratch/shard-*.json"))
+
+    first = drive([Q2A, "run", *options(tiny_overrides)], environment)
+    first.kill_9_when(lambda: len(shard_rows()) > 0)
+    assert list(home.glob("store/ingest/*/record.json")) == []
+    made_before = len(shard_rows())
+    (run,) = open_tracking(settings_of(home)).pipelines()
+
+    second = drive([Q2A, "resume", run.info.run_id], environment)
+    second.kill_9_when(lambda: len(training_states(home)) > 0)
+    assert list(home.glob("store/pretrain/*/record.json")) == []
+    written = second.log.read_text().count("ingest: shard ")
+    assert written == 9 - made_before, "a finished shard was made again"
+
+    third = drive([Q2A, "resume", run.info.run_id], environment)
+    print(third.finish())
+
+    resumed = result_of(settings_of(home), tiny_overrides)
+    assert resumed.run_id == run.info.run_id
+    assert resumed.states == dict.fromkeys(NAMES, "run") | {"ingest": "hit"}
+    for stage in ("pretrain", "sft", "dpo"):
+        assert resumed.artifact(stage).digest(WEIGHTS) == tiny_run.artifact(stage).digest(WEIGHTS)
+        assert numbers(resumed, stage) == numbers(tiny_run, stage)
+    report = read_report(tiny_run.artifact("evaluate"))
+    assert read_report(resumed.artifact("evaluate")) == report
+    children = resumed.tracking.children_of(run.info.run_id)
+    assert [(child.info.run_name, child.info.status) for child in children] == [
+        ("ingest", "KILLED"),
+        ("ingest", "FINISHED"),
+        ("pretrain", "KILLED"),
+        *((name, "FINISHED") for name in NAMES[1:]),
+    ]
+
+
+def test_sigterm_ends_a_run_and_resume_completes_it(
+    tmp_path: Path, drive: Callable[..., Driver], tiny_run: TinyRun, tiny_overrides: tuple[str, ...]
+) -> None:
+    home = tmp_path / "home"
+    driver = drive([Q2A, "run", *options(tiny_overrides)], environment_of(home))
+    driver.wait_until(lambda: len(training_states(home)) > 0)
+    driver.process.terminate()
+    assert driver.process.wait(60) != 0
+    (run,) = open_tracking(settings_of(home)).pipelines()
+    print(f"exit code {driver.process.returncode}, {run.info.status}\n{driver.log.read_text()}")
+    drive([Q2A, "resume", run.info.run_id], environment_of(home)).finish()
+    resumed = result_of(settings_of(home), tiny_overrides)
+    assert resumed.artifact("dpo").digest(WEIGHTS) == tiny_run.artifact("dpo").digest(WEIGHTS)
+
+
+@pytest.fixture
+def prefect_server(tmp_path: Path, drive: Callable[..., Driver]) -> str:
+    """A real Prefect server with a data base of its own; its API's address."""
+    port = free_port()
+    address = f"http://127.0.0.1:{port}/api"
+    command = [
+        str(BINARIES / "prefect"), "server", "start", "--host", "127.0.0.1", "--port", str(port),
+    ]  # fmt: skip
+    environment = environment_of(tmp_path / "server") | {"PREFECT_API_URL": address}
+    driver = drive(command, environment)
+
+    def healthy() -> bool:
+        assert driver.process.poll() is None, driver.log.read_text()
+        try:
+            with urllib.request.urlopen(f"{address}/health", timeout=2) as answer:
+                return bool(answer.status == 200)
+        except OSError:
+            return False
+
+    wait_until(healthy, 90, "the Prefect server answers")
+    return address
+
+
+def flow_runs(address: str) -> list[dict[str, Any]]:
+    request = urllib.request.Request(
+        f"{address}/flow_runs/filter", b"{}", {"Content-Type": "application/json"}
+    )
+    with urllib.request.urlopen(request, timeout=10) as answer:
+        found: list[dict[str, Any]] = json.load(answer)
+    return found
+
+
+def test_a_schedule_fires_by_itself_and_its_run_completes(
+    tmp_path: Path, drive: Callable[..., Driver], small_manifest: Path, prefect_server: str
+) -> None:
+    home = tmp_path / "home"
+    overrides = (f"data.manifest={small_manifest}", "schedule.cron=* * * * *")
+    environment = environment_of(home) | {"PREFECT_API_URL": prefect_server}
+    serve = drive([Q2A, "serve", *options(overrides)], environment)
+
+    def completed() -> list[dict[str, Any]]:
+        assert serve.process.poll() is None, serve.log.read_text()
+        return [run for run in flow_runs(prefect_server) if run["state_name"] == "Completed"]
+
+    wait_until(lambda: bool(completed()), 240, "a scheduled run completes")
+    run = completed()[-1]
+    print({key: run[key] for key in ("name", "state_name", "auto_scheduled", "start_time")})
+    assert run["name"] == "tiny"
+    assert run["auto_scheduled"]
+    serve.process.send_signal(signal.SIGINT)
+    serve.process.wait(60)
+    made = result_of(settings_of(home), overrides)
+    assert [outcome.stage for outcome in made.outcomes] == NAMES
+
+
+def train_workers(driver: Driver) -> list[psutil.Process]:
+    """The processes of a training group that a driver's own Ray runs."""
+    found = []
+    for process in psutil.Process(driver.process.pid).children(recursive=True):
+        try:
+            if "RayTrainWorker" in " ".join(process.cmdline()):
+                found.append(process)
+        except psutil.NoSuchProcess:
+            continue
+    return found
+
+
+def test_two_ray_workers_train_alike_and_a_killed_one_changes_nothing(
+    tmp_path: Path, drive: Callable[..., Driver], tiny_run: TinyRun, tiny_overrides: tuple[str, ...]
+) -> None:
+    on_ray = (*tiny_overrides, "resources.backend=ray", "resources.num_workers=2")
+    calm, shaken = tmp_path / "calm", tmp_path / "shaken"
+    drive(["-c", DRIVER, *on_ray], environment_of(calm)).finish()
+    undisturbed = result_of(settings_of(calm), on_ray)
+    assert undisturbed.states == dict.fromkeys(NAMES, "run")
+    alone, together = numbers(tiny_run, "pretrain"), numbers(undisturbed, "pretrain")
+    assert [entry["step"] for entry in together] == [entry["step"] for entry in alone]
+    assert [entry["loss"] for entry in together] == pytest.approx(
+        [entry["loss"] for entry in alone], rel=1e-5, abs=0
+    )
+
+    driver = drive(["-c", DRIVER, *on_ray], environment_of(shaken))
+    driver.wait_until(lambda: len(training_states(shaken)) > 0)
+    victim = train_workers(driver)[0]
+    os.kill(victim.pid, signal.SIGKILL)
+    assert list(shaken.glob("store/pretrain/*/record.json")) == []
+    print(f"killed worker {victim.pid} at states", training_states(shaken))
+    driver.finish()
+    disturbed = result_of(settings_of(shaken), on_ray)
+    assert numbers(disturbed, "pretrain") == numbers(undisturbed, "pretrain")
+    for stage in ("pretrain", "sft", "dpo"):
+        expected = undisturbed.artifact(stage).digest(WEIGHTS)
+        assert disturbed.artifact(stage).digest(WEIGHTS) == expected
+
+
+@pytest.fixture
+def s3(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Mapping[str, str]]:
+    """A SeaweedFS server with S3 on free ports and a bucket; the variables that lead to it."""
+    ports = {name: free_port() for name in ("master", "volume", "filer", "s3", "admin")}
+    keys = {"AWS_ACCESS_KEY_ID": "drill", "AWS_SECRET_ACCESS_KEY": "drill-secret"}
+    for name, value in keys.items():
+        monkeypatch.setenv(name, value)
+    folder = tmp_path / "weed"
+    folder.mkdir()
+    command = [
+        str(BINARIES / "weed"), "mini", f"-dir={folder}", "-ip=127.0.0.1", "-ip.bind=127.0.0.1",
+        "-master.telemetry=false", "-admin.ui=false", "-webdav=false",
+        *(f"-{name}.port={port}" for name, port in ports.items()),
+        *(f"-{name}.port.grpc={free_port()}" for name in ports),
+        "-s3.port.iceberg=0",
+    ]  # fmt: skip
+    log = tmp_path / "weed.log"
+    with log.open("w") as stream:
+        server = subprocess.Popen(
+            command, stdout=stream, stderr=subprocess.STDOUT, cwd=folder, start_new_session=True
+        )
+    endpoint = f"http://127.0.0.1:{ports['s3']}"
+    try:
+        wait_until(lambda: can_write(endpoint, server, log), 60, "SeaweedFS takes an object")
+        yield {"Q2A_STORE": "s3://drill/store", "Q2A_S3_ENDPOINT_URL": endpoint, **keys}
+    finally:
+        server.terminate()
+        server.wait(30)
+
+
+def can_write(endpoint: str, server: subprocess.Popen[bytes], log: Path) -> bool:
+    assert server.poll() is None, log.read_text()
+    import boto3
+    from botocore.config import Config
+
+    quick = Config(connect_timeout=2, read_timeout=5, retries={"max_attempts": 1})
+    client = boto3.client("s3", endpoint_url=endpoint, region_name="us-east-1", config=quick)
+    try:
+        if not any(b["Name"] == "drill" for b in client.list_buckets()["Buckets"]):
+            client.create_bucket(Bucket="drill")
+        client.put_object(Bucket="drill", Key="probe", Body=b"probe")
+    except Exception as error:
+        log.open("a").write(f"probe: {error}\n")
+        return False
+    return True
+
+
+def test_the_pipeline_keeps_its_artifacts_on_s3(
+    tmp_path: Path,
+    drive: Callable[..., Driver],
+    s3: Mapping[str, str],
+    tiny_run: TinyRun,
+    tiny_overrides: tuple[str, ...],
+) -> None:
+    home = tmp_path / "home"
+    environment = environment_of(home) | dict(s3)
+    drive(["-c", DRIVER, *tiny_overrides], environment).finish()
+    second = drive(["-c", DRIVER, *tiny_overrides], environment).finish()
+    print(second)
+    for name in NAMES:
+        assert f"{name}: hit" in second
+    assert not (home / "store").exists()
+    assert list((home / "scratch").iterdir()) == []
+    store = Store(s3["Q2A_STORE"], {"endpoint_url": s3["Q2A_S3_ENDPOINT_URL"]})
+    for outcome in tiny_run.outcomes:
+        directory = store.below(outcome.stage, outcome.record.fingerprint)
+        kept = {file.path for file in outcome.record.files} | {"record.json"}
+        assert set(directory.list_keys()) == kept
+        if outcome.stage in ("pretrain", "sft", "dpo"):
+            assert directory.digest(WEIGHTS) == tiny_run.artifact(outcome.stage).digest(WEIGHTS)
+    settings = Settings(
+        home=home,
+        store=s3["Q2A_STORE"],
+        s3_endpoint_url=s3["Q2A_S3_ENDPOINT_URL"],
+        tracking_uri="",
+    )
+    assert result_of(settings, tiny_overrides).states == dict.fromkeys(NAMES, "hit")

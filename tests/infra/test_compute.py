@@ -1,0 +1,101 @@
+"""Compute: the same two verbs in this process and on Ray."""
+
+import json
+import os
+import signal
+import sys
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+
+import pytest
+import torch
+from torch import distributed
+
+from infra.compute import InProcess, OnRay, Resources, Worker, open_compute
+
+
+def times(factor: int, item: int) -> int:
+    if item < 0:
+        raise ValueError(f"{item} is negative")
+    return factor * item
+
+
+def test_the_profile_names_the_backend(tmp_path: Path) -> None:
+    assert isinstance(open_compute(Resources(backend="process"), "", tmp_path), InProcess)
+    assert isinstance(open_compute(Resources(backend="ray"), "", tmp_path), OnRay)
+
+
+def test_in_process_maps_lazily_in_order() -> None:
+    seen = []
+    results = InProcess().map(lambda item: seen.append(item) or item * 2, [1, 2, 3])
+    assert seen == []
+    assert list(results) == [2, 4, 6]
+    assert seen == [1, 2, 3]
+
+
+def test_in_process_fits_as_the_only_worker() -> None:
+    workers = []
+    InProcess().fit(workers.append)
+    assert workers == [Worker(rank=0, world_size=1)]
+
+
+@pytest.fixture(scope="module")
+def on_ray(tmp_path_factory: pytest.TempPathFactory) -> Iterator[OnRay]:
+    import ray
+
+    # Workers can't import a test module: its functions travel whole.
+    ray.cloudpickle.register_pickle_by_value(sys.modules[__name__])
+    scratch = tmp_path_factory.mktemp("ray")
+    yield OnRay(Resources(num_cpus=2, num_workers=2, max_failures=2), "", scratch)
+    ray.shutdown()
+
+
+@pytest.mark.drill
+def test_ray_maps_partial_functions(on_ray: OnRay) -> None:
+    assert sorted(on_ray.map(partial(times, 3), range(5))) == [0, 3, 6, 9, 12]
+
+
+@pytest.mark.drill
+def test_an_error_in_a_ray_task_is_the_original_error(on_ray: OnRay) -> None:
+    with pytest.raises(ValueError, match=r"^-1 is negative$") as caught:
+        list(on_ray.map(partial(times, 3), [-1]))
+    assert caught.type is ValueError
+
+
+def sum_of_ranks(folder: Path, worker: Worker) -> None:
+    total = torch.tensor([float(worker.rank + 1)])
+    distributed.all_reduce(total)
+    place = folder / f"rank-{worker.rank}.json"
+    place.write_text(json.dumps([worker.world_size, total.item()]))
+
+
+@pytest.mark.drill
+def test_two_ray_workers_talk_through_torch_distributed(on_ray: OnRay, tmp_path: Path) -> None:
+    on_ray.fit(partial(sum_of_ranks, tmp_path))
+    found = {path.name: json.loads(path.read_text()) for path in tmp_path.iterdir()}
+    assert found == {"rank-0.json": [2, 3.0], "rank-1.json": [2, 3.0]}
+
+
+def die_once(folder: Path, worker: Worker) -> None:
+    if worker.rank == 1 and not (folder / "died").exists():
+        (folder / "died").write_text(str(os.getpid()))
+        os.kill(os.getpid(), signal.SIGKILL)
+    sum_of_ranks(folder, worker)
+
+
+@pytest.mark.drill
+def test_a_killed_ray_worker_restarts_the_group(on_ray: OnRay, tmp_path: Path) -> None:
+    on_ray.fit(partial(die_once, tmp_path))
+    assert (tmp_path / "died").exists()
+    assert json.loads((tmp_path / "rank-0.json").read_text()) == [2, 3.0]
+
+
+def always_raise(worker: Worker) -> None:
+    raise FloatingPointError("the loss of step 3 is nan")
+
+
+@pytest.mark.drill
+def test_an_error_of_the_loop_keeps_its_message(on_ray: OnRay) -> None:
+    with pytest.raises(Exception, match="the loss of step 3 is nan"):
+        on_ray.fit(always_raise)

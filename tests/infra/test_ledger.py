@@ -1,0 +1,170 @@
+"""The ledger: an artifact is done when its record is there and its files verify."""
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+from data_contracts.stage_record import StageRecord
+from infra.ledger import Ledger
+from infra.store import Store
+
+HOLD_LOCK = """
+import sys, time
+from pathlib import Path
+from infra.ledger import Ledger
+from infra.store import Store
+ledger = Ledger(Store(sys.argv[1]), Path(sys.argv[2]))
+with ledger.lock("sft", "f1"):
+    print("held", flush=True)
+    time.sleep(60)
+"""
+
+
+@pytest.fixture
+def ledger(tmp_path: Path) -> Ledger:
+    return Ledger(Store(str(tmp_path / "store")), tmp_path / "locks")
+
+
+def make_record(ledger: Ledger, fingerprint: str, finished_at: str = "2026-01-01") -> StageRecord:
+    return StageRecord(
+        stage="sft",
+        version=1,
+        fingerprint=fingerprint,
+        recipe={"steps": 3},
+        inputs={"corpus": "c"},
+        library_versions={},
+        files=ledger.list_files("sft", fingerprint),
+        counts={"records_in": 1, "records_out": 1, "rejected": 0},
+        seconds=0.1,
+        tracking_run="run",
+        finished_at=finished_at,
+    )
+
+
+def finish(ledger: Ledger, fingerprint: str, finished_at: str = "2026-01-01") -> StageRecord:
+    directory = ledger.directory("sft", fingerprint)
+    directory.write_bytes("model/weights", b"0123456789")
+    directory.write_bytes("notes", b"n")
+    directory.write_bytes("scratch/half", b"h")
+    record = make_record(ledger, fingerprint, finished_at)
+    ledger.complete(record)
+    return record
+
+
+def test_an_artifact_without_record_is_not_found(ledger: Ledger) -> None:
+    ledger.directory("sft", "f1").write_bytes("model/weights", b"x")
+    assert ledger.find("sft", "f1") is None
+
+
+def test_a_completed_artifact_is_found_whole_and_without_helper_files(ledger: Ledger) -> None:
+    record = finish(ledger, "f1")
+    assert ledger.find("sft", "f1") == record
+    assert ledger.verify(record) == []
+    assert [file.path for file in record.files] == ["model/weights", "notes"]
+    assert ledger.directory("sft", "f1").list_keys() == ["model/weights", "notes", "record.json"]
+
+
+def test_an_unreadable_record_makes_the_artifact_unfinished(ledger: Ledger) -> None:
+    finish(ledger, "f1")
+    finish(ledger, "f2")
+    ledger.directory("sft", "f1").write_text("record.json", '{"stage": "sft"')
+    assert ledger.find("sft", "f1") is None
+    assert [record.fingerprint for record in ledger.records("sft")] == ["f2"]
+
+
+def test_a_missing_file_is_found(ledger: Ledger) -> None:
+    record = finish(ledger, "f1")
+    ledger.directory("sft", "f1").delete("notes")
+    assert [(d.path, d.problem) for d in ledger.verify(record)] == [("notes", "missing")]
+
+
+def test_a_short_file_is_found_with_its_size(ledger: Ledger) -> None:
+    record = finish(ledger, "f1")
+    ledger.directory("sft", "f1").write_bytes("model/weights", b"01234")
+    (damage,) = ledger.verify(record)
+    assert damage.path == "model/weights"
+    assert damage.problem == "5 bytes instead of 10"
+
+
+def test_one_flipped_bit_is_found(ledger: Ledger) -> None:
+    record = finish(ledger, "f1")
+    ledger.directory("sft", "f1").write_bytes("model/weights", b"0123456788")
+    (damage,) = ledger.verify(record)
+    assert "sha256 differs" in damage.problem
+
+
+def test_discarding_removes_the_record_and_the_bad_files_only(ledger: Ledger) -> None:
+    record = finish(ledger, "f1")
+    ledger.directory("sft", "f1").write_bytes("model/weights", b"bad")
+    ledger.discard(record, ledger.verify(record))
+    assert ledger.find("sft", "f1") is None
+    assert ledger.directory("sft", "f1").list_keys() == ["notes"]
+
+
+def test_records_come_newest_first_and_only_of_the_stage(ledger: Ledger) -> None:
+    finish(ledger, "f1", "2026-01-02T00:00:00+00:00")
+    finish(ledger, "f2", "2026-03-01T00:00:00+00:00")
+    finish(ledger, "f3", "2026-02-01T00:00:00+00:00")
+    assert [record.fingerprint for record in ledger.records("sft")] == ["f2", "f3", "f1"]
+    assert ledger.records("dpo") == []
+
+
+def test_completing_clears_what_a_killed_writer_left(ledger: Ledger, tmp_path: Path) -> None:
+    folder = tmp_path / "store" / "sft" / "f1" / "model"
+    folder.mkdir(parents=True)
+    (folder / "weights.partial-0badcafe").write_bytes(b"half")
+    record = finish(ledger, "f1")
+    assert not (folder / "weights.partial-0badcafe").exists()
+    assert len(record.files) == 2
+
+
+def test_a_free_lock_is_taken_without_waiting(ledger: Ledger) -> None:
+    for _ in range(2):
+        with ledger.lock("sft", "f1") as waited:
+            assert waited is False
+
+
+def test_locks_of_different_artifacts_do_not_meet(ledger: Ledger) -> None:
+    with ledger.lock("sft", "f1"), ledger.lock("sft", "f2") as waited:
+        assert waited is False
+
+
+def test_the_second_waits_until_the_first_ends_and_is_told(ledger: Ledger) -> None:
+    events: list[object] = []
+
+    def second() -> None:
+        with ledger.lock("sft", "f1") as waited:
+            events.append(("second", waited))
+
+    thread = threading.Thread(target=second)
+    with ledger.lock("sft", "f1"):
+        thread.start()
+        time.sleep(0.3)
+        events.append("first ends")
+    thread.join(timeout=10)
+    assert events == ["first ends", ("second", True)]
+
+
+def test_kill_9_frees_the_lock(ledger: Ledger, tmp_path: Path) -> None:
+    command = [
+        sys.executable, "-c", HOLD_LOCK, str(tmp_path / "store"), str(tmp_path / "locks"),
+    ]  # fmt: skip
+    holder = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    try:
+        assert holder.stdout is not None
+        assert holder.stdout.readline() == "held\n"
+        threading.Timer(0.5, os.kill, (holder.pid, signal.SIGKILL)).start()
+        started = time.monotonic()
+        with ledger.lock("sft", "f1") as waited:
+            assert waited is True
+            assert holder.wait(timeout=10) == -signal.SIGKILL
+        assert time.monotonic() - started < 10
+    finally:
+        holder.kill()
+        holder.wait()

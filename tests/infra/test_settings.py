@@ -1,0 +1,79 @@
+"""The environment decides where things are kept, and never overrules what is already set."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from infra.settings import Settings, read_settings
+
+
+@pytest.fixture(autouse=True)
+def clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in [name for name in os.environ if name.startswith("Q2A_")]:
+        monkeypatch.delenv(name)
+
+
+def test_everything_local_lies_below_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("Q2A_HOME", str(tmp_path))
+    settings = Settings()
+    assert settings.store_url == str(tmp_path / "store")
+    assert settings.resolved_tracking_uri == f"sqlite:///{tmp_path}/mlflow.db"
+    assert settings.storage_options == {}
+
+
+def test_a_relative_home_means_the_same_folder_in_every_working_directory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("Q2A_HOME", "here")
+    settings = Settings()
+    monkeypatch.chdir("/")
+    assert settings.home == tmp_path / "here"
+    assert settings.store_url == str(tmp_path / "here" / "store")
+
+
+def test_the_default_home_is_absolute_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert Settings().home == tmp_path / "runs"
+
+
+def test_variables_replace_the_defaults(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("Q2A_STORE", "s3://bucket/prefix")
+    monkeypatch.setenv("Q2A_S3_ENDPOINT_URL", "http://127.0.0.1:8333")
+    monkeypatch.setenv("Q2A_TRACKING_URI", "http://127.0.0.1:5000")
+    settings = Settings()
+    assert settings.store_url == "s3://bucket/prefix"
+    assert settings.storage_options == {"endpoint_url": "http://127.0.0.1:8333"}
+    assert settings.resolved_tracking_uri == "http://127.0.0.1:5000"
+
+
+def test_libraries_get_defaults_but_variables_that_are_set_win(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("Q2A_HOME", str(tmp_path / "home"))
+    monkeypatch.delenv("PREFECT_HOME", raising=False)
+    monkeypatch.delenv("DO_NOT_TRACK", raising=False)
+    monkeypatch.setenv("OMP_NUM_THREADS", "7")
+    read_settings()
+    assert (tmp_path / "home").is_dir()
+    assert os.environ["PREFECT_HOME"] == str(tmp_path / "home" / "prefect")
+    assert os.environ["DO_NOT_TRACK"] == "true"
+    assert os.environ["OMP_NUM_THREADS"] == "7"
+
+
+def test_importing_the_project_changes_nothing(tmp_path: Path) -> None:
+    script = (
+        "import os; before = dict(os.environ)\n"
+        "import flows.cli, flows.pipeline, flows.runners\n"
+        "added = {k for k in os.environ if k.startswith(('Q2A', 'PREFECT', 'RAY', 'OMP'))}\n"
+        "assert not added - before.keys(), added - before.keys()\n"
+    )
+    # Matplotlib's caches go to the user's home, whoever imports it.
+    home, here = tmp_path / "home", tmp_path / "here"
+    here.mkdir()
+    environment = {"PATH": os.environ["PATH"], "HOME": str(home)}
+    subprocess.run([sys.executable, "-c", script], check=True, cwd=here, env=environment)
+    assert list(here.iterdir()) == []

@@ -1,0 +1,228 @@
+"""Decoding against files that libsndfile and FFmpeg write."""
+
+import hashlib
+import io
+from collections.abc import Callable
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+import soundfile
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from recordings import noise, sound_file, tone
+
+from tasks.decode import DecodeError, check_clip, decode, decode_flac, encode_flac, read_audio
+
+HZ = 1000.0
+
+
+def ffmpeg_file(waveform: np.ndarray, rate: int, codec: str, container: str) -> bytes:
+    """`waveform` [channels, num_samples] as FFmpeg encodes it."""
+    layout = "mono" if len(waveform) == 1 else "stereo"
+    buffer = io.BytesIO()
+    with av.open(buffer, "w", format=container) as file:
+        stream = file.add_stream(codec, rate=rate, layout=layout)
+        sample_format = stream.codec_context.format.name
+        if sample_format == "s16":
+            waveform = (waveform * 32767).astype(np.int16)
+        frame = av.AudioFrame.from_ndarray(
+            np.ascontiguousarray(waveform, np.int16 if sample_format == "s16" else np.float32),
+            format=sample_format,
+            layout=layout,
+        )
+        frame.sample_rate, frame.pts = rate, 0
+        for packet in [*stream.encode(frame), *stream.encode(None)]:
+            file.mux(packet)
+    return buffer.getvalue()
+
+
+def strongest_hz(waveform: np.ndarray) -> float:
+    spectrum = np.abs(np.fft.rfft(waveform * np.hanning(len(waveform))))
+    return float(np.fft.rfftfreq(len(waveform), 1 / 16_000)[spectrum.argmax()])
+
+
+def reason_of(call: Callable[[], object]) -> str:
+    with pytest.raises(DecodeError) as caught:
+        call()
+    return caught.value.reason
+
+
+FILES = {
+    "8 bit.wav": sound_file(tone(1.5, HZ), subtype="PCM_U8"),
+    "16 bit.wav": sound_file(tone(1.5, HZ), subtype="PCM_16"),
+    "24 bit.wav": sound_file(tone(1.5, HZ), subtype="PCM_24"),
+    "float.wav": sound_file(tone(1.5, HZ), subtype="FLOAT"),
+    "double.wav": sound_file(tone(1.5, HZ), subtype="DOUBLE"),
+    **{
+        f"{rate} Hz.wav": sound_file(tone(1.5, HZ, rate), rate)
+        for rate in (8_000, 11_025, 16_000, 22_050, 32_000, 44_100, 48_000)
+    },
+    "stereo.wav": sound_file(np.stack([tone(1.5, HZ)] * 2, axis=1)),
+    "free lossless.flac": sound_file(tone(1.5, HZ, 48_000), 48_000, "FLAC", "PCM_24"),
+    "layer three.mp3": sound_file(tone(1.5, HZ, 44_100), 44_100, "MP3"),
+    "vorbis.ogg": sound_file(tone(1.5, HZ, 22_050), 22_050, "OGG", "VORBIS"),
+    "opus.opus": sound_file(tone(1.5, HZ, 48_000), 48_000, "OGG", "OPUS"),
+    "aac.m4a": ffmpeg_file(tone(1.5, HZ, 44_100)[None], 44_100, "aac", "ipod"),
+    "raw.g722": ffmpeg_file(tone(1.5, HZ)[None], 16_000, "g722", "g722"),
+    "raw.gsm": sound_file(tone(1.5, HZ, 8_000), 8_000, "RAW", "GSM610"),
+}
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_duration_pitch_and_level_survive_every_format(name: str) -> None:
+    waveform = decode(FILES[name], name)
+    assert waveform.dtype == np.float32
+    assert waveform.ndim == 1
+    assert len(waveform) / 16_000 == pytest.approx(1.5, abs=0.065)  # one AAC frame at most
+    assert strongest_hz(waveform) == pytest.approx(HZ, abs=2)
+    middle = waveform[4_000:20_000]
+    assert np.sqrt(np.mean(middle**2)) == pytest.approx(0.5 / np.sqrt(2), rel=0.1)
+
+
+def test_lossless_samples_at_16_khz_are_not_touched() -> None:
+    original = noise(0.3, 1)
+    assert np.array_equal(decode(sound_file(original, subtype="FLOAT"), "a.wav"), original)
+
+
+@pytest.mark.parametrize("kind", ["wav", "m4a"])
+def test_channels_are_averaged_whoever_decodes(kind: str) -> None:
+    stereo = np.stack([tone(1, HZ, amplitude=0.6), tone(1, HZ, amplitude=0.2)])
+    data = sound_file(stereo.T) if kind == "wav" else ffmpeg_file(stereo, 16_000, "aac", "ipod")
+    middle = decode(data, f"a.{kind}")[4_000:12_000]
+    assert np.sqrt(np.mean(middle**2)) == pytest.approx(0.4 / np.sqrt(2), rel=0.02)
+
+
+def test_samples_over_full_scale_are_cut_to_it() -> None:
+    waveform = decode(sound_file(tone(1, amplitude=1.5), subtype="FLOAT"), "a.wav")
+    assert np.abs(waveform).max() == 1.0
+
+
+def with_sample(value: float, rate: int = 16_000) -> bytes:
+    waveform = tone(1, HZ, rate).astype(np.float32)
+    waveform[rate // 2] = value
+    return sound_file(waveform, rate, subtype="FLOAT")
+
+
+@pytest.mark.parametrize(
+    ("data", "reason"),
+    [
+        (b"", "empty"),
+        (sound_file(np.zeros(0)), "empty"),
+        (b"This is no recording, whatever its name says.\n" * 40, "not_audio"),
+        (b"\x00" * 4_000, "not_audio"),
+        (sound_file(tone(1))[:30], "not_audio"),
+        (sound_file(tone(0.0200, HZ)), "too_short"),
+        (sound_file(tone(30.1, HZ, 8_000), 8_000), "too_long"),
+        (sound_file(tone(40, HZ, 8_000), 8_000), "too_long"),
+        (ffmpeg_file(tone(33, HZ)[None], 16_000, "aac", "ipod"), "too_long"),
+        (with_sample(np.nan), "not_finite"),
+        (with_sample(np.inf), "not_finite"),
+        (with_sample(-np.inf, rate=44_100), "not_finite"),
+        (sound_file(np.zeros(16_000)), "silent"),
+        (sound_file(tone(1, amplitude=0.9e-4), subtype="FLOAT"), "silent"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_what_can_not_be_a_clip_is_refused_with_its_reason(data: bytes, reason: str) -> None:
+    with pytest.raises(DecodeError, match=r"a clip\.wav") as caught:
+        decode(data, "a clip.wav")
+    assert caught.value.reason == reason
+
+
+@pytest.mark.parametrize(("num_samples", "accepted"), [(320, False), (321, True)])
+def test_the_shortest_clip_has_one_audio_token(num_samples: int, accepted: bool) -> None:
+    waveform = tone(1)[:num_samples].astype(np.float32)
+    if accepted:
+        check_clip(waveform, "a")
+    else:
+        assert reason_of(lambda: check_clip(waveform, "a")) == "too_short"
+
+
+@pytest.mark.parametrize(("num_samples", "accepted"), [(480_000, True), (480_001, False)])
+def test_the_longest_clip_lasts_exactly_30_seconds(num_samples: int, accepted: bool) -> None:
+    data = sound_file(tone(31)[:num_samples])
+    if accepted:
+        assert len(decode(data, "a.wav")) == num_samples
+    else:
+        assert reason_of(lambda: decode(data, "a.wav")) == "too_long"
+
+
+@pytest.mark.parametrize(
+    "playlist",
+    [
+        "ffconcat version 1.0\nfile secret.wav\n",
+        "#EXTM3U\n#EXT-X-TARGETDURATION:2\n#EXTINF:1,\nsecret.wav\n#EXT-X-ENDLIST\n",
+    ],
+)
+def test_a_playlist_that_is_named_like_a_recording_can_not_pull_in_another_file(
+    playlist: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "secret.wav").write_bytes(sound_file(tone(1)))
+    monkeypatch.chdir(tmp_path)
+    assert reason_of(lambda: decode(playlist.encode(), "a.wav")) == "not_audio"
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    name=st.sampled_from(["16 bit.wav", "free lossless.flac", "opus.opus", "aac.m4a", "raw.gsm"]),
+    damages=st.lists(st.tuples(st.floats(0, 1), st.integers(0, 255)), max_size=8),
+    kept=st.floats(0, 1),
+)
+def test_a_damaged_file_becomes_a_clip_or_a_decode_error(
+    name: str, damages: list[tuple[float, int]], kept: float
+) -> None:
+    data = bytearray(FILES[name])
+    for place, value in damages:
+        data[int(place * (len(data) - 1))] = value
+    try:
+        waveform = decode(bytes(data[: int(kept * len(data))]), name)
+    except DecodeError:
+        return
+    assert np.isfinite(waveform).all()
+    assert 321 <= len(waveform) <= 480_000
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "pipe://0",
+        "ssh://host/a.wav",
+        "github://a:b@main/c",
+        "simplecache::/a.wav",
+        "/a::b.wav",
+        "file:///a::ssh://b",
+    ],
+)
+def test_urls_that_are_no_plain_file_store_are_refused(url: str) -> None:
+    assert reason_of(lambda: read_audio(url)) == "refused_url"
+
+
+def test_a_colon_in_a_name_starts_nothing() -> None:
+    assert reason_of(lambda: read_audio("pipe:0")) == "missing_file"
+
+
+def test_files_are_read_by_path_and_by_url(tmp_path: Path) -> None:
+    path = tmp_path / "at 10:30.wav"
+    path.write_bytes(b"bytes")
+    assert read_audio(str(path)) == read_audio(f"file://{path}") == b"bytes"
+
+
+@pytest.mark.parametrize("where", ["none.wav", ".", "file/below.wav", "a" * 300 + ".wav"])
+def test_what_is_not_a_readable_file_is_missing(where: str, tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(b"")
+    assert reason_of(lambda: read_audio(f"{tmp_path}/{where}")) == "missing_file"
+
+
+def test_flac_is_16_bit_mono_at_16_khz_and_within_half_a_step_of_the_samples() -> None:
+    waveform = noise(0.5, 2)
+    data = encode_flac(waveform)
+    info = soundfile.info(io.BytesIO(data))
+    assert (info.samplerate, info.channels, info.subtype) == (16_000, 1, "PCM_16")
+    assert np.abs(decode_flac(data) - waveform).max() <= 0.5001 / 32768
+
+
+def test_the_same_samples_give_the_same_flac_bytes() -> None:
+    first, second = (hashlib.sha256(encode_flac(noise(0.5, 3))).digest() for _ in range(2))
+    assert first == second

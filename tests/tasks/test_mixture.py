@@ -1,0 +1,89 @@
+"""The plan of examples: shares, epochs and refusals."""
+
+from collections import Counter
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tasks.mixture import MixtureError, plan_mixture
+
+POOLS = {"asr": range(100), "digits": range(100, 400), "sound": range(400, 407)}
+TASK_OF = {number: task for task, pool in POOLS.items() for number in pool}
+
+
+@pytest.mark.parametrize(
+    "weights", [{"asr": 1, "digits": 1, "sound": 1}, {"asr": 0.2, "digits": 4, "sound": 2}]
+)
+def test_tasks_are_drawn_in_proportion_to_their_weights(weights: dict[str, float]) -> None:
+    plan = plan_mixture(POOLS, weights, 1_000, 20, seed=1)
+    drawn = Counter(TASK_OF[number] for number in plan.ravel())
+    for task, weight in weights.items():
+        share = weight / sum(weights.values())
+        sigma = np.sqrt(share * (1 - share) * plan.size)
+        assert abs(drawn[task] - share * plan.size) < 3 * sigma
+
+
+WEIGHTS = st.dictionaries(
+    st.sampled_from([*POOLS, "another"]), st.floats(0.01, 100), min_size=1
+).filter(lambda weights: weights.keys() & POOLS.keys())
+
+
+@given(
+    weights=WEIGHTS,
+    steps=st.integers(0, 60),
+    examples_per_step=st.integers(1, 9),
+    seed=st.integers(0, 2**32),
+)
+def test_no_example_is_repeated_before_all_of_its_task_were_seen(
+    weights: dict[str, float], steps: int, examples_per_step: int, seed: int
+) -> None:
+    plan = plan_mixture(POOLS, weights, steps, examples_per_step, seed)
+    assert plan.shape == (steps, examples_per_step)
+    assert plan.dtype == np.int64
+    assert {TASK_OF[number] for number in plan.ravel()} <= weights.keys()
+    for pool in POOLS.values():
+        drawn = [number for number in plan.ravel().tolist() if number in pool]
+        for start in range(0, len(drawn), len(pool)):
+            epoch = drawn[start : start + len(pool)]
+            assert len(set(epoch)) == len(epoch)
+
+
+def test_epochs_have_different_orders() -> None:
+    first, second, third = plan_mixture({"sound": range(50)}, {"sound": 1}, 3, 50, seed=0).tolist()
+    assert sorted(first) == sorted(second) == sorted(third) == list(range(50))
+    assert first != second != third != first
+
+
+def test_the_plan_is_a_pure_function_so_that_a_resumed_run_sees_the_same_examples() -> None:
+    arguments = (POOLS, {"asr": 1, "digits": 3}, 40, 8)
+    plan = plan_mixture(*arguments, seed=5)
+    np.random.seed(1)  # the global generator plays no part
+    assert np.array_equal(plan_mixture(*arguments, seed=5), plan)
+    reordered = {"digits": 3.0, "asr": 1.0}
+    assert np.array_equal(plan_mixture(POOLS, reordered, 40, 8, seed=5), plan)
+    assert not np.array_equal(plan_mixture(*arguments, seed=6), plan)
+
+
+def test_tasks_without_examples_or_weight_are_left_out_and_the_others_keep_their_ratio() -> None:
+    pools = {**POOLS, "lid": []}
+    plan = plan_mixture(
+        pools, {"asr": 1, "digits": 1, "sound": 0, "lid": 5, "caption": 9}, 500, 8, 0
+    )
+    drawn = Counter(TASK_OF[number] for number in plan.ravel())
+    assert set(drawn) == {"asr", "digits"}
+    assert abs(drawn["asr"] - plan.size / 2) < 3 * np.sqrt(plan.size / 4)
+
+
+@pytest.mark.parametrize("weight", [-1.0, float("nan"), float("inf")])
+def test_a_weight_that_is_no_share_is_refused(weight: float) -> None:
+    with pytest.raises(MixtureError, match=rf"'asr': {weight}.*use 0"):
+        plan_mixture(POOLS, {"asr": weight, "digits": 1}, 1, 1, 0)
+
+
+@pytest.mark.parametrize("weights", [{}, {"caption": 1}, {"asr": 0}, {"lid": 1}])
+def test_a_mixture_that_leaves_nothing_names_both_sides(weights: dict[str, float]) -> None:
+    with pytest.raises(MixtureError, match=r"examples for \['asr', 'digits', 'sound'\]") as caught:
+        plan_mixture({**POOLS, "lid": []}, weights, 1, 1, 0)
+    assert str(sorted(weights)) in str(caught.value)
