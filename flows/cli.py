@@ -4,8 +4,6 @@ Exit codes: 0 done, 1 a stage failed, 2 the command or configuration is wrong, 3
 contract or can't be used, 130 stopped by the user.
 """
 
-import sys
-from collections.abc import Callable
 from typing import Annotated
 
 import typer
@@ -125,15 +123,11 @@ def doctor() -> None:
         raise typer.Exit(1)
 
 
-def main() -> None:
-    """Entry point: known errors become one clear message and an exit code."""
-    sys.exit(_exit_code(app))
-
-
-def _exit_code(command: Callable[..., object]) -> int:
+def run_command() -> int:
+    """Run the command line and return its exit code; known errors become one clear message."""
     try:
         # Without standalone mode, Click returns the code of a typer.Exit.
-        code = command(standalone_mode=False)
+        code = app(standalone_mode=False)
     except _WRONG_USE as error:
         return _fail(str(error), 2)
     except _WRONG_DATA as error:

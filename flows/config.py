@@ -58,7 +58,7 @@ def profile_names() -> list[str]:
 
 
 def load_config(profile: str, overrides: Sequence[str] = ()) -> PipelineConfig:
-    """Read a profile and apply `a.b.c=value` overrides; values are YAML.
+    """Read a profile and apply `a.b.c=value` overrides; a value is YAML, or else text.
 
     Raises:
         ConfigError: unknown profile or key, an override without "=", or a value that breaks a
@@ -97,5 +97,6 @@ def _apply(values: dict[str, Any], override: str) -> None:
             raise ConfigError(f"override {override!r}: {parent!r} is a value, not a group")
     try:
         place[last] = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise ConfigError(f"override {override!r}: {text!r} is not YAML: {error}") from error
+    except yaml.YAMLError:
+        # A cron expression such as "*/5 * * * *" is no YAML.
+        place[last] = text

@@ -27,14 +27,14 @@ class CollectRecipe(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    num_samples: int = Field(6, ge=2, description="answers sampled a prompt")
+    num_samples: int = Field(8, ge=2, description="answers sampled a prompt")
     temperature: float = Field(1.0, gt=0)
     top_p: float = Field(0.95, gt=0, le=1)
     max_new_tokens: int = Field(32, ge=1)
     pairs_per_prompt: int = Field(2, ge=1, description="most pairs of one prompt")
     min_margin: float = Field(0.02, ge=0, description="score difference that is not a tie")
     min_chosen_score: float = Field(
-        0.5, ge=0, le=1, description="an answer below it is never worth preferring"
+        0.9, ge=0, le=1, description="an answer below it is never worth preferring"
     )
     prompts_per_chunk: int = Field(64, ge=1, description="prompts sampled and saved together")
     seed: int = 0
@@ -89,7 +89,7 @@ def run(context: StageContext, recipe: CollectRecipe) -> StageResult:
         for answered in _read_chunk(context.directory, number)
     ]
     pairs = [pair for found in collected for pair in found.pairs]
-    if not any(pair.split == "train" for pair in pairs):
+    if not any(pair.split != "test" for pair in pairs):
         raise NoPairsError(
             f"{len(prompts)} prompts gave no training pair: the answers to each tie, or all score "
             f"below {recipe.min_chosen_score}. Train the SFT model longer, or change "

@@ -30,6 +30,9 @@ from tasks.prompts import (
 
 T = TypeVar("T")
 
+DIALOGUE_TASKS = ("spoken_command", "multi_turn", "two_clips")
+"""Tasks of dialogues besides those of single clips."""
+
 
 class DialogueRecipe(BaseModel):
     """How many conversations are made of the corpus, besides one for each question and command."""
@@ -40,7 +43,8 @@ class DialogueRecipe(BaseModel):
     multi_turn: int = Field(400, ge=0, description="dialogues of two exchanges, a clip in each")
     two_clips: int = Field(200, ge=0, description="dialogues with two clips in one turn")
     prompts: dict[Split, Annotated[int, Field(ge=0)]] = Field(
-        default={"train": 240, "test": 80}, description="prompts to collect preferences on"
+        default={"train": 160, "dev": 240, "test": 80},
+        description="prompts to collect preferences on; those of test only measure",
     )
     seed: int = 0
 

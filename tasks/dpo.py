@@ -93,7 +93,7 @@ class DpoObjective:
 def run(context: StageContext, recipe: DpoRecipe) -> StageResult:
     """Store the SFT model's log-probabilities once, then optimise the policy."""
     corpus, checkpoint = context.inputs["corpus"], context.inputs["checkpoint"]
-    pairs = [pair for pair in read_pairs(context.inputs["pairs"]) if pair.split == "train"]
+    pairs = [pair for pair in read_pairs(context.inputs["pairs"]) if pair.split != "test"]
     initial = checkpoint.below(CHECKPOINT)
     if not context.directory.exists(REFERENCE):
         found = score_pairs(Answerer.open(initial, corpus, context.scratch), pairs)

@@ -54,7 +54,7 @@ class EvaluateRecipe(BaseModel):
 def run(context: StageContext, recipe: EvaluateRecipe) -> StageResult:
     """Answer all suites with all checkpoints (finished ones are kept) and write the report."""
     corpus = context.inputs["corpus"]
-    held_out = [p for p in read_pairs(context.inputs["pairs"]) if p.split != "train"]
+    held_out = [p for p in read_pairs(context.inputs["pairs"]) if p.split == "test"]
     items = [item for _, suite in read_suites(corpus) for item in suite]
     items += [preference_item(pair) for pair in held_out]
     missing = [name for name in CHECKPOINTS if not context.directory.exists(_answers_key(name))]

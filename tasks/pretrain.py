@@ -6,7 +6,7 @@ from tempfile import TemporaryDirectory
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from data_contracts.records import Conversation, PackedClip
+from data_contracts.records import Conversation, PackedClip, Task
 from model.augment import AugmentRecipe
 from model.checkpoint import save_checkpoint
 from model.construct import ModelRecipe, build_model
@@ -34,7 +34,7 @@ class PretrainRecipe(BaseModel):
     optimizer: OptimizerRecipe
     augment: AugmentRecipe = AugmentRecipe()
     label_smoothing: float = Field(0.05, ge=0, lt=1, description="weight of the uniform target")
-    mixture: dict[str, float] = Field(description="task -> weight in the draw of examples")
+    mixture: dict[Task, float] = Field(description="task -> weight in the draw of examples")
 
 
 def run(context: StageContext, recipe: PretrainRecipe) -> StageResult:
@@ -46,7 +46,7 @@ def run(context: StageContext, recipe: PretrainRecipe) -> StageResult:
     examples, pools = completion_examples(clips)
     plan = plan_mixture(
         pools,
-        recipe.mixture,
+        {str(task): weight for task, weight in recipe.mixture.items()},
         recipe.optimizer.steps,
         recipe.optimizer.examples_per_step,
         recipe.optimizer.seed,

@@ -1,9 +1,13 @@
 """Stage 3: supervised fine-tuning on dialogues of both modes, mixed and never announced."""
 
-from pydantic import BaseModel, ConfigDict, Field
+from typing import get_args
 
+from pydantic import BaseModel, ConfigDict, Field, field_validator
+
+from data_contracts.records import Task
 from model.augment import AugmentRecipe
 from tasks.context import StageContext, StageResult
+from tasks.dialogues import DIALOGUE_TASKS
 from tasks.ingest import DIALOGUES, read_conversations
 from tasks.mixture import plan_mixture
 from tasks.optimization import OptimizerRecipe
@@ -27,6 +31,17 @@ class SftRecipe(BaseModel):
     mixture: dict[str, float] = Field(
         description="dialogue task, or `replay:` and a pre-training task -> weight in the draw"
     )
+
+    @field_validator("mixture")
+    @classmethod
+    def _check_names(cls, mixture: dict[str, float]) -> dict[str, float]:
+        unknown = [name for name in mixture if name.removeprefix(REPLAY) not in get_args(Task)]
+        if wrong := sorted(set(unknown) - set(DIALOGUE_TASKS)):
+            raise ValueError(
+                f"there is no task {wrong}: use {', '.join((*get_args(Task), *DIALOGUE_TASKS))}, "
+                f"or {REPLAY} and a pre-training task"
+            )
+        return mixture
 
 
 def run(context: StageContext, recipe: SftRecipe) -> StageResult:

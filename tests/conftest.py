@@ -30,11 +30,8 @@ def small_manifest(tmp_path_factory: pytest.TempPathFactory) -> Path:
     kept = []
     for row in rows:
         group = (row["kind"], row["split"], *sorted(row["targets"]))
-        if row["kind"] == "digit":
-            wanted = row["speaker"] in digit_voices
-        else:
-            wanted = taken[group] < 3
-        if wanted:
+        is_digit = row["kind"] == "digit"
+        if row["speaker"] in digit_voices if is_digit else taken[group] < 3:
             taken[group] += 1
             kept.append(row | {"audio": str(ROOT / "data" / row["audio"])})
     path = tmp_path_factory.mktemp("manifest") / "manifest.jsonl"

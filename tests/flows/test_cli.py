@@ -10,6 +10,7 @@ import pytest
 from tiny_run import TinyRun
 
 from flows import cli
+from flows.main import main
 from flows.pipeline import STAGES
 
 
@@ -24,10 +25,7 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def q2a(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int:
     monkeypatch.setattr(sys, "argv", ["q2a", *arguments])
-    with pytest.raises(SystemExit) as stopped:
-        cli.main()
-    assert isinstance(stopped.value.code, int)
-    return stopped.value.code
+    return cli.run_command()
 
 
 WRONG_USE = [

@@ -190,5 +190,5 @@ def test_chunks_that_are_there_are_not_sampled_again(tmp_path: Path) -> None:
 
 def test_prompts_without_any_pair_stop_the_stage_with_what_to_change(tmp_path: Path) -> None:
     out = answered_corpus(tmp_path, [("no", "no"), ("never", "no")])
-    with pytest.raises(NoPairsError, match=r"2 prompts .*0\.5.* collect_preferences\.num_samples"):
+    with pytest.raises(NoPairsError, match=r"2 prompts .*0\.9.* collect_preferences\.num_samples"):
         collect(tmp_path, out)
