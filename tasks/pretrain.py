@@ -4,62 +4,39 @@ from collections import defaultdict
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from data_contracts.records import Conversation, PackedClip, Task
-from model.augment import AugmentRecipe
 from model.checkpoint import save_checkpoint
 from model.construct import ModelRecipe, build_model
 from model.tokenizer import build_processor, train_tokenizer
 from tasks.context import StageContext, StageResult
 from tasks.dialogues import completion, targets_by_task
 from tasks.ingest import DIALOGUES, read_conversations
-from tasks.mixture import plan_mixture
-from tasks.optimization import OptimizerRecipe
 from tasks.prompts import completion_prompts
 from tasks.shards import read_index
-from tasks.supervised import Example, SupervisedFactory
-from tasks.training import fit
+from tasks.supervised import Example, SupervisedRecipe, fit_supervised
 
 INITIAL = "scratch/initial"
 _INITIAL_DONE = "scratch/initial-done"
 
 
-class PretrainRecipe(BaseModel):
+class PretrainRecipe(SupervisedRecipe):
     """Everything that changes the pre-trained weights."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
     model: ModelRecipe = ModelRecipe()
-    optimizer: OptimizerRecipe
-    augment: AugmentRecipe = AugmentRecipe()
-    label_smoothing: float = Field(0.05, ge=0, lt=1, description="weight of the uniform target")
     mixture: dict[Task, float] = Field(description="task -> weight in the draw of examples")
 
 
 def run(context: StageContext, recipe: PretrainRecipe) -> StageResult:
     """Train a tokenizer, build the model and pre-train it on the corpus's train split."""
-    corpus = context.inputs["corpus"]
-    clips = read_index(corpus)
+    clips = read_index(context.inputs["corpus"])
     if not context.directory.exists(_INITIAL_DONE):
         build_initial(context, recipe, clips)
     examples, pools = completion_examples(clips)
-    plan = plan_mixture(
-        pools,
-        {str(task): weight for task, weight in recipe.mixture.items()},
-        recipe.optimizer.steps,
-        recipe.optimizer.examples_per_step,
-        recipe.optimizer.seed,
-    )
-    factory = SupervisedFactory(
-        corpus=corpus,
-        examples=tuple(examples),
-        augment=recipe.augment,
-        label_smoothing=recipe.label_smoothing,
-        seed=recipe.optimizer.seed,
-    )
-    metrics = fit(context, context.directory.below(INITIAL), factory, plan, recipe.optimizer)
-    return StageResult(len(examples), plan.size, metrics=metrics)
+    mixture = {str(task): weight for task, weight in recipe.mixture.items()}
+    initial = context.directory.below(INITIAL)
+    return fit_supervised(context, initial, examples, pools, mixture, recipe)
 
 
 def build_initial(context: StageContext, recipe: PretrainRecipe, clips: list[PackedClip]) -> None:

@@ -2,32 +2,24 @@
 
 from typing import get_args
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import Field, field_validator
 
 from data_contracts.records import Task
-from model.augment import AugmentRecipe
 from tasks.context import StageContext, StageResult
 from tasks.dialogues import DIALOGUE_TASKS
 from tasks.ingest import DIALOGUES, read_conversations
-from tasks.mixture import plan_mixture
-from tasks.optimization import OptimizerRecipe
 from tasks.pretrain import completion_examples
 from tasks.shards import read_index
-from tasks.supervised import SupervisedFactory
-from tasks.training import CHECKPOINT, fit
+from tasks.supervised import SupervisedRecipe, fit_supervised
+from tasks.training import CHECKPOINT
 
 REPLAY = "replay:"
 """Prefix of pre-training tasks in the mixture: they keep what the dialogues do not practise."""
 
 
-class SftRecipe(BaseModel):
+class SftRecipe(SupervisedRecipe):
     """Everything that changes the fine-tuned weights."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    optimizer: OptimizerRecipe
-    augment: AugmentRecipe = AugmentRecipe()
-    label_smoothing: float = Field(0.05, ge=0, lt=1, description="weight of the uniform target")
     mixture: dict[str, float] = Field(
         description="dialogue task, or `replay:` and a pre-training task -> weight in the draw"
     )
@@ -53,20 +45,5 @@ def run(context: StageContext, recipe: SftRecipe) -> StageResult:
         if dialogue.split == "train":
             pools.setdefault(dialogue.task, []).append(len(examples))
             examples.append((dialogue,))
-    plan = plan_mixture(
-        pools,
-        recipe.mixture,
-        recipe.optimizer.steps,
-        recipe.optimizer.examples_per_step,
-        recipe.optimizer.seed,
-    )
-    factory = SupervisedFactory(
-        corpus=corpus,
-        examples=tuple(examples),
-        augment=recipe.augment,
-        label_smoothing=recipe.label_smoothing,
-        seed=recipe.optimizer.seed,
-    )
     initial = context.inputs["checkpoint"].below(CHECKPOINT)
-    metrics = fit(context, initial, factory, plan, recipe.optimizer)
-    return StageResult(len(examples), plan.size, metrics=metrics)
+    return fit_supervised(context, initial, examples, pools, recipe.mixture, recipe)

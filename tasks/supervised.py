@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor
 from transformers import Qwen2AudioForConditionalGeneration, Qwen2AudioProcessor
 
@@ -21,11 +22,24 @@ from model.batch import Batch, collate
 from model.features import log_mel_spectrogram
 from model.forward import cross_entropy
 from model.sequence import render
-from tasks.optimization import StepOutcome
+from tasks.context import StageContext, StageResult
+from tasks.mixture import plan_mixture
+from tasks.optimization import OptimizerRecipe, StepOutcome
 from tasks.shards import ClipReader, read_index
+from tasks.training import fit
 
 Example = tuple[Conversation, ...]
 """Variants of one example that differ in the prompt's words; a step draws one of them."""
+
+
+class SupervisedRecipe(BaseModel):
+    """What every supervised stage's recipe has."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    optimizer: OptimizerRecipe
+    augment: AugmentRecipe = AugmentRecipe()
+    label_smoothing: float = Field(0.05, ge=0, lt=1, description="weight of the uniform target")
 
 
 @dataclass(frozen=True)
@@ -42,6 +56,35 @@ class SupervisedFactory:
         """Open the corpus and keep what the objective needs."""
         reader = ClipReader(self.corpus, read_index(self.corpus))
         return SupervisedObjective(self, reader, processor)
+
+
+def fit_supervised(
+    context: StageContext,
+    initial: Store,
+    examples: Sequence[Example],
+    pools: Mapping[str, Sequence[int]],
+    mixture: Mapping[str, float],
+    recipe: SupervisedRecipe,
+) -> StageResult:
+    """Train the checkpoint in `initial` on a mixture of examples.
+
+    Args:
+        pools: task -> numbers of its examples.
+        mixture: task -> weight in the draw.
+    """
+    optimizer = recipe.optimizer
+    plan = plan_mixture(
+        pools, mixture, optimizer.steps, optimizer.examples_per_step, optimizer.seed
+    )
+    factory = SupervisedFactory(
+        corpus=context.inputs["corpus"],
+        examples=tuple(examples),
+        augment=recipe.augment,
+        label_smoothing=recipe.label_smoothing,
+        seed=optimizer.seed,
+    )
+    metrics = fit(context, initial, factory, plan, optimizer)
+    return StageResult(len(examples), plan.size, metrics=metrics)
 
 
 class SupervisedObjective:

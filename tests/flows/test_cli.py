@@ -10,7 +10,6 @@ import pytest
 from tiny_run import TinyRun
 
 from flows import cli
-from flows.main import main
 from flows.pipeline import STAGES
 
 
