@@ -12,9 +12,6 @@ from model.audio import MAX_POSITIONS
 
 _PADDING_FRAMES = 2
 """The last frames of a feature tensor lie in the padding behind the signal (see `audio`)."""
-DB_PER_UNIT = 40.0
-"""Decibels that a log-mel value grows by 1 for: it is log10 of power, divided by 4."""
-_EQUALIZER_ORDERS = 3
 _MIN_POSITIONS = 2
 """Fewer give no audio token."""
 
@@ -30,13 +27,8 @@ class AugmentRecipe(BaseModel):
     """Bounds of the factor on the duration; (1, 1) leaves it alone. 30 s stays the limit."""
     mel_shift: Count = 3
     """Up to so many mel channels up or down: a higher or lower voice."""
-    equalizer_db: Annotated[float, Field(ge=0)] = 8.0
-    """Largest gain of each of the smooth curves over the mel axis that are added: another
-    microphone, room or instrument body."""
-    noise_floor_db: Annotated[float, Field(ge=0)] = 30.0
-    """The quietest parts are raised by up to so much: steady background noise."""
     noise_std: Annotated[float, Field(ge=0)] = 0.02
-    """Largest standard deviation of the added noise, in log-mel units of 40 dB."""
+    """Largest standard deviation of the added noise; 1 in a log-mel is 40 dB."""
     num_time_masks: Count = 1
     time_mask_frames: Count = 12
     """Longest time mask, in frames of 10 ms."""
@@ -75,9 +67,6 @@ def augment_features(features: Tensor, generator: torch.Generator, recipe: Augme
         shifted = signal.roll(shift, dims=0)
         shifted[_bins_entered(shift)] = floor
         signal.copy_(shifted)
-    signal += _equalizer(generator, signal.shape[0], recipe.equalizer_db)[:, None]
-    raised = floor + _uniform(generator, 0.0, recipe.noise_floor_db) / DB_PER_UNIT
-    signal.clamp_(min=raised)
     noise_std = _uniform(generator, 0.0, recipe.noise_std)
     signal += noise_std * torch.randn(signal.shape, generator=generator)
     for axis, masks, widest in (
@@ -104,16 +93,6 @@ def _stretch(features: Tensor, floor: float, factor: float) -> Tensor:
     elif old == MAX_POSITIONS:
         padding = torch.full_like(padding, floor)
     return torch.cat([stretched, padding], dim=1)
-
-
-def _equalizer(generator: torch.Generator, num_bins: int, largest_db: float) -> Tensor:
-    """A smooth curve over the mel axis: the first cosines, each with a gain in +-`largest_db`."""
-    mel = (torch.arange(num_bins) + 0.5) / num_bins
-    curve = torch.zeros(num_bins)
-    for order in range(1, _EQUALIZER_ORDERS + 1):
-        gain = _uniform(generator, -largest_db, largest_db) / DB_PER_UNIT
-        curve += gain * torch.cos(torch.pi * order * mel)
-    return curve
 
 
 def _bins_entered(shift: int) -> slice:

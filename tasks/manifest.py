@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 import fsspec
-from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, ValidationError, field_validator, model_validator
 
 from data_contracts.digest import digest_of, digest_of_bytes
 from data_contracts.records import Clip, NonEmpty, Rejected, explain
@@ -26,6 +26,12 @@ class DataSource(BaseModel):
     folder: NonEmpty | None = None
     """Folder of recordings. `NAME.txt` beside `NAME.wav` holds its transcript; the first folder
     level is the language where it is a two-letter code."""
+
+    @field_validator("manifest", "folder")
+    @classmethod
+    def _absolute(cls, place: str | None) -> str | None:
+        """Workers, and whoever resumes, have other working directories."""
+        return str(Path(place).absolute()) if place and "://" not in place else place
 
     @model_validator(mode="after")
     def _exactly_one(self) -> "DataSource":
