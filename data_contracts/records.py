@@ -36,17 +36,32 @@ class Record(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
+class Turn(Record):
+    """One message: clips first, then text, as ChatML renders them.
+
+    `audio` holds clip ids. An assistant turn has text and no clips.
+    """
+
+    role: Role
+    text: str = ""
+    audio: tuple[str, ...] = ()
+
+
 class Clip(Record):
     """One recording of a manifest: where its bytes are and what is known about it.
 
-    A user's row may give `task` and `text` instead of `targets`, the short form for one task.
+    A user's row may give `task` and `text` instead of `targets`, the short form for one task, or a
+    `conversation`.
     """
 
     id: OneLine
     audio: OneLine
     """Path relative to the manifest, absolute path or fsspec URL."""
-    targets: dict[Task, Target]
+    targets: dict[Task, Target] = Field(default_factory=dict)
     """The right answer for each task that this recording serves."""
+    conversation: tuple[Turn, ...] = ()
+    """A whole dialogue to fine-tune on. Its turns name the clips that they hear; where none does,
+    the first user turn hears this recording."""
     language: str | None = None
     """ISO 639-1 code of the speech; None where nobody speaks."""
     speaker: str | None = None
@@ -66,18 +81,9 @@ class Clip(Record):
         if isinstance(row, dict) and isinstance(row.get("task"), str) and "targets" not in row:
             rest = {key: value for key, value in row.items() if key not in ("task", "text")}
             return {**rest, "targets": {row["task"]: row.get("text", "")}}
+        if isinstance(row, dict) and not row.keys() & {"targets", "conversation"}:
+            raise ValueError("give task and text, targets, or a conversation")
         return row
-
-
-class Turn(Record):
-    """One message: clips first, then text, as ChatML renders them.
-
-    `audio` holds clip ids. An assistant turn has text and no clips.
-    """
-
-    role: Role
-    text: str = ""
-    audio: tuple[str, ...] = ()
 
 
 class Conversation(Record):
@@ -133,6 +139,7 @@ class PackedClip(Record):
     rms: float
     """Root mean square of the samples, full scale is 1."""
     targets: dict[Task, str]
+    conversation: tuple[Turn, ...] = ()
     language: str | None
     speaker: str | None
     split: Split

@@ -30,8 +30,9 @@ from tasks.prompts import (
 
 T = TypeVar("T")
 
-DIALOGUE_TASKS = ("spoken_command", "multi_turn", "two_clips")
-"""Tasks of dialogues besides those of single clips."""
+CONVERSATION = "conversation"
+DIALOGUE_TASKS = ("spoken_command", "multi_turn", "two_clips", CONVERSATION)
+"""Tasks of dialogues besides those of single clips; the last are the user's own dialogues."""
 
 
 class DialogueRecipe(BaseModel):
@@ -78,6 +79,23 @@ def single_turn(clip: PackedClip) -> Iterable[Conversation]:
             yield _dialogue(clip, task, "audio_analysis", question, reply)
 
 
+def given_conversation(clip: PackedClip) -> Conversation:
+    """The user's own dialogue of a clip."""
+    turns = list(clip.conversation)
+    first = next((i for i, turn in enumerate(turns) if turn.role == "user"), None)
+    if first is not None and not any(turn.audio for turn in turns):
+        turns[first] = turns[first].model_copy(update={"audio": (clip.id,)})
+    asked_in_words = any(turn.role == "user" and turn.text for turn in turns)
+    return Conversation(
+        id=f"{clip.id}/{CONVERSATION}",
+        format="chat",
+        turns=tuple(turns),
+        task=CONVERSATION,
+        mode="audio_analysis" if asked_in_words else "voice_chat",
+        split=clip.split,
+    )
+
+
 def make_dialogues(clips: Sequence[PackedClip], recipe: DialogueRecipe) -> list[Conversation]:
     """All dialogues of a corpus, in a fixed order; the parts of one come from one split."""
     dialogues: list[Conversation] = []
@@ -86,6 +104,8 @@ def make_dialogues(clips: Sequence[PackedClip], recipe: DialogueRecipe) -> list[
         by_task: dict[str, list[Conversation]] = defaultdict(list)
         for clip in clips:
             if clip.split == split:
+                if clip.conversation:
+                    dialogues.append(given_conversation(clip))
                 for dialogue in single_turn(clip):
                     by_task[dialogue.task].append(dialogue)
         kept = {

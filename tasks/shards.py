@@ -79,6 +79,7 @@ def _packed(
         peak=round(float(np.abs(waveform).max()), 6),
         rms=round(float(np.sqrt(np.mean(waveform**2))), 6),
         targets=clip.targets,
+        conversation=clip.conversation,
         language=clip.language,
         speaker=clip.speaker,
         split=clip.split,

@@ -7,7 +7,7 @@ import pytest
 from pydantic import ValidationError
 from recordings import packed
 
-from data_contracts.records import Clip, Conversation, PackedClip
+from data_contracts.records import Clip, Conversation, PackedClip, Turn
 from tasks.compose import ComposeRecipe, plan_compositions
 from tasks.dialogues import (
     DialogueRecipe,
@@ -209,3 +209,36 @@ def test_negative_counts_are_refused(name: str) -> None:
         DialogueRecipe.model_validate({name: -1})
     with pytest.raises(ValidationError, match="prompts"):
         DialogueRecipe.model_validate({"prompts": {"train": -1}})
+
+
+def test_a_users_own_conversation_becomes_a_dialogue_that_hears_its_recording() -> None:
+    row = Clip.model_validate(
+        {
+            "id": "call-1",
+            "audio": "call-1.wav",
+            "conversation": [
+                {"role": "user", "text": "Who is calling?"},
+                {"role": "assistant", "text": "A neighbour."},
+                {"role": "user", "text": "Is she angry?"},
+                {"role": "assistant", "text": "No."},
+            ],
+        }
+    )
+    (dialogue,) = make_dialogues([packed(row)], RECIPE)
+    assert (dialogue.task, dialogue.mode) == ("conversation", "audio_analysis")
+    assert dialogue.clip_ids == ("call-1",)
+    assert [turn.text for turn in dialogue.turns] == [turn.text for turn in row.conversation]
+
+
+def test_a_conversation_that_names_its_clips_keeps_them() -> None:
+    turns = (
+        Turn(role="user", text="Which is louder?", audio=("a", "b")),
+        Turn(role="assistant", text="The second."),
+    )
+    (dialogue,) = make_dialogues([packed(Clip(id="a", audio="a", conversation=turns))], RECIPE)
+    assert dialogue.turns == turns
+
+
+def test_a_row_without_targets_and_conversation_is_refused() -> None:
+    with pytest.raises(ValidationError, match="give task and text, targets, or a conversation"):
+        Clip(id="a", audio="a.wav")

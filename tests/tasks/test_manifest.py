@@ -40,8 +40,14 @@ GOOD = json.dumps(row("good"))
         (json.dumps(row("")), "id: String should have at least 1 character"),
         ('{"id": "\\ud800", "audio": "a.wav", "targets": {}}', "unicode"),
         ('{"id": "a", "audio": "a.wav", "targets": {}, "seconds": NaN}', "finite"),
-        ('{"id": "a", "audio": "a.wav", "task": ["asr"], "text": "b"}', "targets: Field required"),
-        ('{"id": "a", "audio": "a.wav", "text": "b"}', "targets: Field required"),
+        (
+            '{"id": "a", "audio": "a.wav", "task": ["asr"], "text": "b"}',
+            "give task and text, targets, or a conversation",
+        ),
+        (
+            '{"id": "a", "audio": "a.wav", "text": "b"}',
+            "give task and text, targets, or a conversation",
+        ),
     ],
 )
 def test_a_line_that_is_no_row_is_rejected_by_number_and_rule(
