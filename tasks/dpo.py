@@ -16,11 +16,12 @@ from model.batch import AnswerPair, Batch, collate_pairs
 from model.forward import pair_log_probs
 from model.losses import dpo_loss
 from model.sequence import render_answer, render_prompt
+from model.tuning import TuningRecipe
 from tasks.answering import Answerer
 from tasks.collect_preferences import read_pairs
 from tasks.context import StageContext, StageResult
 from tasks.mixture import plan_mixture
-from tasks.optimization import OptimizerRecipe, StepOutcome
+from tasks.optimization import OptimizerRecipe, StepOutcome, reduced_precision
 from tasks.shards import ClipReader, read_index
 from tasks.supervised import batch_counts, clip_features
 from tasks.training import CHECKPOINT, fit
@@ -35,6 +36,7 @@ class DpoRecipe(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     optimizer: OptimizerRecipe
+    tuning: TuningRecipe = TuningRecipe()
     beta: float = Field(0.1, gt=0, description="how strongly the policy is held to the reference")
 
 
@@ -96,7 +98,9 @@ def run(context: StageContext, recipe: DpoRecipe) -> StageResult:
     pairs = [pair for pair in read_pairs(context.inputs["pairs"]) if pair.split != "test"]
     initial = checkpoint.below(CHECKPOINT)
     if not context.directory.exists(REFERENCE):
-        found = score_pairs(Answerer.open(initial, corpus, context.scratch), pairs)
+        # In the policy's precision, so that policy and reference begin equal.
+        with reduced_precision(recipe.optimizer.precision):
+            found = score_pairs(Answerer.open(initial, corpus, context.scratch), pairs)
         context.directory.write_text(REFERENCE, json.dumps(found))
         context.progress(f"reference log-probabilities of {len(pairs)} pairs stored")
     reference = {
@@ -111,7 +115,7 @@ def run(context: StageContext, recipe: DpoRecipe) -> StageResult:
         recipe.optimizer.seed,
     )
     factory = DpoFactory(corpus, tuple(pairs), reference, recipe.beta)
-    metrics = fit(context, initial, factory, plan, recipe.optimizer)
+    metrics = fit(context, initial, factory, plan, recipe.optimizer, recipe.tuning)
     return StageResult(len(pairs), plan.size, metrics=metrics)
 
 

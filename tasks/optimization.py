@@ -3,7 +3,7 @@
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Annotated, Literal, Protocol
 
 import torch
 from pydantic import BaseModel, ConfigDict, Field
@@ -12,6 +12,9 @@ from torch.nn.parallel import DistributedDataParallel
 from transformers import Qwen2AudioForConditionalGeneration
 
 from infra.compute import Worker
+from model.tuning import Part, part_of
+
+Precision = Literal["float32", "bfloat16"]
 
 
 class OptimizerRecipe(BaseModel):
@@ -25,6 +28,12 @@ class OptimizerRecipe(BaseModel):
     warmup_steps: int = Field(ge=0, description="steps until the highest learning rate")
     weight_decay: float = Field(0.02, ge=0, description="decoupled weight decay of matrices")
     clip_norm: float = Field(1.0, gt=0, description="largest norm of the gradient")
+    rate_factors: dict[Part, Annotated[float, Field(gt=0)]] = Field(
+        default={}, description="part of the model -> factor on its learning rate, 1 if not named"
+    )
+    precision: Precision = Field(
+        "float32", description="of the matrix products; weights and optimizer stay in float32"
+    )
     seed: int = 0
 
     def rate(self, step: int) -> float:
@@ -88,24 +97,39 @@ def share(examples: Sequence[int], costs: Sequence[float], worker: Worker) -> li
 class ObjectiveModule(nn.Module):
     """A module whose forward is the objective, as DistributedDataParallel needs it."""
 
-    def __init__(self, model: Qwen2AudioForConditionalGeneration, objective: Objective) -> None:
+    def __init__(
+        self,
+        model: Qwen2AudioForConditionalGeneration,
+        objective: Objective,
+        recipe: OptimizerRecipe,
+    ) -> None:
         super().__init__()
         self.model = model
         self._objective = objective
+        self._precision = recipe.precision
 
     def forward(
         self, examples: Sequence[int], step: int, counts: dict[str, float]
     ) -> tuple[Tensor, float]:
-        outcome = self._objective.outcome(self.model, examples, step)
+        with reduced_precision(self._precision, self.model.device.type):
+            outcome = self._objective.outcome(self.model, examples, step)
         counts.update(outcome.counts)
         return outcome.loss, outcome.weight
 
 
+def reduced_precision(precision: Precision, device: str = "cpu") -> torch.autocast:
+    """A context in which matrix products run in `precision`; sums and norms keep float32."""
+    return torch.autocast(device, torch.bfloat16, enabled=precision == "bfloat16")
+
+
 def distribute(
-    model: Qwen2AudioForConditionalGeneration, objective: Objective, worker: Worker
+    model: Qwen2AudioForConditionalGeneration,
+    objective: Objective,
+    recipe: OptimizerRecipe,
+    worker: Worker,
 ) -> nn.Module:
     """The objective as a module whose gradients are averaged over all workers."""
-    module = ObjectiveModule(model, objective)
+    module = ObjectiveModule(model, objective, recipe)
     return DistributedDataParallel(module) if worker.world_size > 1 else module
 
 
@@ -158,7 +182,7 @@ def optimizer_step(
 ) -> tuple[float, float]:
     """One step; returns the mean loss over all workers and the gradient's norm before clipping."""
     for group in optimizer.param_groups:
-        group["lr"] = recipe.rate(step)
+        group["lr"] = recipe.rate(step) * group["factor"]
     counts: dict[str, float] = {}
     loss, weight = module(examples, step, counts)
     total_loss, total_weight = meter.add(float(loss.detach()), weight, counts)
@@ -172,12 +196,17 @@ def optimizer_step(
 
 
 def adamw(model: nn.Module, recipe: OptimizerRecipe) -> torch.optim.AdamW:
-    """Weight decay on matrices only, as usual: not on biases and norms."""
-    trained = [p for p in model.parameters() if p.requires_grad]
+    """Trained parameters, grouped by part: weight decay on matrices only, as usual."""
+    groups: dict[tuple[float, float], list[nn.Parameter]] = {}
+    for name, parameter in model.named_parameters():
+        if parameter.requires_grad:
+            decay = recipe.weight_decay if parameter.dim() > 1 else 0.0
+            factor = recipe.rate_factors.get(part_of(name), 1.0)
+            groups.setdefault((factor, decay), []).append(parameter)
     return torch.optim.AdamW(
         [
-            {"params": [p for p in trained if p.dim() > 1], "weight_decay": recipe.weight_decay},
-            {"params": [p for p in trained if p.dim() <= 1], "weight_decay": 0.0},
+            {"params": parameters, "weight_decay": decay, "factor": factor}
+            for (factor, decay), parameters in groups.items()
         ],
         lr=recipe.learning_rate,
         betas=(0.9, 0.98),

@@ -22,6 +22,7 @@ from model.batch import Batch, collate
 from model.features import log_mel_spectrogram
 from model.forward import cross_entropy
 from model.sequence import render
+from model.tuning import TuningRecipe
 from tasks.context import StageContext, StageResult
 from tasks.mixture import plan_mixture
 from tasks.optimization import OptimizerRecipe, StepOutcome
@@ -38,6 +39,7 @@ class SupervisedRecipe(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     optimizer: OptimizerRecipe
+    tuning: TuningRecipe = TuningRecipe()
     augment: AugmentRecipe = AugmentRecipe()
     label_smoothing: float = Field(0.05, ge=0, lt=1, description="weight of the uniform target")
 
@@ -83,7 +85,7 @@ def fit_supervised(
         label_smoothing=recipe.label_smoothing,
         seed=optimizer.seed,
     )
-    metrics = fit(context, initial, factory, plan, optimizer)
+    metrics = fit(context, initial, factory, plan, optimizer, recipe.tuning)
     return StageResult(len(examples), plan.size, metrics=metrics)
 
 

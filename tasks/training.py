@@ -27,6 +27,7 @@ from data_contracts.contract import ContractResult, validate
 from infra.compute import Worker
 from infra.store import Store
 from model.checkpoint import check_hears, load_checkpoint, save_checkpoint
+from model.tuning import TuningRecipe, apply_tuning, merge_adapters
 from tasks.context import MetricLogger, StageContext
 from tasks.optimization import (
     Meter,
@@ -61,6 +62,7 @@ class TrainingJob:
     """int64 [steps, examples_per_step]: which examples each step takes."""
     objective: ObjectiveFactory
     optimizer: OptimizerRecipe
+    tuning: TuningRecipe
     logger: MetricLogger
     checkpoint_every_steps: int
     log_every_steps: int
@@ -73,6 +75,7 @@ def fit(
     objective: ObjectiveFactory,
     plan: np.ndarray,
     optimizer: OptimizerRecipe,
+    tuning: TuningRecipe,
 ) -> dict[str, float]:
     """Train a checkpoint on the context's workers; returns the last logged metrics.
 
@@ -81,7 +84,7 @@ def fit(
         initial: folder of the checkpoint to begin with.
         objective: called on each worker.
         plan: int64 [steps, examples_per_step], which examples each step takes.
-        optimizer: the recipe.
+        tuning: which parts of the model learn, and how.
     """
     job = TrainingJob(
         initial=initial,
@@ -89,6 +92,7 @@ def fit(
         plan=plan,
         objective=objective,
         optimizer=optimizer,
+        tuning=tuning,
         logger=context.logger,
         checkpoint_every_steps=context.resources.checkpoint_every_steps,
         log_every_steps=context.resources.log_every_steps,
@@ -109,6 +113,7 @@ def train(job: TrainingJob, worker: Worker) -> None:
     with job.initial.local_folder("", job.scratch) as folder:
         model, processor = load_checkpoint(folder)
     check_hears(model, processor)
+    apply_tuning(model, job.tuning, job.optimizer.seed)
     model.train()
     objective = job.objective(processor)
     optimizer = adamw(model, job.optimizer)
@@ -116,7 +121,7 @@ def train(job: TrainingJob, worker: Worker) -> None:
     if worker.rank == 0:
         for entry in state.history:
             job.logger.metrics(entry["metrics"], entry["step"])
-    module = distribute(model, objective, worker)
+    module = distribute(model, objective, job.optimizer, worker)
     meter = Meter(worker, state.window)
     while state.step < job.optimizer.steps:
         step = state.step
@@ -187,6 +192,7 @@ def _export(
     optimizer: torch.optim.Optimizer,
 ) -> None:
     save_state(job.directory, model, optimizer, state, FINAL_STATE)
+    merge_adapters(model)
     job.scratch.mkdir(parents=True, exist_ok=True)
     with TemporaryDirectory(dir=job.scratch) as folder:
         save_checkpoint(Path(folder), model, processor)

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from data_contracts.digest import digest_of_bytes
 from infra.store import Store
@@ -39,10 +39,13 @@ def save_state(
     state: TrainingState,
     folder: str = "",
 ) -> None:
-    """Save model, optimizer, position and history; older states than the last two go."""
+    """Save trained parameters, optimizer, position and history; older states than the last two go.
+
+    Frozen parameters are those of the checkpoint that the stage began with.
+    """
     place = folder or f"{_FOLDER}/{state.step:08d}"
     files = {
-        "model.pt": _to_bytes(model.state_dict()),
+        "trained.pt": _to_bytes(_trained(model)),
         "optimizer.pt": _to_bytes(optimizer.state_dict()),
         "history.json": json.dumps(state.history).encode(),
     }
@@ -63,12 +66,29 @@ def load_state(
         files = _read_whole(directory, place)
         if files is None:
             continue
-        model.load_state_dict(_from_bytes(files["model.pt"]))
+        _restore(model, _from_bytes(files["trained.pt"]))
         optimizer.load_state_dict(_from_bytes(files["optimizer.pt"]))
         position = json.loads(files[_POSITION])
         history = json.loads(files["history.json"])
         return TrainingState(position["step"], history, position["window"])
     return TrainingState()
+
+
+def _trained(model: nn.Module) -> dict[str, Tensor]:
+    return {name: p.detach() for name, p in model.named_parameters() if p.requires_grad}
+
+
+@torch.no_grad()
+def _restore(model: nn.Module, saved: dict[str, Tensor]) -> None:
+    trained = _trained(model)
+    if trained.keys() != saved.keys():
+        odd = sorted(trained.keys() ^ saved.keys())
+        raise ValueError(
+            f"the saved state and the model disagree about {len(odd)} trained parameters, such as "
+            f"{odd[0]}. Delete the stage's scratch/states to start it again."
+        )
+    for name, parameter in trained.items():
+        parameter.copy_(saved[name])
 
 
 def _saved_states(directory: Store) -> list[str]:

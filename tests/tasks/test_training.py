@@ -71,7 +71,7 @@ def test_a_damaged_state_is_skipped_for_the_one_before(tmp_path: Path) -> None:
     store = Store(str(tmp_path))
     for step in (2, 4):
         save_state(store, *trained(seed=1, steps=step), TrainingState(step=step))
-    newest = store.path("scratch/states/00000004/model.pt")
+    newest = store.path("scratch/states/00000004/trained.pt")
     data = bytearray(Path(newest).read_bytes())
     data[len(data) // 2] ^= 1
     Path(newest).write_bytes(data)

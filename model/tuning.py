@@ -1,0 +1,88 @@
+"""Which parts of the model learn: all weights, low-rank adapters (peft), or nothing."""
+
+from typing import Literal, get_args
+
+import torch
+from peft import LoraConfig, inject_adapter_in_model
+from peft.tuners.lora import LoraLayer
+from pydantic import BaseModel, ConfigDict, Field
+from transformers import Qwen2AudioForConditionalGeneration
+
+Part = Literal["audio_encoder", "projector", "language_model"]
+Method = Literal["full", "lora", "frozen"]
+
+_PREFIXES: dict[str, Part] = {
+    "model.audio_tower.": "audio_encoder",
+    "model.multi_modal_projector.": "projector",
+}
+"""What has another name belongs to the language model, its head included."""
+_ADAPTED: dict[Part, tuple[str, str]] = {
+    "audio_encoder": ("model.audio_tower", "q_proj|k_proj|v_proj|out_proj|fc1|fc2"),
+    "language_model": (
+        "model.language_model",
+        "q_proj|k_proj|v_proj|o_proj|gate_proj|up_proj|down_proj",
+    ),
+}
+"""Every matrix of the layers gets an adapter; embeddings, head and convolutions do not."""
+
+
+class TuningRecipe(BaseModel):
+    """How each part is trained; part of a stage's identity."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    audio_encoder: Method = "full"
+    projector: Literal["full", "frozen"] = "full"
+    language_model: Method = "full"
+    lora_rank: int = Field(16, ge=1, description="inner width of the adapters")
+    lora_alpha: int = Field(32, ge=1, description="adapters are scaled by alpha / rank")
+
+
+def part_of(name: str) -> Part:
+    """The part that the parameter `name` of a Qwen2-Audio model belongs to."""
+    return next((part for prefix, part in _PREFIXES.items() if name.startswith(prefix)),
+                "language_model")  # fmt: skip
+
+
+def apply_tuning(
+    model: Qwen2AudioForConditionalGeneration, recipe: TuningRecipe, seed: int
+) -> None:
+    """Freeze parts of `model` and put adapters into others, in place.
+
+    The output is unchanged: an adapter starts at zero (Hu et al. 2021, section 4.1). Layers keep
+    their class names and places, so that the packed forward works as before.
+
+    Args:
+        seed: of the adapters' random halves; the global random state stays untouched.
+
+    Raises:
+        ValueError: nothing is left to train.
+    """
+    methods: dict[Part, Method] = {part: getattr(recipe, part) for part in get_args(Part)}
+    if set(methods.values()) == {"frozen"}:
+        raise ValueError("every part is frozen; let at least one of them learn")
+    adapted = [_ADAPTED[part] for part, method in methods.items() if method == "lora"]
+    if adapted:
+        targets = "|".join(rf"{prefix}\..*\.({names})" for prefix, names in adapted)
+        config = LoraConfig(
+            r=recipe.lora_rank, lora_alpha=recipe.lora_alpha, target_modules=f"({targets})"
+        )
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            inject_adapter_in_model(config, model)
+    positions = model.model.audio_tower.embed_positions.weight
+    for name, parameter in model.named_parameters():
+        method = methods[part_of(name)]
+        trained = ".lora_" in name if method == "lora" else method == "full"
+        parameter.requires_grad_(trained and parameter is not positions)
+
+
+def merge_adapters(model: Qwen2AudioForConditionalGeneration) -> None:
+    """Add every adapter to the matrix that it adapts, and remove it, in place.
+
+    Afterwards the model has the layout, and up to rounding the output, of a plain checkpoint.
+    """
+    layers = [(n, m) for n, m in model.named_modules() if isinstance(m, LoraLayer)]
+    for name, layer in layers:
+        layer.merge(safe_merge=True)
+        model.set_submodule(name, layer.get_base_layer())
