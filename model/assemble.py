@@ -18,9 +18,9 @@ from model.tokenizer import AUDIO, build_processor
 from model.towers import read_language_model, read_whisper_encoder
 from model.weights import CheckpointError
 
-_EMBEDDINGS = "model.language_model.embed_tokens.weight"
-_HEAD = "lm_head.weight"
-_PROJECTOR = "model.multi_modal_projector.linear"
+_EMBEDDINGS = "language_model.model.embed_tokens.weight"
+_HEAD = "language_model.lm_head.weight"
+_PROJECTOR = "multi_modal_projector.linear"
 
 
 def assemble(
@@ -54,7 +54,7 @@ def assemble(
         )
     for name in (_EMBEDDINGS, _HEAD):
         tensors[name] = extend_rows(tensors[name], num_tokens, len(tokenizer))
-    tensors |= {f"model.audio_tower.{name}": tensor for name, tensor in audio.items()}
+    tensors |= {f"audio_tower.{name}": tensor for name, tensor in audio.items()}
     gains = audio["layer_norm.weight"].square() + audio["layer_norm.bias"].square()
     tensors[f"{_PROJECTOR}.weight"] = _projection(
         tensors[_EMBEDDINGS][:num_tokens], gains, torch.Generator().manual_seed(seed)

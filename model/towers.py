@@ -77,7 +77,7 @@ def read_whisper_encoder(directory: Path) -> tuple[Qwen2AudioEncoderConfig, dict
 
 def read_language_model(directory: Path) -> tuple[PreTrainedConfig, dict[str, Tensor]]:
     """A causal language model: configuration of the text tower, and float32 tensors by the names
-    that they have in `Qwen2AudioForConditionalGeneration`.
+    that they have in released Qwen2-Audio checkpoints.
 
     The output matrix is among them in any case: for tied embeddings it is a copy, because
     Qwen2-Audio's class in transformers ties nothing and draws a matrix that a checkpoint lacks at
@@ -107,7 +107,7 @@ def read_language_model(directory: Path) -> tuple[PreTrainedConfig, dict[str, Te
     if tied:
         tensors[_HEAD] = tensors[_EMBEDDINGS].clone()
     config.tie_word_embeddings = False
-    return config, {_name_in_qwen2_audio(name): tensor for name, tensor in tensors.items()}
+    return config, {f"language_model.{name}": tensor for name, tensor in tensors.items()}
 
 
 def _text_config(directory: Path, raw: Mapping[str, Any]) -> PreTrainedConfig:
@@ -121,10 +121,6 @@ def _text_config(directory: Path, raw: Mapping[str, Any]) -> PreTrainedConfig:
             f"{directory / 'config.json'} has no Qwen2 counterpart: {error}. Take a published "
             "first-generation Qwen."
         ) from error
-
-
-def _name_in_qwen2_audio(name: str) -> str:
-    return name if name == _HEAD else "model.language_model." + name.removeprefix("model.")
 
 
 def _has_prefix(directory: Path, prefix: str) -> bool:

@@ -33,8 +33,8 @@ def read_config(directory: Path, model_types: Collection[str]) -> dict[str, Any]
         model_types: the architectures that the caller can read, as `config.json` names them.
 
     Raises:
-        CheckpointError: for a folder or file that is not there or unreadable, or another
-            architecture.
+        CheckpointError: for a folder or file that is not there or unreadable, another
+            architecture, or quantised weights.
     """
     wanted = " or ".join(model_types)
     if not directory.is_dir():
@@ -54,6 +54,11 @@ def read_config(directory: Path, model_types: Collection[str]) -> dict[str, Any]
     if found not in model_types:
         raise CheckpointError(
             f"{directory} holds a {found!r} checkpoint; {wanted} is wanted. Give another folder."
+        )
+    if "quantization_config" in config:
+        raise CheckpointError(
+            f"the weights in {directory} are quantised; they are read in floating point alone. "
+            "Give the checkpoint that they were made from."
         )
     return dict(config)
 

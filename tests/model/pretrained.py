@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from transformers import (
     LlamaConfig,
     LlamaForCausalLM,
+    PreTrainedConfig,
     PreTrainedTokenizerFast,
     Qwen2Config,
     Qwen2ForCausalLM,
@@ -34,12 +35,13 @@ RANKS = [bytes([byte]) for byte in range(256)] + [
 """Tokens of a Qwen-7B's tokenizer, in order of rank."""
 
 
-def shaken(model: M, seed: int) -> M:
-    """Every parameter made random, so that none hides behind zeros or ones."""
-    generator = torch.Generator().manual_seed(seed)
-    with torch.no_grad():
+def random_model(kind: type[M], config: PreTrainedConfig, seed: int) -> M:
+    """A model with every parameter random, so that none hides behind zeros or ones."""
+    with torch.random.fork_rng(devices=[]), torch.no_grad():
+        torch.manual_seed(seed)
+        model = kind(config)
         for parameter in model.parameters():
-            parameter += 0.15 * torch.randn(parameter.shape, generator=generator)
+            parameter += 0.15 * torch.randn(parameter.shape)
     return model.eval()
 
 
@@ -63,7 +65,7 @@ def write_whisper(directory: Path, num_mel_bins: int = 80) -> WhisperForConditio
         decoder_start_token_id=1,
         begin_suppress_tokens=None,
     )
-    model = shaken(WhisperForConditionalGeneration(config), seed=1)
+    model = random_model(WhisperForConditionalGeneration, config, seed=1)
     model.save_pretrained(directory)
     return model
 
@@ -78,7 +80,7 @@ def write_qwen2(directory: Path, tied: bool) -> Qwen2ForCausalLM:
         vocab_size=len(tokenizer) + 20,
         tie_word_embeddings=tied,
     )
-    model = shaken(Qwen2ForCausalLM(config), seed=2)
+    model = random_model(Qwen2ForCausalLM, config, seed=2)
     model.save_pretrained(directory)
     return model
 
@@ -98,7 +100,7 @@ def write_llama(directory: Path, tied: bool) -> LlamaForCausalLM:
         tie_word_embeddings=tied,
         pad_token_id=7,
     )
-    model = shaken(LlamaForCausalLM(config), seed=3)
+    model = random_model(LlamaForCausalLM, config, seed=3)
     model.save_pretrained(directory)
     return model
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import torch
-from pretrained import RANKS, shaken, write_ranks, write_whisper
+from pretrained import RANKS, random_model, write_ranks, write_whisper
 from safetensors.torch import save_file
 from torch import Tensor
 from torch.nn import functional
@@ -58,7 +58,7 @@ def twin() -> Qwen2ForCausalLM:
         rms_norm_eps=EPSILON,
         rope_parameters={"rope_type": "default", "rope_theta": BASE},
     )
-    return shaken(Qwen2ForCausalLM(config), seed=5)
+    return random_model(Qwen2ForCausalLM, config, seed=5)
 
 
 @pytest.fixture
@@ -93,7 +93,7 @@ def write(directory: Path, tensors: Mapping[str, Tensor], **changes: object) -> 
 def read_as_qwen2(directory: Path) -> Qwen2ForCausalLM:
     config, tensors = read_language_model(directory)
     model = Qwen2ForCausalLM(config)
-    named = {name.replace("language_model.", ""): tensor for name, tensor in tensors.items()}
+    named = {name.removeprefix("language_model."): tensor for name, tensor in tensors.items()}
     model.load_state_dict(named, strict=True)
     return model.eval()
 
