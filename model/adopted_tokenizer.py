@@ -22,6 +22,8 @@ from model.tokenizer import CONTROL_TOKENS, END_OF_TEXT, TURN_END, TURN_START
 from model.weights import CheckpointError
 
 _RANKS = "qwen.tiktoken"
+_PIECES = ("assistant\n", "Rain.")
+"""What is encoded apart must read as what is encoded at once: `sequence` encodes turn by turn."""
 _QWEN_SPECIAL = (END_OF_TEXT, TURN_START, TURN_END, *(f"<|extra_{i}|>" for i in range(205)))
 """What Qwen-7B's tokenizer has behind its ranks: ids 151,643 to 151,850."""
 
@@ -111,7 +113,8 @@ def adopt(tokenizer: Tokenizer) -> PreTrainedTokenizerFast:
     Tokens that it has keep their ids; the others take the ids behind its last.
 
     Raises:
-        CheckpointError: for a tokenizer whose ids have gaps: new tokens would take ids twice.
+        CheckpointError: for a tokenizer whose ids have gaps, so that new tokens would take ids
+            twice; and for one that puts a space before every text, as SentencePiece does.
     """
     extended = Tokenizer.from_str(tokenizer.to_str())
     extended.add_special_tokens([_special(token) for token in CONTROL_TOKENS])
@@ -121,6 +124,14 @@ def adopt(tokenizer: Tokenizer) -> PreTrainedTokenizerFast:
             f"with the control tokens the tokenizer has {len(ids)} tokens and {len(set(ids))} ids "
             f"up to {max(ids)}; each must have its own, without gaps. Fill the gaps of the "
             "language model's tokenizer with unused tokens."
+        )
+    apart = [token for piece in _PIECES for token in extended.encode(piece).tokens]
+    at_once = extended.encode("".join(_PIECES)).tokens
+    if apart != at_once:
+        raise CheckpointError(
+            f"the tokenizer reads {_PIECES} as {apart} apart and as {at_once} at once, so an "
+            "answer would begin with other tokens in training than in use. Take a language model "
+            "with a byte-level tokenizer (Qwen, Qwen2, Llama 3)."
         )
     special = [token for token in extended.get_added_tokens_decoder().values() if token.special]
     return PreTrainedTokenizerFast(

@@ -10,7 +10,7 @@ from oracle import TEXTS
 from pretrained import RANKS, train, write_llama, write_ranks
 from tokenizers import Tokenizer
 from tokenizers.models import BPE
-from transformers import AutoTokenizer
+from transformers import AutoTokenizer, LlamaTokenizer
 from transformers.models.qwen2.tokenization_qwen2 import PRETOKENIZE_REGEX
 
 from model.adopted_tokenizer import adopt, read_tokenizer
@@ -132,3 +132,12 @@ def test_a_folder_without_or_with_a_broken_tokenizer_is_refused(tmp_path: Path) 
 def test_ids_with_gaps_are_refused() -> None:
     with pytest.raises(CheckpointError, match="8 tokens and 7 ids up to 7"):
         adopt(Tokenizer(BPE({"a": 0, "b": 5}, [])))
+
+
+def test_a_tokenizer_that_puts_a_space_before_every_text_is_refused(tmp_path: Path) -> None:
+    letters = {letter: number for number, letter in enumerate("▁\nasintR.")}
+    llama2 = LlamaTokenizer(vocab={"<unk>": 9, "<s>": 10, "</s>": 11} | letters, merges=[])
+    llama2.save_pretrained(tmp_path)
+    (tmp_path / "config.json").write_text('{"model_type": "llama"}')
+    with pytest.raises(CheckpointError, match=r"'▁', 'R'.* apart and as .* at once"):
+        adopt(read_tokenizer(tmp_path))
