@@ -119,7 +119,16 @@ def use_packed_attention(model: nn.Module) -> None:
     """Let both towers of a Qwen2-Audio `model` understand plans. Calling it again changes nothing.
 
     The parameters, and what is saved of the configuration, stay as they are.
+
+    Raises:
+        ValueError: for a language model with a sliding window, which plans don't know.
     """
+    layer_types = getattr(model.config.text_config, "layer_types", None) or ()  # type: ignore[union-attr]
+    if any(kind != "full_attention" for kind in layer_types):
+        raise ValueError(
+            f"text_config.layer_types is {layer_types}; packed attention knows full_attention "
+            "alone. Take a language model without a sliding window (use_sliding_window false)."
+        )
     AttentionInterface.register(NAME, _packed_attention)
     AttentionMaskInterface.register(NAME, sdpa_mask)
     model.set_attn_implementation(NAME)  # type: ignore[operator]

@@ -4,7 +4,11 @@ from pathlib import Path
 
 import torch
 from torch import Tensor
-from transformers import Qwen2AudioForConditionalGeneration, Qwen2AudioProcessor
+from transformers import (
+    Qwen2AudioConfig,
+    Qwen2AudioForConditionalGeneration,
+    Qwen2AudioProcessor,
+)
 
 from data_contracts.records import Conversation, Turn
 from model.attention import use_packed_attention
@@ -13,6 +17,7 @@ from model.batch import collate
 from model.features import log_mel_spectrogram
 from model.forward import hidden_states
 from model.sequence import render_prompt
+from model.weights import CheckpointError, read_config, refuse_gaps, tensor_files
 
 _HEARING_THRESHOLD = 1e-5
 """Least change of a logit, as a part of the largest one, that is not rounding (float32)."""
@@ -38,17 +43,63 @@ def load_checkpoint(
 ) -> tuple[Qwen2AudioForConditionalGeneration, Qwen2AudioProcessor]:
     """Open a checkpoint in float32 and eval mode, with packed attention; nothing is downloaded.
 
+    transformers warns of tensors that are missing or don't fit, and draws them at random; here
+    they are an error. Weights are read from safetensors alone.
+
+    Args:
+        directory: of ours, or a snapshot of a released Qwen2-Audio.
+
     Raises:
-        OSError: where `directory` holds no checkpoint.
+        CheckpointError: where `directory` holds no Qwen2-Audio checkpoint, or one whose tensors,
+            configuration and processor don't fit one another.
+        ValueError: for a language model with a sliding window.
     """
-    model = Qwen2AudioForConditionalGeneration.from_pretrained(
-        directory, dtype=torch.float32, local_files_only=True
+    read_config(directory, ["qwen2_audio"])
+    tensor_files(directory)
+    model, found = Qwen2AudioForConditionalGeneration.from_pretrained(
+        directory,
+        dtype=torch.float32,
+        local_files_only=True,
+        use_safetensors=True,
+        ignore_mismatched_sizes=True,
+        output_loading_info=True,
     )
-    processor = Qwen2AudioProcessor.from_pretrained(directory, local_files_only=True)
+    wrong = [
+        f"{name} ({tuple(there)}, expected {tuple(expected)})"
+        for name, there, expected in found["mismatched_keys"]
+    ]
+    refuse_gaps(directory, found["missing_keys"], found["unexpected_keys"], wrong)
+    processor = _load_processor(directory, model.config)
     # The positions are fixed sinusoids, but transformers makes every loaded parameter trainable.
     model.model.audio_tower.embed_positions.requires_grad_(False)
     use_packed_attention(model)
     return model.eval(), processor
+
+
+def _load_processor(directory: Path, config: Qwen2AudioConfig) -> Qwen2AudioProcessor:
+    try:
+        processor = Qwen2AudioProcessor.from_pretrained(directory, local_files_only=True)
+    except (OSError, ValueError, TypeError, KeyError) as error:
+        raise CheckpointError(
+            f"{directory} has no processor that can be read ({error}). Copy tokenizer.json, "
+            "tokenizer_config.json and the processor's files beside the weights."
+        ) from error
+    rows, num_tokens = config.text_config.vocab_size, len(processor.tokenizer)
+    for name, theirs, ours in (
+        ("the id of <|AUDIO|>", processor.audio_token_id, config.audio_token_id),
+        (
+            "the number of mel channels",
+            processor.feature_extractor.feature_size,
+            config.audio_config.num_mel_bins,
+        ),
+        ("the number of tokens with an embedding", num_tokens, min(num_tokens, rows)),
+    ):
+        if theirs != ours:
+            raise CheckpointError(
+                f"in {directory} {name} is {theirs} for the processor and {ours} for the model. "
+                "Give the processor that belongs to the weights."
+            )
+    return processor
 
 
 @torch.no_grad()

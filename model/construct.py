@@ -96,14 +96,24 @@ def build_model(
         torch.manual_seed(recipe.seed)
         model = Qwen2AudioForConditionalGeneration(_configuration(recipe, tokenizer)).float()
         _initialise(model)
+    model.generation_config = generation_config(tokenizer)
+    use_packed_attention(model)
+    return model.eval()
+
+
+def generation_config(tokenizer: PreTrainedTokenizerFast) -> GenerationConfig:
+    """What `model.generate` of transformers needs to end an answer where ours ends."""
     end_of_text = tokenizer.convert_tokens_to_ids(END_OF_TEXT)
-    model.generation_config = GenerationConfig(
+    return GenerationConfig(
         bos_token_id=end_of_text,
         eos_token_id=[tokenizer.convert_tokens_to_ids(TURN_END), end_of_text],
         pad_token_id=end_of_text,
     )
-    use_packed_attention(model)
-    return model.eval()
+
+
+def padded_vocab_size(num_tokens: int) -> int:
+    """Rows of the embeddings for `num_tokens`: the next multiple of 64."""
+    return -(-num_tokens // _VOCAB_MULTIPLE) * _VOCAB_MULTIPLE
 
 
 @torch.no_grad()
@@ -141,7 +151,6 @@ def sinusoids(length: int, width: int) -> Tensor:
 
 
 def _configuration(recipe: ModelRecipe, tokenizer: PreTrainedTokenizerFast) -> Qwen2AudioConfig:
-    vocab_size = -(-len(tokenizer) // _VOCAB_MULTIPLE) * _VOCAB_MULTIPLE
     return Qwen2AudioConfig(
         audio_config={
             "model_type": "qwen2_audio_encoder",
@@ -156,7 +165,7 @@ def _configuration(recipe: ModelRecipe, tokenizer: PreTrainedTokenizerFast) -> Q
         text_config={
             "model_type": "qwen2",
             "dtype": "float32",
-            "vocab_size": vocab_size,
+            "vocab_size": padded_vocab_size(len(tokenizer)),
             "num_hidden_layers": recipe.text_layers,
             "hidden_size": recipe.text_width,
             "num_attention_heads": recipe.text_heads,

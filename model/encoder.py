@@ -31,6 +31,17 @@ def encode_audio(
 
     Source: `Qwen2AudioEncoder.forward` and `Qwen2AudioModel.forward`, under their padding mask.
     """
+    frames, num_tokens = encode_frames(model, features)
+    return model.model.multi_modal_projector(frames), num_tokens
+
+
+def encode_frames(
+    model: Qwen2AudioForConditionalGeneration, features: Sequence[Tensor]
+) -> tuple[Tensor, tuple[int, ...]]:
+    """What the projector is given for clips: [sum of tokens, d_audio], and the number of each.
+
+    Arguments and errors as for `encode_audio`.
+    """
     tower = model.model.audio_tower
     if tower.training and tower.layerdrop > 0:
         raise ValueError(
@@ -59,8 +70,7 @@ def encode_audio(
     first = starts.repeat_interleave(num_tokens) + 2 * count_up(num_tokens)
     first = first.to(hidden.device)
     pooled = (hidden[0].index_select(0, first) + hidden[0].index_select(0, first + 1)) / 2
-    tokens = model.model.multi_modal_projector(tower.layer_norm(pooled))
-    return tokens, tuple(num_tokens.tolist())
+    return tower.layer_norm(pooled), tuple(num_tokens.tolist())
 
 
 def count_up(lengths: Tensor) -> Tensor:

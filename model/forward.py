@@ -9,6 +9,7 @@ from torch.nn import functional
 from torch.utils.checkpoint import checkpoint
 from transformers import Qwen2AudioForConditionalGeneration
 
+from model.attention import AttentionPlan
 from model.audio import MIN_SAMPLES, num_feature_frames
 from model.batch import Batch
 from model.encoder import encode_audio
@@ -86,17 +87,41 @@ def hidden_states(
     Args:
         cache: its `update(keys, values, layer)` is called in every layer; None in training.
     """
+    position_ids = batch.position_ids.to(model.device)[None]
+    return run_layers(model, _embed(model, batch)[None], position_ids, batch.plan, cache)[0]
+
+
+def run_layers(
+    model: Qwen2AudioForConditionalGeneration,
+    embedded: Tensor,
+    position_ids: Tensor,
+    mask: AttentionPlan | Tensor,
+    cache: object | None,
+) -> Tensor:
+    """The language model's layers and last norm: [batch, time, hidden_size] in and out.
+
+    Layer by layer, because the forwards of Qwen2's and Llama's towers prepare a mask differently,
+    while their layers hand on what they are given.
+
+    Args:
+        position_ids: int64 [batch, time].
+        mask: a plan, or a tensor that broadcasts to bool [batch, 1, time, columns].
+        cache: as for `hidden_states`.
+    """
     language_model = model.model.language_model
-    device = model.device
-    output = language_model(
-        inputs_embeds=_embed(model, batch)[None],
-        position_ids=batch.position_ids.to(device)[None],
-        attention_mask={"full_attention": batch.plan},
-        past_key_values=cache,
-        use_cache=False,
-    )
-    hidden: Tensor = output.last_hidden_state[0]
-    return hidden
+    rotation = language_model.rotary_emb(embedded, position_ids)
+    hidden = embedded
+    for layer in language_model.layers:
+        hidden = layer(
+            hidden,
+            attention_mask=mask,
+            position_ids=position_ids,
+            position_embeddings=rotation,
+            past_key_values=cache,
+            use_cache=False,
+        )
+    normalised: Tensor = language_model.norm(hidden)
+    return normalised
 
 
 def _embed(model: Qwen2AudioForConditionalGeneration, batch: Batch) -> Tensor:

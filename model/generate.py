@@ -12,7 +12,7 @@ from transformers import Qwen2AudioForConditionalGeneration
 
 from model.batch import collate
 from model.cache import DecodeCache, PromptCache
-from model.forward import hidden_states
+from model.forward import hidden_states, run_layers
 from model.sequence import TokenSequence
 
 
@@ -123,14 +123,9 @@ def _next_logits(
 ) -> Tensor:
     """Read one token a row: logits [rows, vocab_size]."""
     position_ids = cache.begin_step()
-    output = model.model.language_model(
-        inputs_embeds=model.model.language_model.embed_tokens(tokens)[:, None],
-        position_ids=position_ids[:, None],
-        attention_mask={"full_attention": cache.visible()},
-        past_key_values=cache,
-        use_cache=False,
-    )
-    logits: Tensor = model.lm_head(output.last_hidden_state[:, -1])
+    embedded = model.model.language_model.embed_tokens(tokens)
+    hidden = run_layers(model, embedded[:, None], position_ids[:, None], cache.visible(), cache)
+    logits: Tensor = model.lm_head(hidden[:, -1])
     return logits
 
 

@@ -1,0 +1,158 @@
+"""Pre-trained tensors from a folder: none missing, none left over, none of another shape."""
+
+import json
+import re
+from collections.abc import Collection, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from torch import Tensor
+
+_SINGLE = "model.safetensors"
+_INDEX = "model.safetensors.index.json"
+_FLOATS = ("BF16", "F16", "F32", "F64")
+"""safetensors' names of the types that become float32 by a plain conversion."""
+_LISTED = 5
+"""Names of each kind that an error lists."""
+
+Sources = Mapping[str, Mapping[str, torch.Size]]
+"""For each tensor on disk the names and shapes of the parameters that lie in it, stacked along its
+first axis. Mostly one."""
+
+
+class CheckpointError(ValueError):
+    """A folder does not hold the checkpoint that is asked of it."""
+
+
+def read_config(directory: Path, model_types: Collection[str]) -> dict[str, Any]:
+    """`config.json` of a checkpoint in transformers' layout.
+
+    Args:
+        model_types: the architectures that the caller can read, as `config.json` names them.
+
+    Raises:
+        CheckpointError: for a folder or file that is not there or unreadable, another
+            architecture, or quantised weights.
+    """
+    wanted = " or ".join(model_types)
+    if not directory.is_dir():
+        raise CheckpointError(
+            f"there is no folder {directory}; a checkpoint folder of {wanted} is wanted. Give the "
+            "local folder: nothing is downloaded."
+        )
+    path = directory / "config.json"
+    try:
+        config = json.loads(path.read_text(encoding="utf-8"))
+        found = config["model_type"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise CheckpointError(
+            f"{path} can't be read as a configuration of {wanted} ({error!r}). Give a folder that "
+            "save_pretrained of transformers has written, or a snapshot of a published model."
+        ) from error
+    if found not in model_types:
+        raise CheckpointError(
+            f"{directory} holds a {found!r} checkpoint; {wanted} is wanted. Give another folder."
+        )
+    if "quantization_config" in config:
+        raise CheckpointError(
+            f"the weights in {directory} are quantised; they are read in floating point alone. "
+            "Give the checkpoint that they were made from."
+        )
+    return dict(config)
+
+
+def tensor_files(directory: Path) -> dict[str, Path]:
+    """The file that each tensor of a checkpoint lies in.
+
+    Raises:
+        CheckpointError: where there is no safetensors file, or one that is missing or damaged.
+    """
+    try:
+        if (directory / _SINGLE).is_file():
+            files = [directory / _SINGLE]
+        elif (directory / _INDEX).is_file():
+            index = json.loads((directory / _INDEX).read_text(encoding="utf-8"))
+            files = [directory / name for name in sorted(set(index["weight_map"].values()))]
+        else:
+            raise CheckpointError(
+                f"{directory} has neither {_SINGLE} nor {_INDEX}; weights are read from "
+                "safetensors alone, a pickle could run anything. Open the model in transformers "
+                "where it is trusted and write it again with save_pretrained."
+            )
+        found: dict[str, Path] = {}
+        for file in files:
+            with safe_open(file, framework="pt") as tensors:
+                found.update(dict.fromkeys(tensors.keys(), file))
+    except (OSError, SafetensorError, KeyError, json.JSONDecodeError) as error:
+        raise CheckpointError(
+            f"the weights in {directory} can't be read ({error}). Copy the folder again."
+        ) from error
+    return found
+
+
+def read_tensors(directory: Path, sources: Sources, ignored: str) -> dict[str, Tensor]:
+    """Every parameter in `sources`, float32, each in memory of its own.
+
+    Args:
+        directory: with `model.safetensors`, or shards and their index.
+        sources: what must be there, complete.
+        ignored: a regular expression of the names that may be there besides.
+
+    Raises:
+        CheckpointError: listing what is missing, left over, or of another shape or type.
+    """
+    files = tensor_files(directory)
+    unexpected = [name for name in files if name not in sources and not re.search(ignored, name)]
+    missing = [name for name in sources if name not in files]
+    wrong = []
+    for name in sources.keys() & files.keys():
+        with safe_open(files[name], framework="pt") as tensors:
+            header = tensors.get_slice(name)
+        found, expected = tuple(header.get_shape()), stacked_shape(sources[name])
+        if found != expected or header.get_dtype() not in _FLOATS:
+            wrong.append(f"{name} ({header.get_dtype()} {found}, expected float {expected})")
+    refuse_gaps(
+        directory,
+        [f"{name} {stacked_shape(sources[name])}" for name in missing],
+        unexpected,
+        wrong,
+    )
+    return {
+        part: tensor
+        for name, parts in sources.items()
+        for part, tensor in _read_parts(files[name], name, parts)
+    }
+
+
+def refuse_gaps(
+    directory: Path, missing: Collection[str], unexpected: Collection[str], wrong: Collection[str]
+) -> None:
+    """Raise a CheckpointError that lists the first of each kind, if there is any."""
+    kinds = {"missing": missing, "left over": unexpected, "of another shape or type": wrong}
+    parts = []
+    for kind, names in kinds.items():
+        if names:
+            more = f" and {len(names) - _LISTED} more" if len(names) > _LISTED else ""
+            parts.append(f"{len(names)} {kind}: {', '.join(sorted(names)[:_LISTED])}{more}")
+    if parts:
+        raise CheckpointError(
+            f"the tensors in {directory} don't fit its config.json: {'; '.join(parts)}. Every "
+            "tensor must be accounted for: give the complete checkpoint and its own config.json."
+        )
+
+
+def stacked_shape(parts: Mapping[str, torch.Size]) -> tuple[int, ...]:
+    """The shape of a tensor that holds `parts` along its first axis."""
+    shapes = list(parts.values())
+    return (sum(shape[0] for shape in shapes), *shapes[0][1:])
+
+
+def _read_parts(file: Path, name: str, parts: Mapping[str, torch.Size]) -> list[tuple[str, Tensor]]:
+    with safe_open(file, framework="pt") as tensors:
+        stacked = tensors.get_tensor(name)
+    split = stacked.split([shape[0] for shape in parts.values()])
+    # A copy in any case: what safetensors returns may be a view of the file.
+    copies = [part.to(torch.float32, copy=True) for part in split]
+    return list(zip(parts, copies, strict=True))
