@@ -14,7 +14,9 @@ from data_contracts.digest import UnstableValueError
 from flows.config import ConfigError, PipelineConfig, load_config, parse_config
 from infra.settings import Settings, read_settings
 from infra.tracking import UnknownRunError
+from model.weights import CheckpointError
 from tasks.ingest import TooManyRejectedError
+from tasks.initial import WeightSourceError
 from tasks.manifest import DataSourceError
 
 app = typer.Typer(
@@ -28,7 +30,9 @@ Json = Annotated[bool, typer.Option("--json", help="print JSON for scripts")]
 
 _WRONG_USE = (ConfigError, UnknownRunError, UnstableValueError)
 _INTERRUPTED = 130
-_WRONG_DATA = (ContractBreachError, TooManyRejectedError, DataSourceError)
+_WRONG_DATA = (
+    ContractBreachError, TooManyRejectedError, DataSourceError, WeightSourceError, CheckpointError
+)  # fmt: skip
 
 
 @app.command()

@@ -5,7 +5,7 @@ from importlib.resources import files
 from typing import Any
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from data_contracts.records import explain
 from infra.compute import Resources
@@ -13,6 +13,7 @@ from tasks.collect_preferences import CollectRecipe
 from tasks.dpo import DpoRecipe
 from tasks.evaluate import EvaluateRecipe
 from tasks.ingest import IngestRecipe
+from tasks.initial import WeightSource
 from tasks.manifest import DataSource
 from tasks.pretrain import PretrainRecipe
 from tasks.sft import SftRecipe
@@ -38,6 +39,8 @@ class PipelineConfig(BaseModel):
 
     profile: str
     data: DataSource
+    weights: WeightSource | None = None
+    """Where pre-training begins with pre-trained weights: where they lie."""
     ingest: IngestRecipe
     pretrain: PretrainRecipe
     sft: SftRecipe
@@ -46,6 +49,16 @@ class PipelineConfig(BaseModel):
     evaluate: EvaluateRecipe
     resources: Resources
     schedule: Schedule = Schedule()
+
+    @model_validator(mode="after")
+    def _weights_fit(self) -> "PipelineConfig":
+        wanted, given = self.pretrain.model.kind, self.weights.kind if self.weights else "scratch"
+        if wanted != given:
+            raise ValueError(
+                f"pretrain.model.kind is {wanted!r}, but the weights that are given are for "
+                f"{given!r}; let both say the same, without `weights` for 'scratch'"
+            )
+        return self
 
 
 def profile_names() -> list[str]:

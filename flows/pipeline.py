@@ -11,6 +11,7 @@ from functools import partial
 from flows.config import PipelineConfig
 from flows.stage import Artifact, Runner, Source, Stage, StageCall
 from tasks import collect_preferences, dpo, evaluate, ingest, pretrain, sft, training
+from tasks.initial import WeightSource, weights_digest
 from tasks.manifest import DataSource, source_digest
 
 INGEST = Stage(
@@ -27,6 +28,7 @@ PRETRAIN = Stage(
     run=pretrain.run,
     check=training.check,
     registers_model="pretrain",
+    pages=(training.PARITY,),
 )
 SFT = Stage(
     name="sft",
@@ -35,6 +37,7 @@ SFT = Stage(
     run=sft.run,
     check=training.check,
     registers_model="sft",
+    pages=(training.PARITY,),
 )
 COLLECT_PREFERENCES = Stage(
     name="collect_preferences",
@@ -50,6 +53,7 @@ DPO = Stage(
     run=dpo.run,
     check=training.check,
     registers_model="dpo",
+    pages=(training.PARITY,),
 )
 EVALUATE = Stage(
     name="evaluate",
@@ -65,7 +69,8 @@ STAGES = (INGEST, PRETRAIN, SFT, COLLECT_PREFERENCES, DPO, EVALUATE)
 def pipeline(config: PipelineConfig, run: Runner) -> Artifact:
     """Call all stages in order; returns the evaluation."""
     corpus = run(StageCall(INGEST, config.ingest, {}, open_source(config.data)))
-    base = run(StageCall(PRETRAIN, config.pretrain, {"corpus": corpus}))
+    weights = open_weights(config.weights) if config.weights else None
+    base = run(StageCall(PRETRAIN, config.pretrain, {"corpus": corpus}, weights))
     tuned = run(StageCall(SFT, config.sft, {"corpus": corpus, "checkpoint": base}))
     pairs = run(
         StageCall(
@@ -84,6 +89,11 @@ def pipeline(config: PipelineConfig, run: Runner) -> Artifact:
             {"corpus": corpus, "pairs": pairs, "base": base, "sft": tuned, "dpo": aligned},
         )
     )
+
+
+def open_weights(weights: WeightSource) -> Source:
+    """The pre-trained weights that pre-training starts from; opening them checks every tensor."""
+    return Source(weights_digest(weights), weights, list)
 
 
 def open_source(data: DataSource) -> Source:

@@ -99,12 +99,26 @@ class OnRay:
         restart by Ray, a new driver and a run without Ray. Ray's own record of a run is not used:
         it resumes whatever has the same name, silently, so every fit gets a fresh name.
         """
-        self._ray()
+        ray = self._ray()
+        from ray.train import ControllerError
+
+        for failures_left in reversed(range(self._resources.max_failures + 1)):
+            try:
+                self._trainer(loop).fit()
+                return
+            except ControllerError as error:
+                # A worker that dies within the second in which its group starts counts as the
+                # controller's failure, which Ray does not retry.
+                died = isinstance(error.controller_failure, ray.exceptions.RayActorError)
+                if not died or failures_left == 0:
+                    raise
+
+    def _trainer(self, loop: Callable[[Worker], None]) -> Any:
         from ray.train import FailureConfig, RunConfig, ScalingConfig
         from ray.train.torch import TorchTrainer
 
         gpus = self._resources.gpus_per_worker
-        trainer = TorchTrainer(
+        return TorchTrainer(
             _run_as_ray_worker,
             train_loop_config={"loop": loop},
             scaling_config=ScalingConfig(
@@ -118,7 +132,6 @@ class OnRay:
                 failure_config=FailureConfig(max_failures=self._resources.max_failures),
             ),
         )
-        trainer.fit()
 
     def _ray(self) -> Any:
         """Ray, connected. Imported and started late: a run of hits needs neither."""

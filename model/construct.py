@@ -1,7 +1,7 @@
 """A new, untrained model from a recipe."""
 
 import math
-from typing import Annotated
+from typing import Annotated, Literal
 
 import torch
 from pydantic import BaseModel, ConfigDict, Field, model_validator
@@ -33,6 +33,7 @@ class ModelRecipe(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=())
 
+    kind: Literal["scratch"] = "scratch"
     num_mel_bins: Size = 80
     """Mel channels; 128 in the published model."""
     audio_layers: Size = 3

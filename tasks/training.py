@@ -11,7 +11,7 @@ import math
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -27,6 +27,7 @@ from data_contracts.contract import ContractResult, validate
 from infra.compute import Worker
 from infra.store import Store
 from model.checkpoint import check_hears, load_checkpoint, save_checkpoint
+from model.parity import measure_parity
 from model.tuning import TuningRecipe, apply_tuning, merge_adapters
 from tasks.context import MetricLogger, StageContext
 from tasks.optimization import (
@@ -43,6 +44,8 @@ from tasks.training_state import TrainingState, load_state, save_state
 CHECKPOINT = "checkpoint"
 """The folder of an artifact that opens with `from_pretrained`."""
 FINAL_STATE = "training_state"
+PARITY = "parity.json"
+"""How far the export, here and in transformers, is from the model that was trained."""
 _PROGRESS = "scratch/progress.txt"
 _ANNOUNCE_SECONDS = 15.0
 
@@ -109,6 +112,7 @@ def train(job: TrainingJob, worker: Worker) -> None:
 
     Raises:
         FloatingPointError: the loss is not finite; the step's examples are named.
+        ParityError: the export answers otherwise than the trained model.
     """
     with job.initial.local_folder("", job.scratch) as folder:
         model, processor = load_checkpoint(folder)
@@ -196,7 +200,9 @@ def _export(
     job.scratch.mkdir(parents=True, exist_ok=True)
     with TemporaryDirectory(dir=job.scratch) as folder:
         save_checkpoint(Path(folder), model, processor)
+        parity = measure_parity(model, processor, Path(folder))
         job.directory.upload(Path(folder), CHECKPOINT)
+    job.directory.write_text(PARITY, json.dumps(asdict(parity), indent=2))
 
 
 def check(directory: Store) -> list[ContractResult]:

@@ -9,6 +9,7 @@ import sys
 import time
 import urllib.request
 from collections.abc import Callable, Iterator, Mapping
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -175,7 +176,9 @@ def test_a_schedule_fires_by_itself_and_its_run_completes(
     tmp_path: Path, drive: Callable[..., Driver], small_manifest: Path, prefect_server: str
 ) -> None:
     home = tmp_path / "home"
-    overrides = (f"data.manifest={small_manifest}", "schedule.cron=* * * * *")
+    # Once only: a run that falls due every minute would keep `serve` busy when it is stopped.
+    due = datetime.now(UTC) + timedelta(seconds=110)
+    overrides = (f"data.manifest={small_manifest}", f"schedule.cron={due:%-M %-H} * * *")
     environment = environment_of(home) | {"PREFECT_API_URL": prefect_server}
     serve = drive([Q2A, "serve", *options(overrides)], environment)
 

@@ -5,6 +5,7 @@ import os
 import signal
 import sys
 from collections.abc import Iterator
+from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
 
@@ -89,6 +90,37 @@ def test_a_killed_ray_worker_restarts_the_group(on_ray: OnRay, tmp_path: Path) -
     on_ray.fit(partial(die_once, tmp_path))
     assert (tmp_path / "died").exists()
     assert json.loads((tmp_path / "rank-0.json").read_text()) == [2, 3.0]
+
+
+class DyingTrainer:
+    """Stands for a training group in which a worker dies while the group starts."""
+
+    def __init__(self, failures: int) -> None:
+        self.failures_left = failures
+
+    def fit(self) -> None:
+        from ray.exceptions import ActorDiedError
+        from ray.train import ControllerError
+
+        if self.failures_left:
+            self.failures_left -= 1
+            raise ControllerError(ActorDiedError())
+
+
+@pytest.mark.parametrize(("failures", "survives"), [(2, True), (3, False)])
+def test_a_worker_that_dies_while_its_group_starts_costs_one_failure(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, failures: int, survives: bool
+) -> None:
+    import ray
+    from ray.train import ControllerError
+
+    trainer = DyingTrainer(failures)
+    monkeypatch.setattr(OnRay, "_ray", lambda _: ray)
+    monkeypatch.setattr(OnRay, "_trainer", lambda *_: trainer)
+    compute = OnRay(Resources(max_failures=2), "", tmp_path)
+    with nullcontext() if survives else pytest.raises(ControllerError):
+        compute.fit(print)
+    assert trainer.failures_left == 0
 
 
 def always_raise(worker: Worker) -> None:
