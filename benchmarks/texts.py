@@ -11,12 +11,16 @@ from torch.nn.utils.rnn import pad_sequence
 
 from benchmarks.workload import AUDIO, FIRST_TEXT, PAD, clip_samples, log_normal
 from model.audio import SAMPLE_RATE, num_audio_tokens
+from model.batch import AnswerPair
 from model.sequence import TokenSequence
 
 IGNORED = -100
 """A label that the reference leaves out of its loss."""
 _TOKENS_PER_SECOND = 3.2
 """Of a transcript: 150 words a minute, 1.3 tokens a word."""
+
+_QUESTION, _ANSWER = (14, 0.5), (24, 0.7)
+"""Median and deviation of the logarithm, in tokens."""
 
 
 def transcripts(count: int, vocab_size: int) -> list[TokenSequence]:
@@ -37,8 +41,8 @@ def transcripts(count: int, vocab_size: int) -> list[TokenSequence]:
 
 def answers(count: int, vocab_size: int) -> list[TokenSequence]:
     """Chats: system turn, clip and question (median 14 tokens), answer (median 24, mean 30)."""
-    questions = log_normal(count, 14, 0.5, seed=1)
-    lengths = log_normal(count, 24, 0.7, seed=2)
+    questions = log_normal(count, *_QUESTION, seed=1)
+    lengths = log_normal(count, *_ANSWER, seed=2)
     return [
         _sequence(
             number,
@@ -52,6 +56,31 @@ def answers(count: int, vocab_size: int) -> list[TokenSequence]:
             zip(clip_samples(count), questions, lengths, strict=True)
         )
     ]
+
+
+def preferences(count: int, vocab_size: int) -> list[AnswerPair]:
+    """The prompts and answers of `answers`, each with another answer of the same distribution."""
+    lengths = log_normal(count, *_ANSWER, seed=3)
+    pairs = []
+    for number, (sequence, length) in enumerate(
+        zip(answers(count, vocab_size), lengths, strict=True)
+    ):
+        chosen = tuple(sequence.input_ids[sequence.is_label].tolist())
+        rejected = random_text(1 + round(length), vocab_size, seed=count + number)
+        pairs.append(AnswerPair(prompt_of(sequence), chosen, tuple(rejected.tolist())))
+    return pairs
+
+
+def prompt_of(sequence: TokenSequence) -> TokenSequence:
+    """What stands before the answer."""
+    is_label = sequence.is_label
+    return replace(sequence, input_ids=sequence.input_ids[~is_label], is_label=is_label[~is_label])
+
+
+def continued(prompt: TokenSequence, answer: Sequence[int]) -> TokenSequence:
+    """The prompt with an answer behind it."""
+    ids = np.concatenate([prompt.input_ids, np.array(answer, np.int64)])
+    return replace(prompt, input_ids=ids, is_label=np.arange(len(ids)) >= len(prompt))
 
 
 def _sequence(
