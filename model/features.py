@@ -26,6 +26,10 @@ _REFLECT = N_FFT // 2
 """Samples mirrored at both ends of the 30 s, so that window t is centred on sample 160 t."""
 _GUARD_HOPS = 2
 """Hops between clips in the buffer: the last window of a clip ends inside them."""
+_BLOCK = 256
+"""Windows that are transformed at once: their spectrum stays in a core's cache, which is twice as
+fast as all at once.
+"""
 _FLOOR = 1e-10
 """Mel power is clamped here before the logarithm (Whisper)."""
 
@@ -47,10 +51,13 @@ def log_mel_spectrogram(waveforms: Sequence[Tensor], num_mel_bins: int) -> list[
         return []
     num_frames = [num_feature_frames(len(waveform)) for waveform in waveforms]
     buffer = _lay_out(waveforms, num_frames)
-    windows = buffer.unfold(0, N_FFT, HOP_LENGTH) * torch.hann_window(N_FFT)
-    spectrum = torch.fft.rfft(windows)
-    power = (spectrum.real.square() + spectrum.imag.square()).T
-    log_mel = (_mel_filters(num_mel_bins) @ power).clamp_(min=_FLOOR).log10_()
+    windows = buffer.unfold(0, N_FFT, HOP_LENGTH)
+    log_mel = torch.empty(num_mel_bins, len(windows))
+    for block, mel in zip(windows.split(_BLOCK), log_mel.split(_BLOCK, dim=1), strict=True):
+        spectrum = torch.fft.rfft(block * torch.hann_window(N_FFT))
+        power = spectrum.real.square() + spectrum.imag.square()
+        torch.mm(_mel_filters(num_mel_bins), power.T, out=mel)
+    log_mel.clamp_(min=_FLOOR).log10_()
 
     features = []
     start = 0

@@ -1,0 +1,111 @@
+"""How many floating-point operations a pass executes: matrix products and attention, no more.
+
+An operation is a multiplication or an addition: the product [m, k] @ [k, n] takes 2 m k n. Norms,
+activations and other elementwise work are not counted, as is usual.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from transformers import Qwen2AudioConfig
+
+from model.audio import MAX_MEL_FRAMES, MAX_POSITIONS
+
+_KERNEL = 3
+"""Width of both convolutions of the encoder."""
+
+
+@dataclass(frozen=True)
+class Flops:
+    """Operations of one forward pass."""
+
+    products: int
+    """With weights: matrix products and convolutions."""
+    attention: int
+    """Scores, and values weighted by them."""
+
+    @property
+    def forward(self) -> int:
+        """The pass alone."""
+        return self.products + self.attention
+
+    @property
+    def trained(self) -> int:
+        """Forward and backward, with gradients of inputs and weights.
+
+        Attention's backward pass has five products where the forward pass has two: the kernels
+        make the scores again instead of keeping them.
+        """
+        return 3 * self.products + 7 * self.attention // 2
+
+    @property
+    def frozen(self) -> int:
+        """Forward and backward through frozen weights, to what lies before them."""
+        return 2 * self.products + 7 * self.attention // 2
+
+    def __add__(self, other: "Flops") -> "Flops":
+        """Two parts together."""
+        return Flops(self.products + other.products, self.attention + other.attention)
+
+
+def encoder_flops(config: Qwen2AudioConfig, num_positions: Sequence[int]) -> Flops:
+    """The packed encoder and projector (`encoder.encode_audio`) over clips of `num_positions`."""
+    frames = sum(2 * count + 2 for count in num_positions)
+    num_tokens = sum(count // 2 for count in num_positions)
+    return _encoder(config, frames, num_positions, num_tokens)
+
+
+def padded_encoder_flops(config: Qwen2AudioConfig, num_clips: int) -> Flops:
+    """The reference's encoder and projector: 30 s for every clip."""
+    num_positions = [MAX_POSITIONS] * num_clips
+    return _encoder(config, MAX_MEL_FRAMES * num_clips, num_positions, sum(num_positions) // 2)
+
+
+def language_model_flops(
+    config: Qwen2AudioConfig, sequence_lengths: Sequence[int], num_labels: int
+) -> Flops:
+    """The packed language model (`forward.hidden_states`) with logits for `num_labels` positions.
+
+    Causal attention is counted as it is executed: a position's scores with those behind it are not.
+    """
+    half_squares = 2 * sum(length**2 for length in sequence_lengths)
+    return _language_model(config, sum(sequence_lengths), half_squares, num_labels)
+
+
+def padded_language_model_flops(config: Qwen2AudioConfig, batch_size: int, longest: int) -> Flops:
+    """The reference's language model: every row as long as the longest, logits everywhere.
+
+    Padding takes a mask, and under a mask the kernels execute the whole square of scores.
+    """
+    positions = batch_size * longest
+    return _language_model(config, positions, 4 * positions * longest, positions)
+
+
+def _encoder(
+    config: Qwen2AudioConfig, frames: int, num_positions: Sequence[int], num_tokens: int
+) -> Flops:
+    audio = config.audio_config
+    width, layers = audio.d_model, audio.encoder_layers
+    convolutions = frames * _KERNEL * (audio.num_mel_bins * width + width * width // 2)
+    weights = 4 * width * width + 2 * width * audio.encoder_ffn_dim
+    projector = num_tokens * width * config.text_config.hidden_size
+    scores = sum(count**2 for count in num_positions)
+    return Flops(
+        products=2 * (convolutions + layers * sum(num_positions) * weights + projector),
+        attention=4 * layers * scores * width,
+    )
+
+
+def _language_model(
+    config: Qwen2AudioConfig, positions: int, attention: int, num_logits: int
+) -> Flops:
+    """`attention` is that of one layer for each unit of its width."""
+    text = config.text_config
+    hidden, layers, heads = text.hidden_size, text.num_hidden_layers, text.num_attention_heads
+    width = hidden // heads * heads
+    kv_width = hidden // heads * text.num_key_value_heads
+    weights = 2 * hidden * (width + kv_width) + 3 * hidden * text.intermediate_size
+    return Flops(
+        products=2 * (layers * positions * weights + num_logits * hidden * text.vocab_size),
+        attention=layers * attention * width,
+    )

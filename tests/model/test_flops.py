@@ -1,0 +1,112 @@
+"""Counted operations equal those that torch counts while the passes run."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+from oracle import CLIPS, CONVERSATIONS, FEATURES, RECIPE, chat, padded_inputs, tokens_of
+from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
+from torch.utils.flop_counter import (
+    FlopCounterMode,
+    sdpa_backward_flop_count,
+    sdpa_flop_count,
+)
+from transformers import Qwen2AudioForConditionalGeneration, Qwen2AudioProcessor
+
+from model.audio import num_mel_frames, num_positions
+from model.batch import collate
+from model.encoder import encode_audio
+from model.flops import (
+    Flops,
+    encoder_flops,
+    language_model_flops,
+    padded_encoder_flops,
+    padded_language_model_flops,
+)
+from model.forward import cross_entropy
+from model.sequence import TokenSequence
+
+Model = Qwen2AudioForConditionalGeneration
+POSITIONS = [num_positions(num_mel_frames(len(waveform))) for waveform in CLIPS.values()]
+
+
+def counted(run: Callable[[], Any]) -> int:
+    """torch's own count. It lacks attention on CPU: give it the formulas that it has for GPUs,
+    which count causal attention as if it were executed in full.
+    """
+    aten = torch.ops.aten
+    forward = aten._scaled_dot_product_flash_attention_for_cpu
+    backward = aten._scaled_dot_product_flash_attention_for_cpu_backward
+    formulas = {
+        forward: lambda q, k, v, *_, **__: sdpa_flop_count(q, k, v),
+        backward: lambda gradient, q, k, v, *_, **__: sdpa_backward_flop_count(gradient, q, k, v),
+    }
+    with FlopCounterMode(display=False, custom_mapping=formulas) as counter:
+        run()
+    return counter.get_total_flops()
+
+
+def uncausal(flops: Flops) -> Flops:
+    """As if both halves of the scores were executed."""
+    return Flops(flops.products, 2 * flops.attention)
+
+
+def test_the_packed_encoder_executes_what_is_counted(model: Model) -> None:
+    clips = list(FEATURES.values())
+    expected = encoder_flops(model.config, POSITIONS)
+    with torch.no_grad():
+        assert counted(lambda: encode_audio(model, clips)) == expected.forward
+    # Nothing needs the mel's gradient, so the first convolution makes none.
+    mel = 2 * 3 * RECIPE.num_mel_bins * RECIPE.audio_width * sum(2 * n + 2 for n in POSITIONS)
+    trained = counted(lambda: encode_audio(model, clips)[0].sum().backward())
+    assert trained == expected.trained - mel
+
+
+def test_the_padded_encoder_executes_what_is_counted(model: Model) -> None:
+    inputs = padded_inputs(list(CLIPS.values()), RECIPE.num_mel_bins)["input_features"]
+
+    def run() -> Tensor:
+        hidden = model.model.audio_tower(inputs).last_hidden_state
+        projected: Tensor = model.model.multi_modal_projector(hidden)
+        return projected
+
+    with torch.no_grad():
+        assert counted(run) == padded_encoder_flops(model.config, len(CLIPS)).forward
+
+
+@pytest.fixture
+def texts(model: Model, processor: Qwen2AudioProcessor) -> list[TokenSequence]:
+    """Conversations without audio, and an encoder that is not trained: no clip is encoded."""
+    model.model.audio_tower.requires_grad_(False)
+    question = ("user", "What is the sound?", ())
+    longer = chat("longer", question, ("assistant", "A dog barks while rain falls.", ()))
+    return [tokens_of(conversation, processor) for conversation in (CONVERSATIONS[2], longer)]
+
+
+def test_the_packed_language_model_executes_what_is_counted(
+    model: Model, texts: list[TokenSequence]
+) -> None:
+    batch = collate(texts, FEATURES)
+    lengths = [len(text) for text in texts]
+    expected = uncausal(language_model_flops(model.config, lengths, batch.num_labels))
+    with torch.no_grad():
+        assert counted(lambda: cross_entropy(model, batch, 0.0)) == expected.forward
+    assert counted(lambda: cross_entropy(model, batch, 0.0).backward()) == expected.trained
+    model.model.language_model.requires_grad_(False)
+    model.lm_head.requires_grad_(False)
+    model.model.language_model.embed_tokens.requires_grad_(True)
+    assert counted(lambda: cross_entropy(model, batch, 0.0).backward()) == expected.frozen
+
+
+def test_the_padded_language_model_executes_what_is_counted(
+    model: Model, texts: list[TokenSequence]
+) -> None:
+    rows = [torch.from_numpy(text.input_ids) for text in texts]
+    input_ids = pad_sequence(rows, batch_first=True)
+    mask = pad_sequence([torch.ones_like(row) for row in rows], batch_first=True)
+    expected = padded_language_model_flops(model.config, *input_ids.shape)
+    with torch.no_grad():
+        run = counted(lambda: model(input_ids=input_ids, attention_mask=mask))
+    assert run == expected.forward
