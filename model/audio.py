@@ -1,8 +1,9 @@
 """What the network accepts as audio, and how many positions and tokens it makes of it.
 
-Every count follows from the Whisper front end that Qwen2-Audio inherits: 16 kHz mono, windows of
+Every count follows from the Whisper front end that Qwen2-Audio inherits: 16 kHz mono, a spectrum of
 25 ms every 10 ms, a stride-2 convolution, then pairs of positions averaged into one audio token
-(40 ms each).
+(40 ms each). The encoder has positions for 30 s. A longer recording is heard in windows of 30 s,
+each as if it were a clip of its own, and their tokens follow one another.
 """
 
 import numpy as np
@@ -13,15 +14,18 @@ from torch import Tensor
 SAMPLE_RATE = 16_000
 """Samples per second."""
 N_FFT = 400
-"""Samples in an analysis window: 25 ms."""
+"""Samples in one spectrum: 25 ms."""
 HOP_LENGTH = 160
-"""Samples between windows: 10 ms."""
+"""Samples between spectra: 10 ms."""
 MAX_SECONDS = 30
+"""Length of a window: what the encoder hears at once."""
 MAX_SAMPLES = MAX_SECONDS * SAMPLE_RATE
 MAX_MEL_FRAMES = MAX_SAMPLES // HOP_LENGTH
 """3000: what the reference pads every clip to."""
 MAX_POSITIONS = MAX_MEL_FRAMES // 2
 """1500: positions of the encoder after its stride-2 convolution."""
+WINDOW_FRAMES = 2 * MAX_POSITIONS + 2
+"""3002: feature frames of a full window (`num_feature_frames`)."""
 MIN_SAMPLES = 2 * HOP_LENGTH + 1
 """321 samples make three mel frames, two positions and the first audio token."""
 
@@ -40,23 +44,34 @@ def num_positions(num_mel_frames: int) -> int:
     return (num_mel_frames - 1) // 2 + 1
 
 
+def window_lengths(num_samples: int) -> list[int]:
+    """Samples of each window in which a recording is heard: 30 s, and at the end what is left.
+
+    A rest below `MIN_SAMPLES` gives no token, so it is no window and is not heard.
+    """
+    full, rest = divmod(num_samples, MAX_SAMPLES)
+    return [MAX_SAMPLES] * full + [rest] * (rest >= MIN_SAMPLES)
+
+
 def num_audio_tokens(num_samples: int) -> int:
     """Tokens that a clip of `num_samples` (at 16 kHz) takes in the language model's sequence."""
-    return num_positions(num_mel_frames(num_samples)) // 2
+    return sum(num_positions(num_mel_frames(n)) // 2 for n in window_lengths(num_samples))
 
 
 def num_feature_frames(num_samples: int) -> int:
-    """Frames of the tensor that `features.log_mel_spectrogram` makes: `2 * L1 + 2`.
+    """Frames of the tensor that `features.log_mel_spectrogram` makes: `2 * L1 + 2` a window.
 
     The second convolution at the last position sees mel frames up to `2 * L1`, so two frames of
-    the padding belong to the input; the even length keeps packed clips on the stride's grid.
+    the padding belong to the input; the even length keeps packed clips on the stride's grid. Every
+    window but the last has `WINDOW_FRAMES`, so the windows can be told apart again.
     """
-    return 2 * num_positions(num_mel_frames(num_samples)) + 2
+    return sum(2 * num_positions(num_mel_frames(n)) + 2 for n in window_lengths(num_samples))
 
 
 def num_tokens_of_features(num_frames: int) -> int:
-    """Audio tokens that the encoder makes of a feature tensor with `num_frames` = 2 * L1 + 2."""
-    return (num_frames // 2 - 1) // 2
+    """Audio tokens that the encoder makes of a feature tensor with `num_frames`."""
+    full, rest = divmod(num_frames, WINDOW_FRAMES)
+    return full * (MAX_POSITIONS // 2) + max(rest // 2 - 1, 0) // 2
 
 
 def check_waveform(waveform: NDArray[np.floating] | Tensor, sample_rate: int, name: str) -> Tensor:
@@ -69,7 +84,8 @@ def check_waveform(waveform: NDArray[np.floating] | Tensor, sample_rate: int, na
 
     Raises:
         AudioError: for another rate than 16 kHz, another type, another shape, no samples, NaN or
-            infinity, and for a length that the network would cut or could not hear.
+            infinity, and for a clip too short to be heard. Any longer one is heard in windows; what
+            becomes of long recordings is decided where a corpus is made.
     """
     if sample_rate != SAMPLE_RATE:
         raise AudioError(
@@ -100,10 +116,5 @@ def check_waveform(waveform: NDArray[np.floating] | Tensor, sample_rate: int, na
         raise AudioError(
             f"clip {name!r} has {count} samples; fewer than {MIN_SAMPLES} "
             f"({1000 * MIN_SAMPLES / SAMPLE_RATE:.1f} ms) give no audio token. Leave it out."
-        )
-    if count > MAX_SAMPLES:
-        raise AudioError(
-            f"clip {name!r} lasts {count / SAMPLE_RATE:.2f} s; the encoder has positions for "
-            f"{MAX_SECONDS} s and the reference would cut silently. Split it before."
         )
     return samples.float()

@@ -8,10 +8,10 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from torch import Tensor
 from torch.nn import functional
 
-from model.audio import MAX_POSITIONS
+from model.audio import MAX_MEL_FRAMES, MAX_POSITIONS, WINDOW_FRAMES
 
 _PADDING_FRAMES = 2
-"""The last frames of a feature tensor lie in the padding behind the signal (see `audio`)."""
+"""The last frames of a window lie in the padding behind the signal (see `audio`)."""
 _MIN_POSITIONS = 2
 """Fewer give no audio token."""
 
@@ -24,7 +24,9 @@ class AugmentRecipe(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     time_stretch: tuple[float, float] = (0.85, 1.18)
-    """Bounds of the factor on the duration; (1, 1) leaves it alone. 30 s stays the limit."""
+    """Bounds of the factor on the duration; (1, 1) leaves it alone. 30 s stays the limit, so a
+    recording of several windows keeps its tempo: a full window can't grow, and stretching only the
+    last one would change the tempo on the way."""
     mel_shift: Count = 3
     """Up to so many mel channels up or down: a higher or lower voice."""
     noise_std: Annotated[float, Field(ge=0)] = 0.02
@@ -50,23 +52,26 @@ def augment_features(features: Tensor, generator: torch.Generator, recipe: Augme
     """A changed copy of one clip's features; the same generator state gives the same copy.
 
     Args:
-        features: [num_mel_bins, 2 * L1 + 2], from `features.log_mel_spectrogram`.
+        features: [num_mel_bins, 2 * L1 + 2] a window, from `features.log_mel_spectrogram`.
         generator: a CPU generator, the only source of randomness.
         recipe: the bounds.
 
     Returns:
-        [num_mel_bins, 2 * L1' + 2]: the clip may have become longer or shorter, so the tokens that
-        it takes must be counted anew (`audio.num_tokens_of_features`).
+        [num_mel_bins, 2 * L1' + 2] a window: the clip may have become longer or shorter, so the
+        tokens that it takes must be counted anew (`audio.num_tokens_of_features`).
 
     Source: SpecAugment (Park et al. 2019) for the masks.
     """
-    floor = float(features[:, :-_PADDING_FRAMES].min())
-    changed = _stretch(features, floor, _uniform(generator, *recipe.time_stretch))
-    signal = changed[:, :-_PADDING_FRAMES]
+    windows = features.split(WINDOW_FRAMES, dim=1)
+    signal = torch.cat([window[:, :-_PADDING_FRAMES] for window in windows], dim=1)
+    paddings = [window[:, -_PADDING_FRAMES:] for window in windows]
+    floor = float(signal.min())
+    factor = _uniform(generator, *recipe.time_stretch)
+    if len(windows) == 1:
+        signal, paddings[0] = _stretch(signal, paddings[0], floor, factor)
     if shift := _integer(generator, -recipe.mel_shift, recipe.mel_shift):
-        shifted = signal.roll(shift, dims=0)
-        shifted[_bins_entered(shift)] = floor
-        signal.copy_(shifted)
+        signal = signal.roll(shift, dims=0)
+        signal[_bins_entered(shift)] = floor
     noise_std = _uniform(generator, 0.0, recipe.noise_std)
     signal += noise_std * torch.randn(signal.shape, generator=generator)
     for axis, masks, widest in (
@@ -77,22 +82,22 @@ def augment_features(features: Tensor, generator: torch.Generator, recipe: Augme
             width = _integer(generator, 0, min(widest, signal.shape[axis]))
             start = _integer(generator, 0, signal.shape[axis] - width)
             signal.narrow(axis, start, width).fill_(floor)
-    return changed
+    pairs = zip(signal.split(MAX_MEL_FRAMES, dim=1), paddings, strict=True)
+    return torch.cat([part for pair in pairs for part in pair], dim=1)
 
 
-def _stretch(features: Tensor, floor: float, factor: float) -> Tensor:
-    """Interpolate the time axis linearly to an even number of frames, padding frames apart."""
-    signal, padding = features.split([features.shape[1] - _PADDING_FRAMES, _PADDING_FRAMES], dim=1)
+def _stretch(signal: Tensor, padding: Tensor, floor: float, factor: float) -> tuple[Tensor, Tensor]:
+    """Interpolate the signal's time axis linearly to an even number of frames; and its padding."""
     old = signal.shape[1] // 2
     new = min(max(round(old * factor), _MIN_POSITIONS), MAX_POSITIONS)
     if new == old:
-        return features.clone()
+        return signal, padding
     stretched = functional.interpolate(signal[None], size=2 * new, mode="linear")[0]
     if new == MAX_POSITIONS:
         padding = torch.zeros_like(padding)  # past 30 s the convolution pads with zeros
     elif old == MAX_POSITIONS:
         padding = torch.full_like(padding, floor)
-    return torch.cat([stretched, padding], dim=1)
+    return stretched, padding
 
 
 def _bins_entered(shift: int) -> slice:

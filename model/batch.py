@@ -24,7 +24,7 @@ class Batch:
     plan: AttentionPlan
     """Who sees whom."""
     features: tuple[Tensor, ...]
-    """The different clips, each [num_mel_bins, 2 * L1 + 2]."""
+    """The different clips, each [num_mel_bins, 2 * L1 + 2 a window of 30 s]."""
     audio_places: Tensor
     """int64 [A]: the positions in the row that hold audio."""
     audio_sources: Tensor

@@ -9,7 +9,15 @@ from transformers import Qwen2AudioForConditionalGeneration
 from transformers.models.qwen2_audio.modeling_qwen2_audio import Qwen2AudioEncoder
 
 from model.attention import Packed
-from model.audio import MAX_POSITIONS
+from model.audio import (
+    MIN_SAMPLES,
+    WINDOW_FRAMES,
+    num_feature_frames,
+    num_tokens_of_features,
+)
+
+_SHORTEST_WINDOW = num_feature_frames(MIN_SAMPLES)
+"""6 frames make one token."""
 
 
 def encode_audio(
@@ -20,14 +28,15 @@ def encode_audio(
     Args:
         model: with `attention.use_packed_attention` applied.
         features: per clip [num_mel_bins, 2 * L1 + 2], from `features.log_mel_spectrogram`; at
-            least one clip.
+            least one clip. One longer than 30 s is encoded window by window.
 
     Returns:
         The audio tokens of all clips behind one another, [sum of tokens, hidden_size], in the
-        order of `features`; and the number of tokens of each clip (L1 // 2).
+        order of `features`; and the number of tokens of each clip (L1 // 2 a window).
 
     Raises:
-        ValueError: for an odd number of frames, a clip without a token or beyond 30 s.
+        ValueError: for another number of mel bins than the encoder's, an odd number of frames, or
+            a clip or last window without a token.
 
     Source: `Qwen2AudioEncoder.forward` and `Qwen2AudioModel.forward`, under their padding mask.
     """
@@ -48,11 +57,12 @@ def encode_frames(
             f"encoder_layerdrop is {tower.layerdrop}; packed training knows no layer drop. "
             "Set it to 0 in the audio configuration."
         )
-    _check_frames(features)
-    # Equally long clips become neighbours, so that attention takes them in one call.
-    order = torch.tensor([clip.shape[1] for clip in features]).argsort(stable=True)
-    packed = [features[i] for i in order.tolist()]
-    positions = torch.tensor([clip.shape[1] // 2 - 1 for clip in packed])
+    _check_features(features, tower.num_mel_bins)
+    windows = [window for clip in features for window in clip.split(WINDOW_FRAMES, dim=1)]
+    # Equally long windows become neighbours, so that attention takes them in one call.
+    order = torch.tensor([window.shape[1] for window in windows]).argsort(stable=True)
+    packed = [windows[i] for i in order.tolist()]
+    positions = torch.tensor([window.shape[1] // 2 - 1 for window in packed])
 
     hidden = _convolve(tower, packed)
     hidden = hidden + tower.embed_positions.weight[count_up(positions).to(hidden.device)]
@@ -70,7 +80,8 @@ def encode_frames(
     first = starts.repeat_interleave(num_tokens) + 2 * count_up(num_tokens)
     first = first.to(hidden.device)
     pooled = (hidden[0].index_select(0, first) + hidden[0].index_select(0, first + 1)) / 2
-    return tower.layer_norm(pooled), tuple(num_tokens.tolist())
+    counts = tuple(num_tokens_of_features(clip.shape[1]) for clip in features)
+    return tower.layer_norm(pooled), counts
 
 
 def count_up(lengths: Tensor) -> Tensor:
@@ -79,16 +90,16 @@ def count_up(lengths: Tensor) -> Tensor:
     return torch.arange(int(lengths.sum())) - starts.repeat_interleave(lengths)
 
 
-def _convolve(tower: Qwen2AudioEncoder, features: Sequence[Tensor]) -> Tensor:
-    """Both convolutions over all clips at once: [sum of L1, d_model].
+def _convolve(tower: Qwen2AudioEncoder, windows: Sequence[Tensor]) -> Tensor:
+    """Both convolutions over all windows at once: [sum of L1, d_model].
 
     The reference sees zeros before a clip's first frame, in the input of both convolutions. Here a
     neighbour's last frame lies there, which nothing else needs: zero it both times. What the
-    second convolution makes around it is the last position of each clip, and is dropped.
+    second convolution makes around it is the last position of each window, and is dropped.
     """
     weight = tower.conv1.weight
-    mel = torch.cat(list(features), dim=1).to(weight.device, weight.dtype)
-    ends = torch.tensor([clip.shape[1] for clip in features]).cumsum(0)
+    mel = torch.cat(list(windows), dim=1).to(weight.device, weight.dtype)
+    ends = torch.tensor([window.shape[1] for window in windows]).cumsum(0)
     inside = torch.ones(mel.shape[1], dtype=torch.bool)
     inside[ends - 1] = False
     separated = inside.to(weight.device, weight.dtype)
@@ -98,12 +109,18 @@ def _convolve(tower: Qwen2AudioEncoder, features: Sequence[Tensor]) -> Tensor:
     return hidden.index_select(0, kept.to(weight.device))
 
 
-def _check_frames(features: Sequence[Tensor]) -> None:
-    longest = 2 * MAX_POSITIONS + 2
+def _check_features(features: Sequence[Tensor], num_mel_bins: int) -> None:
     for index, clip in enumerate(features):
-        frames = clip.shape[1]
-        if frames % 2 or not 6 <= frames <= longest:
+        bins, frames = clip.shape
+        if bins != num_mel_bins:
             raise ValueError(
-                f"clip {index} of the batch has {frames} mel frames; they must be even and from 6 "
-                f"(one token) to {longest} (30 s). Make them with log_mel_spectrogram."
+                f"clip {index} of the batch has {bins} mel bins; this encoder hears "
+                f"{num_mel_bins}. Make its features with model.config.audio_config.num_mel_bins."
+            )
+        last = frames % WINDOW_FRAMES or min(frames, WINDOW_FRAMES)
+        if last % 2 or last < _SHORTEST_WINDOW:
+            raise ValueError(
+                f"clip {index} of the batch has {frames} mel frames, {last} of them in its last "
+                f"window; that must be even and from {_SHORTEST_WINDOW} (one token) to "
+                f"{WINDOW_FRAMES} (30 s). Make them with log_mel_spectrogram."
             )

@@ -17,11 +17,16 @@ from model.audio import (
     HOP_LENGTH,
     MAX_MEL_FRAMES,
     MAX_SAMPLES,
+    MIN_SAMPLES,
     N_FFT,
     SAMPLE_RATE,
+    AudioError,
     num_feature_frames,
+    window_lengths,
 )
 
+_MEL_BINS = (80, 128)
+"""Whisper's up to large-v2, and those of large-v3 and Qwen2-Audio."""
 _REFLECT = N_FFT // 2
 """Samples mirrored at both ends of the 30 s, so that window t is centred on sample 160 t."""
 _GUARD_HOPS = 2
@@ -35,25 +40,54 @@ _FLOOR = 1e-10
 
 
 def log_mel_spectrogram(waveforms: Sequence[Tensor], num_mel_bins: int) -> list[Tensor]:
-    """Frames [0, 2 * L1 + 2) of the reference's padded log-mel, for every clip.
+    """Frames [0, 2 * L1 + 2) of the reference's padded log-mel, for every window of every clip.
 
     Args:
         waveforms: float32 [num_samples] at 16 kHz, as `audio.check_waveform` returns them.
-        num_mel_bins: 80 or 128 in published checkpoints.
+        num_mel_bins: 80 or 128, as the checkpoint's audio configuration says.
 
     Returns:
-        Per clip a contiguous float32 tensor [num_mel_bins, 2 * L1 + 2]. Frames past 30 s are zero:
-        there the reference's convolution pads its input.
+        Per clip a contiguous float32 tensor [num_mel_bins, 2 * L1 + 2]; of a clip longer than 30 s
+        the tensors of its windows behind one another (`audio.num_feature_frames`), each made as the
+        reference makes that of a clip. Frames past 30 s are zero: there the reference's convolution
+        pads its input.
+
+    Raises:
+        AudioError: for another number of mel bins, or a clip too short for one audio token.
 
     Source: Whisper's front end; `WhisperFeatureExtractor._torch_extract_fbank_features`.
     """
+    if num_mel_bins not in _MEL_BINS:
+        raise AudioError(
+            f"num_mel_bins is {num_mel_bins}; Whisper's front end has {_MEL_BINS[0]} or "
+            f"{_MEL_BINS[1]}. Take model.config.audio_config.num_mel_bins."
+        )
     if not waveforms:
         return []
-    num_frames = [num_feature_frames(len(waveform)) for waveform in waveforms]
-    buffer = _lay_out(waveforms, num_frames)
-    windows = buffer.unfold(0, N_FFT, HOP_LENGTH)
-    log_mel = torch.empty(num_mel_bins, len(windows))
-    for block, mel in zip(windows.split(_BLOCK), log_mel.split(_BLOCK, dim=1), strict=True):
+    lengths = [window_lengths(len(waveform)) for waveform in waveforms]
+    if [] in lengths:
+        index = lengths.index([])
+        raise AudioError(
+            f"clip {index} of the batch has {len(waveforms[index])} samples; fewer than "
+            f"{MIN_SAMPLES} give no audio token. Leave it out."
+        )
+    windows = [
+        window
+        for waveform, counts in zip(waveforms, lengths, strict=True)
+        for window in waveform[: sum(counts)].split(counts)
+    ]
+    features = iter(_log_mel_of_windows(windows, num_mel_bins))
+    clips = [[next(features) for _ in counts] for counts in lengths]
+    return [clip[0] if len(clip) == 1 else torch.cat(clip, dim=1) for clip in clips]
+
+
+def _log_mel_of_windows(windows: Sequence[Tensor], num_mel_bins: int) -> list[Tensor]:
+    """Features of waveforms of at most 30 s, [num_mel_bins, 2 * L1 + 2] each."""
+    num_frames = [num_feature_frames(len(window)) for window in windows]
+    buffer = _lay_out(windows, num_frames)
+    frames = buffer.unfold(0, N_FFT, HOP_LENGTH)
+    log_mel = torch.empty(num_mel_bins, len(frames))
+    for block, mel in zip(frames.split(_BLOCK), log_mel.split(_BLOCK, dim=1), strict=True):
         spectrum = torch.fft.rfft(block * torch.hann_window(N_FFT))
         power = spectrum.real.square() + spectrum.imag.square()
         torch.mm(_mel_filters(num_mel_bins), power.T, out=mel)

@@ -57,6 +57,36 @@ def test_frames_past_30_seconds_are_zero_and_the_floor_again_after_shrinking() -
     assert torch.all(halved[:, -2:] == longest[:, :-2].min())
 
 
+LONG = log_mel_spectrogram([make_waveform(70 * 16_000, seed=2)], RECIPE.num_mel_bins)[0]
+"""Three windows, 3002 + 3002 + 1002 frames."""
+
+
+def test_windows_keep_their_tempo_and_their_padding_and_change_as_one_recording() -> None:
+    recipe = AugmentRecipe(noise_std=0.0)
+    borders = [3000, 3001, 6002, 6003, 7004, 7005]
+    inside = torch.ones(LONG.shape[1], dtype=torch.bool)
+    inside[borders] = False
+    for seed in range(5):
+        changed = augment_features(LONG, generator(seed), recipe)
+        assert changed.shape == LONG.shape
+        assert torch.equal(changed[:, borders], LONG[:, borders])
+        whole = LONG[:, inside]
+        alike = [
+            (changed[:, inside] == whole.roll(shift, dims=0)).float().mean()
+            for shift in range(-3, 4)
+        ]
+        assert max(alike) > 0.8, "one shift for all windows"
+
+
+def test_a_time_mask_may_lie_across_the_border_of_two_windows() -> None:
+    recipe = STILL.model_copy(update={"num_time_masks": 40, "time_mask_frames": 900})
+    changed = augment_features(LONG, generator(1), recipe)
+    masked = (changed != LONG).any(0)
+    assert masked[2990:3000].all()
+    assert masked[3002:3010].all()
+    assert not masked[3000:3002].any()
+
+
 def test_a_shift_moves_channels_and_fills_with_the_floor() -> None:
     features = FEATURES["long"]
     floor = features[:, :-2].min()

@@ -42,6 +42,20 @@ def test_any_batch_of_clips_equals_the_reference(model: Qwen2AudioForConditional
     torch.testing.assert_close(tokens, expected, atol=1e-5, rtol=0)
 
 
+def test_70_seconds_are_the_references_tokens_of_three_clips(
+    model: Qwen2AudioForConditionalGeneration,
+) -> None:
+    long = make_waveform(70 * 16_000, seed=8)
+    windows = list(long.split(MAX_SAMPLES))
+    before, after = make_waveform(20_000, seed=9), make_waveform(MAX_SAMPLES, seed=10)
+    features = log_mel_spectrogram([before, long, after], RECIPE.num_mel_bins)
+    tokens, counts = encode_audio(model, features)
+    assert len(windows) == 3
+    assert counts == (num_audio_tokens(20_000), 750 + 750 + 250, 750)
+    expected = [reference_tokens(model, [clip])[0] for clip in (before, *windows, after)]
+    torch.testing.assert_close(tokens, torch.cat(expected), atol=1e-5, rtol=0)
+
+
 def test_a_clip_is_encoded_alike_alone_and_in_any_company(
     model: Qwen2AudioForConditionalGeneration,
 ) -> None:
@@ -80,9 +94,19 @@ def test_gradients_equal_the_reference(
         assert error < 1e-5, name
 
 
-@pytest.mark.parametrize("frames", [4, 7, 3004])
+@pytest.mark.parametrize(
+    ("bins", "frames", "message"),
+    [
+        (80, 0, "has 0 mel frames, 0 of them"),
+        (80, 4, "has 4 mel frames, 4 of them"),
+        (80, 7, "has 7 mel frames, 7 of them"),
+        (80, 3004, "has 3004 mel frames, 2 of them"),
+        (80, 6009, "has 6009 mel frames, 5 of them"),
+        (128, 100, "has 128 mel bins; this encoder hears 80. Make"),
+    ],
+)
 def test_features_of_another_form_are_refused(
-    model: Qwen2AudioForConditionalGeneration, frames: int
+    model: Qwen2AudioForConditionalGeneration, bins: int, frames: int, message: str
 ) -> None:
-    with pytest.raises(ValueError, match=f"clip 1 .* has {frames} mel frames"):
-        encode_audio(model, [FEATURES["odd"], torch.zeros(RECIPE.num_mel_bins, frames)])
+    with pytest.raises(ValueError, match=f"clip 1 of the batch {message}"):
+        encode_audio(model, [FEATURES["odd"], torch.zeros(bins, frames)])

@@ -5,7 +5,7 @@ import torch
 from oracle import make_waveform, reference_features
 from torch import Tensor
 
-from model.audio import MAX_SAMPLES
+from model.audio import MAX_SAMPLES, AudioError
 from model.features import log_mel_spectrogram
 
 LENGTHS = [321, 479, 480, 481, 16_000, 16_001, 33_333, 100_159, 160_000]
@@ -38,6 +38,24 @@ def test_a_batch_of_random_lengths_equals_the_reference(num_mel_bins: int) -> No
 def test_silence_quiet_and_pure_sounds_equal_the_reference_features(waveform: Tensor) -> None:
     features = log_mel_spectrogram([waveform], 80)[0]
     torch.testing.assert_close(features, reference_features(waveform, 80), atol=1e-6, rtol=0)
+
+
+def test_a_long_clip_has_the_features_of_its_windows_and_not_of_what_is_too_short_for_one() -> None:
+    waveform = make_waveform(2 * MAX_SAMPLES + 320, seed=3)
+    windows = [waveform[:MAX_SAMPLES], waveform[MAX_SAMPLES:-320]]
+    (features, short) = log_mel_spectrogram([waveform, waveform[:5000]], 80)
+    expected = torch.cat([reference_features(window, 80) for window in windows], dim=1)
+    torch.testing.assert_close(features, expected, atol=1e-6, rtol=0)
+    assert features.is_contiguous()
+    torch.testing.assert_close(short, reference_features(waveform[:5000], 80), atol=1e-6, rtol=0)
+
+
+def test_what_has_no_token_or_no_such_mel_bins_is_refused() -> None:
+    clips = [make_waveform(n, seed=1) for n in (1000, 320)]
+    with pytest.raises(AudioError, match=r"clip 1 .* has 320 samples; fewer than 321.*Leave"):
+        log_mel_spectrogram(clips, 80)
+    with pytest.raises(AudioError, match=r"num_mel_bins is 64; .* 80 or 128. Take"):
+        log_mel_spectrogram(clips[:1], 64)
 
 
 def test_no_clips_give_no_features() -> None:
