@@ -38,6 +38,13 @@ class AttentionPlan(ABC):
     def num_positions(self) -> int:
         """Positions of the row that belong to a sequence."""
 
+    @property
+    @abstractmethod
+    def num_pairs(self) -> float:
+        """Scores that are executed for one head: pairs of a position and one that it sees. Of a
+        causal square that is half.
+        """
+
 
 @dataclass(frozen=True)
 class Packed(AttentionPlan):
@@ -50,6 +57,11 @@ class Packed(AttentionPlan):
     def num_positions(self) -> int:
         """The lengths together."""
         return sum(self.lengths)
+
+    @property
+    def num_pairs(self) -> float:
+        """The squares of the lengths, or half of them."""
+        return sum(length**2 for length in self.lengths) / (2 if self.causal else 1)
 
     def attend(
         self, query: Tensor, key: Tensor, value: Tensor, scale: float | None, dropout: float
@@ -84,6 +96,11 @@ class Tree(AttentionPlan):
     def num_positions(self) -> int:
         """Prompts and answers together."""
         return sum(map(sum, self.branches))
+
+    @property
+    def num_pairs(self) -> float:
+        """[prompt | chosen] as half a square; rejected on the prompt, and on itself as half one."""
+        return sum((p + c) ** 2 / 2 + r * (p + r / 2) for p, c, r in self.branches)
 
     def attend(
         self, query: Tensor, key: Tensor, value: Tensor, scale: float | None, dropout: float

@@ -4,13 +4,20 @@ An operation is a multiplication or an addition: the product [m, k] @ [k, n] tak
 activations and other elementwise work are not counted, as is usual.
 """
 
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from transformers import Qwen2AudioConfig
+import torch
+from transformers import Qwen2AudioConfig, Qwen2AudioForConditionalGeneration
 
-from model.audio import MAX_MEL_FRAMES, MAX_POSITIONS
+from model.attention import Packed
+from model.audio import MAX_MEL_FRAMES, MAX_POSITIONS, WINDOW_FRAMES
+from model.batch import Batch
+from model.tuning import part_of
 
+_PEAK_SIDE = {"cpu": 768, "cuda": 8192}
+_PEAK_ROUNDS = 6
 _KERNEL = 3
 """Width of both convolutions of the encoder."""
 
@@ -68,8 +75,51 @@ def language_model_flops(
 
     Causal attention is counted as it is executed: a position's scores with those behind it are not.
     """
-    half_squares = 2 * sum(length**2 for length in sequence_lengths)
-    return _language_model(config, sum(sequence_lengths), half_squares, num_labels)
+    plan = Packed(tuple(sequence_lengths), causal=True)
+    return _language_model(config, plan.num_positions, round(4 * plan.num_pairs), num_labels)
+
+
+def step_flops(model: Qwen2AudioForConditionalGeneration, batch: Batch) -> int:
+    """One training step over a packed batch: each part forward, and backward where it must be.
+
+    A part learns in full, is frozen before nothing that learns (forward alone), or passes a
+    gradient on: frozen ones to what lies before them, adapted ones to their adapters, whose own
+    small products are not counted.
+    """
+    windows = [w for clip in batch.features for w in clip.split(WINDOW_FRAMES, dim=1)]
+    encoder = encoder_flops(model.config, [w.shape[1] // 2 - 1 for w in windows])
+    text = _language_model(
+        model.config,
+        batch.plan.num_positions,
+        round(4 * batch.plan.num_pairs),
+        batch.num_labels,
+    )
+    learning = {part_of(name) for name, p in model.named_parameters() if p.requires_grad}
+    in_full = {
+        part_of(name)
+        for name, p in model.named_parameters()
+        if p.requires_grad and ".lora_" not in name
+    }
+    flops = text.trained if "language_model" in in_full else text.frozen
+    if "audio_encoder" in in_full:
+        return flops + encoder.trained
+    return flops + (encoder.frozen if "audio_encoder" in learning else encoder.forward)
+
+
+def measured_peak(device: torch.device, dtype: torch.dtype) -> float:
+    """Operations a second of a large matrix product here: what a share of the peak is taken of.
+
+    The best of a few, in about a tenth of a second of a CPU core.
+    """
+    side = _PEAK_SIDE[device.type]
+    left, right = (torch.randn(side, side, device=device).to(dtype) for _ in range(2))
+    seconds = []
+    for _ in range(_PEAK_ROUNDS):
+        started = time.perf_counter()
+        # Reading one number waits for the device.
+        float((left @ right)[0, 0])
+        seconds.append(time.perf_counter() - started)
+    return 2 * side**3 / min(seconds)
 
 
 def padded_language_model_flops(config: Qwen2AudioConfig, batch_size: int, longest: int) -> Flops:

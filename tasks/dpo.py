@@ -84,7 +84,7 @@ class DpoObjective:
         reference = torch.tensor([self._parts.reference[pair.id] for pair in pairs])
         result = dpo_loss(chosen, rejected, reference[:, 0], reference[:, 1], self._parts.beta)
         margins = result.chosen_rewards - result.rejected_rewards
-        counts = dict(batch_counts(batch)) | {
+        counts = dict(batch_counts(model, batch)) | {
             "reward_accuracy": float((margins > 0).sum()),
             "reward_margin": float(margins.sum()),
             "chosen_reward": float(result.chosen_rewards.sum()),

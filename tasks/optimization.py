@@ -36,6 +36,11 @@ class OptimizerRecipe(BaseModel):
     )
     seed: int = 0
 
+    @property
+    def dtype(self) -> torch.dtype:
+        """Of the matrix products."""
+        return {"float32": torch.float32, "bfloat16": torch.bfloat16}[self.precision]
+
     def rate(self, step: int) -> float:
         """Learning rate of step `step`, counted from 0."""
         if step < self.warmup_steps:
@@ -136,8 +141,10 @@ def distribute(
 class Meter:
     """Adds up losses and counts over workers and steps, and times them."""
 
-    def __init__(self, worker: Worker, window: Mapping[str, float]) -> None:
+    def __init__(self, worker: Worker, window: Mapping[str, float], peak: float) -> None:
+        """`window` as of another meter; `peak`: operations a second that a worker can do."""
         self._worker = worker
+        self._peak = peak * worker.world_size
         self._sums = dict(window)
         self._since = time.perf_counter() - self._sums.pop("seconds", 0.0)
 
@@ -163,11 +170,14 @@ class Meter:
         sums = self.window
         self._sums, self._since = {}, time.perf_counter()
         seconds, weight, positions = (sums.pop(name) for name in ("seconds", "weight", "tokens"))
+        flops = sums.pop("flops")
         metrics = {
             "loss": sums.pop("loss") / weight,
             "padding_waste": sums.pop("padding_tokens") / positions,
             "tokens_per_second": positions / seconds,
             "audio_seconds_per_second": sums.pop("audio_seconds") / seconds,
+            "teraflops_per_second": flops / seconds / 1e12,
+            "share_of_peak": flops / seconds / self._peak,
         }
         return metrics | {name: value / weight for name, value in sums.items()}
 

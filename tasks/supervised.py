@@ -20,6 +20,7 @@ from model.audio import HOP_LENGTH, SAMPLE_RATE, num_tokens_of_features
 from model.augment import AugmentRecipe, augment_features
 from model.batch import Batch, collate
 from model.features import log_mel_spectrogram
+from model.flops import step_flops
 from model.forward import cross_entropy
 from model.sequence import render
 from model.tuning import TuningRecipe
@@ -113,7 +114,7 @@ class SupervisedObjective:
         """Sum of the cross-entropy over all answer tokens."""
         batch = self.batch(examples, step)
         loss = cross_entropy(model, batch, self._parts.label_smoothing)
-        return StepOutcome(loss, batch.num_labels, batch_counts(batch))
+        return StepOutcome(loss, batch.num_labels, batch_counts(model, batch))
 
     def batch(self, examples: Sequence[int], step: int) -> Batch:
         """The packed batch of some examples, with this step's variants and augmentation."""
@@ -145,7 +146,7 @@ def clip_features(reader: ClipReader, clips: Sequence[str], num_mel_bins: int) -
     return dict(zip(clips, log_mel_spectrogram(waveforms, num_mel_bins), strict=True))
 
 
-def batch_counts(batch: Batch) -> Mapping[str, float]:
+def batch_counts(model: Qwen2AudioForConditionalGeneration, batch: Batch) -> Mapping[str, float]:
     """What the meter turns into rates and shares.
 
     `padding_tokens` counts the positions of the row that belong to no sequence. Packing leaves
@@ -158,4 +159,5 @@ def batch_counts(batch: Batch) -> Mapping[str, float]:
         "tokens": positions,
         "padding_tokens": positions - used,
         "audio_seconds": frames * HOP_LENGTH / SAMPLE_RATE,
+        "flops": step_flops(model, batch),
     }

@@ -27,6 +27,7 @@ from data_contracts.contract import ContractResult, validate
 from infra.compute import Worker
 from infra.store import Store
 from model.checkpoint import check_hears, load_checkpoint, save_checkpoint
+from model.flops import measured_peak
 from model.parity import measure_parity
 from model.tuning import TuningRecipe, apply_tuning, merge_adapters
 from tasks.context import MetricLogger, StageContext
@@ -126,7 +127,7 @@ def train(job: TrainingJob, worker: Worker) -> None:
         for entry in state.history:
             job.logger.metrics(entry["metrics"], entry["step"])
     module = distribute(model, objective, job.optimizer, worker)
-    meter = Meter(worker, state.window)
+    meter = Meter(worker, state.window, measured_peak(model.device, job.optimizer.dtype))
     while state.step < job.optimizer.steps:
         step = state.step
         examples = [int(i) for i in job.plan[step]]
@@ -181,10 +182,11 @@ def _announcing(context: StageContext) -> Iterator[None]:
 
 
 def _in_a_line(step: int, recipe: OptimizerRecipe, metrics: Mapping[str, float]) -> str:
-    rate = metrics["audio_seconds_per_second"]
     return (
         f"step {step} of {recipe.steps}, loss {metrics['loss']:.3f}, "
-        f"gradient norm {metrics['gradient_norm']:.2f}, {rate:.0f} s of audio a second"
+        f"gradient norm {metrics['gradient_norm']:.2f}, "
+        f"{metrics['audio_seconds_per_second']:.0f} s of audio a second, "
+        f"{metrics['share_of_peak']:.0%} of peak"
     )
 
 

@@ -38,7 +38,9 @@ config = load_config("tiny", sys.argv[1:])
 with session(config, settings, print) as opened:
     run_here(opened, config)
 """
-TIMES = ("tokens_per_second", "audio_seconds_per_second")
+TIMES = (
+    "tokens_per_second", "audio_seconds_per_second", "teraflops_per_second", "share_of_peak"
+)  # fmt: skip
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,7 @@
 """Counted operations equal those that torch counts while the passes run."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -15,6 +16,7 @@ from torch.utils.flop_counter import (
 )
 from transformers import Qwen2AudioForConditionalGeneration, Qwen2AudioProcessor
 
+from model.attention import Packed, Tree
 from model.audio import num_mel_frames, num_positions
 from model.batch import collate
 from model.encoder import encode_audio
@@ -22,11 +24,14 @@ from model.flops import (
     Flops,
     encoder_flops,
     language_model_flops,
+    measured_peak,
     padded_encoder_flops,
     padded_language_model_flops,
+    step_flops,
 )
 from model.forward import cross_entropy
 from model.sequence import TokenSequence
+from model.tuning import TuningRecipe, apply_tuning
 
 Model = Qwen2AudioForConditionalGeneration
 POSITIONS = [num_positions(num_mel_frames(len(waveform))) for waveform in CLIPS.values()]
@@ -46,6 +51,12 @@ def counted(run: Callable[[], Any]) -> int:
     with FlopCounterMode(display=False, custom_mapping=formulas) as counter:
         run()
     return counter.get_total_flops()
+
+
+class FullyCounted(Packed):
+    @property
+    def num_pairs(self) -> float:
+        return 2 * super().num_pairs
 
 
 def uncausal(flops: Flops) -> Flops:
@@ -110,3 +121,37 @@ def test_the_padded_language_model_executes_what_is_counted(
     with torch.no_grad():
         run = counted(lambda: model(input_ids=input_ids, attention_mask=mask))
     assert run == expected.forward
+
+
+@pytest.mark.parametrize(
+    "tuning",
+    [
+        TuningRecipe(),
+        TuningRecipe(audio_encoder="frozen"),
+        TuningRecipe(audio_encoder="frozen", language_model="frozen"),
+        TuningRecipe(projector="frozen", language_model="frozen"),
+    ],
+)
+def test_a_step_executes_what_is_counted_whatever_learns(
+    model: Model, processor: Qwen2AudioProcessor, tuning: TuningRecipe
+) -> None:
+    apply_tuning(model, tuning, seed=0)
+    batch = collate([tokens_of(c, processor) for c in CONVERSATIONS], FEATURES)
+    # torch counts both halves of causal scores: hand it a plan that counts them too.
+    whole = replace(batch, plan=FullyCounted(batch.plan.lengths, causal=True))
+    expected = counted(lambda: cross_entropy(model, batch, 0.0).backward())
+    # The convolutions' and the projector's inputs need no gradient; the count has them all.
+    assert step_flops(model, whole) == pytest.approx(expected, rel=0.08)
+
+
+def test_a_tree_counts_what_each_answer_sees() -> None:
+    tree = Tree(((5, 2, 3),))
+    straight = 7 * 7 / 2
+    branch = 3 * 5 + 3 * 3 / 2
+    assert tree.num_pairs == straight + branch
+    assert Packed((4, 6), causal=True).num_pairs == (16 + 36) / 2
+    assert Packed((4, 6), causal=False).num_pairs == 16 + 36
+
+
+def test_the_measured_peak_is_more_than_a_slow_loop_could_do() -> None:
+    assert measured_peak(torch.device("cpu"), torch.float32) > 1e8
