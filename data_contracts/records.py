@@ -20,11 +20,21 @@ Task = Literal[
 Split = Literal["train", "dev", "test"]
 Role = Literal["system", "user", "assistant"]
 Mode = Literal["voice_chat", "audio_analysis"]
+SAMPLES_PER_SECOND = 16_000
+MIN_SECONDS = 321 / SAMPLES_PER_SECOND
+"""What is shorter has no third mel frame (10 ms each), which the first audio token needs."""
+LongAudioPolicy = Literal[
+    "reject",  # a recording longer than the encoder hears at once is not packed
+    "cut",  # its beginning is
+    "windows",  # it is packed whole and heard in windows
+]
 NonEmpty = Annotated[str, Field(min_length=1)]
 OneLine = Annotated[str, Field(min_length=1, pattern=r"^[^\x00-\x1f\x7f]+$")]
 """Text without control characters: it stands in messages, logs and file names."""
 Target = Annotated[str, Field(max_length=10_000)]
-"""An answer about at most 30 s of audio; a longer text is a whole document by mistake."""
+"""An answer about at most some minutes of audio; a longer text is a whole document by mistake."""
+_TASKS_OF_THE_WHOLE: frozenset[Task] = frozenset({"asr", "s2tt", "digits", "voice_chat"})
+"""Their answers account for all that is said. The others name what is heard, in a part too."""
 
 
 R = TypeVar("R", bound="Record")
@@ -132,6 +142,8 @@ class PackedClip(Record):
     """Size of the FLAC file in bytes."""
     num_samples: int
     """Length at 16 kHz."""
+    cut_seconds: float = 0.0
+    """What was left out at the end of the recording, or of the parts of a composition."""
     sha256: str
     """Digest of the FLAC bytes."""
     peak: float
@@ -149,6 +161,25 @@ class PackedClip(Record):
     license: str
     origin: tuple[str, ...]
     """The manifest ids that this clip was made of: itself, or the parts of a composition."""
+
+
+def answers_about_the_whole(clip: Clip | PackedClip) -> str:
+    """The labels that would be wrong if the recording ended earlier, "" where there are none."""
+    tasks: list[str] = [task for task in clip.targets if task in _TASKS_OF_THE_WHOLE]
+    return ", ".join(tasks + ["conversation"] * bool(clip.conversation))
+
+
+class LongAudio(Record):
+    """What a corpus did with recordings that last longer than the encoder hears at once."""
+
+    policy: LongAudioPolicy
+    max_seconds: float
+    """No clip of the corpus lasts longer."""
+    long_clips: int
+    """Clips that are heard in several windows."""
+    cut_clips: int
+    cut_seconds: float
+    """What was left out of all clips together."""
 
 
 class Rejected(Record):

@@ -8,7 +8,7 @@ from typing import get_args
 
 from data_contracts.contract import Contract, Rule
 from data_contracts.languages import LANGUAGES
-from data_contracts.records import Mode, Split
+from data_contracts.records import MIN_SECONDS, Mode, Split
 
 # The names are Great Expectations'.
 _UNIQUE = "expect_column_values_to_be_unique"
@@ -18,10 +18,6 @@ _BETWEEN = "expect_column_values_to_be_between"
 _MATCHES = "expect_column_values_to_match_regex"
 _CONTAINS = "expect_column_distinct_values_to_contain_set"
 
-MIN_SECONDS = 0.04
-"""One audio token: 10 ms a mel frame, halved by a convolution and again by pooling."""
-MAX_SECONDS = 30.0
-"""The receptive field of the audio encoder; transformers silently cuts what is longer."""
 MIN_RMS = 1e-4
 """-80 dB of full scale: three steps of a 16-bit recording, that is, silence."""
 CHARACTERS_PER_SECOND = (3.0, 24.0)
@@ -108,6 +104,8 @@ SHARD_INDEX = Contract(
     id_column="id",
     columns=("id", "split", "offset", "size", "seconds", "peak", "rms"),
     nullable=(
+        "too_long",
+        "cut_answers",
         "characters_per_second",
         "duplicate_of",
         "phrase_leaks_into",
@@ -137,11 +135,25 @@ SHARD_INDEX = Contract(
             {"min_value": 1},
         ),
         Rule(
-            "shard_index.duration_fits_the_encoder",
+            "shard_index.clip_has_an_audio_token",
             "seconds",
             _BETWEEN,
-            f"Cut the recording to {MIN_SECONDS}-{MAX_SECONDS:.0f} s or reject it when packing.",
-            {"min_value": MIN_SECONDS, "max_value": MAX_SECONDS},
+            f"Reject recordings below {1000 * MIN_SECONDS:.1f} ms: they can't be heard.",
+            {"min_value": MIN_SECONDS},
+        ),
+        Rule(
+            "shard_index.duration_fits_the_policy",
+            "too_long",
+            _NULL,
+            "Split the recording, or pack anew with another ingest.long_audio or a larger "
+            "ingest.max_seconds.",
+        ),
+        Rule(
+            "shard_index.cut_clip_keeps_no_answer_about_the_whole",
+            "cut_answers",
+            _NULL,
+            "Reject the clip when packing or pack it in windows: its text goes on where its audio "
+            "ends.",
         ),
         Rule(
             "shard_index.clip_is_not_silent",

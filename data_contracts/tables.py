@@ -14,6 +14,8 @@ import numpy as np
 import pandas as pd
 
 from data_contracts.records import (
+    MIN_SECONDS,
+    SAMPLES_PER_SECOND,
     Clip,
     Conversation,
     EvaluationItem,
@@ -22,9 +24,9 @@ from data_contracts.records import (
     PreferencePair,
     Split,
     Task,
+    answers_about_the_whole,
 )
 
-SAMPLES_PER_SECOND = 16_000
 _SILENT_SECONDS = 0.15
 """Silence around the speech of a trimmed recording, which no character accounts for."""
 _DENSE_SCRIPTS = frozenset({"zh", "ja", "ko"})
@@ -48,8 +50,8 @@ def manifest_frame(clips: Sequence[Clip]) -> pd.DataFrame:
     return frame.assign(**_split_leaks(clips))
 
 
-def shard_index_frame(clips: Sequence[PackedClip]) -> pd.DataFrame:
-    """A row for each packed clip, for the contract SHARD_INDEX."""
+def shard_index_frame(clips: Sequence[PackedClip], max_seconds: float) -> pd.DataFrame:
+    """A row for each packed clip, for the contract SHARD_INDEX; `max_seconds` is the limit."""
     seconds = np.array([clip.num_samples for clip in clips], float) / SAMPLES_PER_SECOND
     spelled = np.array(
         ["asr" in clip.targets and clip.language not in _DENSE_SCRIPTS for clip in clips], bool
@@ -58,6 +60,9 @@ def shard_index_frame(clips: Sequence[PackedClip]) -> pd.DataFrame:
     # A recording shorter than its silence gets a tiny positive length: implausible, not negative.
     rate = characters / np.maximum(seconds - _SILENT_SECONDS, 1e-3)
     ids = _text(clip.id for clip in clips)
+    too_long = (
+        f"{s:.4f} s, at most {max_seconds:g} s" if s > max_seconds else None for s in seconds
+    )
     same = _text(clip.sha256 + json.dumps(clip.targets, sort_keys=True) for clip in clips)
     frame = pd.DataFrame(
         {
@@ -66,6 +71,8 @@ def shard_index_frame(clips: Sequence[PackedClip]) -> pd.DataFrame:
             "offset": np.array([clip.offset for clip in clips], int),
             "size": np.array([clip.size for clip in clips], int),
             "seconds": seconds,
+            "too_long": _text(too_long),
+            "cut_answers": _text(_cut_answers(clip) for clip in clips),
             "peak": np.array([clip.peak for clip in clips], float),
             "rms": np.array([clip.rms for clip in clips], float),
             "characters_per_second": np.where(spelled, rate, np.nan),
@@ -163,6 +170,12 @@ def _text_without_language(clip: Clip) -> str | None:
 
 def _empty_targets(clip: Clip) -> str | None:
     return ", ".join(task for task, text in clip.targets.items() if not text.strip()) or None
+
+
+def _cut_answers(clip: PackedClip) -> str | None:
+    """Answers about the whole of a recording, where what was cut off could have been heard."""
+    answers = answers_about_the_whole(clip) if clip.cut_seconds >= MIN_SECONDS else ""
+    return f"{answers} of {clip.cut_seconds:.1f} s more" if answers else None
 
 
 def _empty_answers(dialogue: Conversation) -> str | None:

@@ -3,7 +3,7 @@
 import errno
 import io
 from pathlib import PurePosixPath
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import av
 import fsspec
@@ -12,7 +12,7 @@ import soundfile
 import soxr
 from fsspec.utils import get_protocol
 
-from model.audio import MAX_SAMPLES, MAX_SECONDS, SAMPLE_RATE, num_audio_tokens
+from model.audio import MAX_SECONDS, SAMPLE_RATE, num_audio_tokens
 
 Reason = Literal[
     "invalid_row",
@@ -22,6 +22,7 @@ Reason = Literal[
     "empty",
     "too_short",
     "too_long",
+    "too_long_to_cut",
     "not_finite",
     "silent",
     "digest_differs",
@@ -48,6 +49,15 @@ class DecodeError(ValueError):
         self.detail = detail
 
 
+class Recording(NamedTuple):
+    """A decoded file, or its beginning."""
+
+    waveform: np.ndarray
+    """float32 [num_samples] at 16 kHz."""
+    seconds: float
+    """How long the whole file lasts; where not all of it was decoded, as its header tells."""
+
+
 def read_audio(url: str) -> bytes:
     """Bytes of a recording on a path or fsspec URL.
 
@@ -71,18 +81,19 @@ def read_audio(url: str) -> bytes:
         raise  # a network or disk that fails says nothing about the recording
 
 
-def decode(data: bytes, name: str) -> np.ndarray:
-    """Decode wav, flac, mp3, ogg (vorbis, opus), m4a, g722 or gsm to float32 [num_samples].
+def decode(data: bytes, name: str, max_seconds: float = MAX_SECONDS) -> Recording:
+    """Decode wav, flac, mp3, ogg (vorbis, opus), m4a, g722 or gsm to 16 kHz mono.
 
-    Channels are averaged and the rate is converted to 16 kHz (soxr, high quality). The file name
-    only matters for formats without a header.
+    Channels are averaged and the rate is converted (soxr, high quality). The file name only matters
+    for formats without a header. Of a recording longer than `max_seconds`, the waveform holds a
+    second more than that, so that its first `max_seconds` are those of the whole.
 
     Raises:
-        DecodeError: `empty`, `not_audio`, `not_finite`, `too_short`, `too_long` or `silent`.
+        DecodeError: `empty`, `not_audio`, `not_finite`, `too_short` or `silent`.
     """
     if not data:
         raise DecodeError("empty", f"{name} has no bytes")
-    channels_last, rate = _decode_any(data, name)
+    channels_last, rate, seconds = _decode_any(data, name, max_seconds + 1)
     if channels_last.shape[0] == 0:
         raise DecodeError("empty", f"{name} holds no samples")
     mono = channels_last.mean(axis=1, dtype=np.float32)
@@ -91,20 +102,18 @@ def decode(data: bytes, name: str) -> np.ndarray:
     waveform = soxr.resample(mono, rate, SAMPLE_RATE) if rate != SAMPLE_RATE else mono
     waveform = np.clip(waveform, -1.0, 1.0).astype(np.float32)
     check_clip(waveform, name)
-    return waveform
+    return Recording(waveform, max(seconds, len(waveform) / SAMPLE_RATE))
 
 
 def check_clip(waveform: np.ndarray, name: str) -> None:
     """Refuse float32 [num_samples] that the network can't hear.
 
     Raises:
-        DecodeError: `too_short`, `too_long` or `silent`.
+        DecodeError: `too_short` or `silent`.
     """
     seconds = len(waveform) / SAMPLE_RATE
     if num_audio_tokens(len(waveform)) < 1:
         raise DecodeError("too_short", f"{name} lasts {seconds:.3f} s, less than one audio token")
-    if len(waveform) > MAX_SAMPLES:
-        raise DecodeError("too_long", f"{name} lasts more than {MAX_SECONDS} s")
     if (level := float(np.sqrt(np.mean(waveform**2)))) < _SILENCE_RMS:
         raise DecodeError("silent", f"{name} has a level of {level:.1e}, below {_SILENCE_RMS}")
 
@@ -122,26 +131,28 @@ def decode_flac(data: bytes) -> np.ndarray:
     return np.asarray(waveform)
 
 
-def _decode_any(data: bytes, name: str) -> tuple[np.ndarray, int]:
-    """float32 [num_samples, channels] and the rate in Hz.
-
-    Of a recording that is too long, only a little more than is allowed is decoded.
+def _decode_any(data: bytes, name: str, most_seconds: float) -> tuple[np.ndarray, int, float]:
+    """float32 [num_samples, channels] of at most about `most_seconds`, the rate in Hz, and how many
+    seconds the whole lasts.
     """
     suffix = PurePosixPath(name).suffix.lower()
     if suffix not in _HEADERLESS:
         try:
             with soundfile.SoundFile(io.BytesIO(data)) as sound:
                 rate = sound.samplerate
-                return sound.read(_most_samples(rate), dtype="float32", always_2d=True), rate
+                samples = sound.read(int(most_seconds * rate), dtype="float32", always_2d=True)
+                return samples, rate, sound.frames / rate
         except soundfile.LibsndfileError:
             pass  # m4a and others that libsndfile does not know: FFmpeg may
     try:
-        return _decode_with_ffmpeg(data, _HEADERLESS.get(suffix))
+        return _decode_with_ffmpeg(data, _HEADERLESS.get(suffix), most_seconds)
     except (av.FFmpegError, ValueError) as error:
         raise DecodeError("not_audio", f"{name} can't be decoded: {error}") from error
 
 
-def _decode_with_ffmpeg(data: bytes, container_format: str | None) -> tuple[np.ndarray, int]:
+def _decode_with_ffmpeg(
+    data: bytes, container_format: str | None, most_seconds: float
+) -> tuple[np.ndarray, int, float]:
     """Raises FFmpegError, or ValueError where rate or channels change on the way."""
     options = {"format_whitelist": _CONTAINERS}
     with av.open(io.BytesIO(data), format=container_format, options=options) as container:
@@ -155,10 +166,6 @@ def _decode_with_ffmpeg(data: bytes, container_format: str | None) -> tuple[np.n
                 # Averaged here: FFmpeg's own down-mix of floats is 3 dB louder.
                 pieces.append(converted.to_ndarray().mean(axis=0, dtype=np.float32)[:, None])
                 count += len(pieces[-1])
-            if count >= _most_samples(rate):
+            if count >= most_seconds * rate:
                 break
-    return np.concatenate(pieces), rate
-
-
-def _most_samples(rate: int) -> int:
-    return (MAX_SECONDS + 1) * rate
+        return np.concatenate(pieces), rate, (container.duration or 0) / av.time_base

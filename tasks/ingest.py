@@ -9,7 +9,6 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 
-import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
 from data_contracts import suites as contracts
@@ -20,6 +19,8 @@ from data_contracts.records import (
     Clip,
     Conversation,
     EvaluationItem,
+    LongAudio,
+    LongAudioPolicy,
     PackedClip,
     Record,
     Rejected,
@@ -27,17 +28,21 @@ from data_contracts.records import (
     to_jsonl,
 )
 from infra.store import Store
+from model.audio import MAX_SECONDS, SAMPLE_RATE
 from tasks.compose import ComposeRecipe, Composition, plain, plan_compositions
 from tasks.context import StageContext, StageResult
 from tasks.decode import DecodeError, check_clip, decode, read_audio
 from tasks.dialogues import DialogueRecipe, make_dialogues, make_preference_prompts
+from tasks.long_audio import Kept, LengthRule
 from tasks.manifest import DataSource, Manifest, read_source
-from tasks.shards import read_index, rows_key, shard_key, write_index, write_shard
+from tasks.shards import MadeClip, read_index, rows_key, shard_key, write_index, write_shard
 from tasks.suites import SuiteRecipe, make_suites
 
 DIALOGUES = "dialogues.jsonl"
 PROMPTS = "prompts.jsonl"
 REJECTED = "rejected.jsonl"
+LONG_AUDIO = "corpus/long_audio.json"
+"""The policy that the corpus was packed with, and what it cut."""
 
 
 class IngestRecipe(BaseModel):
@@ -48,6 +53,15 @@ class IngestRecipe(BaseModel):
     clips_per_shard: int = Field(500, ge=1, description="clips in a shard")
     max_rejected_share: float = Field(
         0.05, ge=0, le=1, description="share of manifest records that may be rejected"
+    )
+    long_audio: LongAudioPolicy = Field(
+        "reject", description="what becomes of recordings over 30 s: tasks/long_audio.py"
+    )
+    max_seconds: float = Field(
+        120.0,
+        ge=MAX_SECONDS,
+        description="longest recording that `windows` packs: 25 audio tokens a second, of all "
+        "clips of a dialogue together, must fit into the sequence that the model reads",
     )
     compose: ComposeRecipe = ComposeRecipe()
     dialogues: DialogueRecipe = DialogueRecipe()
@@ -83,7 +97,8 @@ def run(context: StageContext, recipe: IngestRecipe, source: DataSource) -> Stag
     planned = [plain(clip) for clip in manifest.clips]
     planned += plan_compositions(manifest.clips, recipe.compose)
     jobs = plan_shards(planned, recipe.clips_per_shard)
-    finished = pack(context, jobs)
+    rule = LengthRule(recipe.long_audio, recipe.max_seconds)
+    finished = pack(context, jobs, rule)
     packed = [row for rows in finished for row in rows.packed]
     rejected = [*manifest.rejected, *(row for rows in finished for row in rows.rejected)]
     composed = {made.clip.id for made in planned[len(manifest.clips) :]}
@@ -99,8 +114,13 @@ def run(context: StageContext, recipe: IngestRecipe, source: DataSource) -> Stag
     directory.write_text(PROMPTS, to_jsonl(make_preference_prompts(dialogues, recipe.dialogues)))
     for name, items in make_suites(packed, dialogues, recipe.suites).items():
         directory.write_text(f"suites/{name}.jsonl", to_jsonl(items))
+    long_audio = rule.summary(packed)
+    if long_audio.cut_clips:
+        context.progress(f"{long_audio.cut_clips} clips cut, by {long_audio.cut_seconds:.1f} s")
+    directory.write_text(LONG_AUDIO, long_audio.model_dump_json())
     write_index(directory, packed)
-    return StageResult(records_in, len(packed), len(rejected))
+    metrics = long_audio.model_dump(include={"long_clips", "cut_clips", "cut_seconds"})
+    return StageResult(records_in, len(packed), len(rejected), metrics)
 
 
 def plan_shards(planned: Sequence[Composition], clips_per_shard: int) -> list[ShardJob]:
@@ -112,7 +132,7 @@ def plan_shards(planned: Sequence[Composition], clips_per_shard: int) -> list[Sh
     ]
 
 
-def pack(context: StageContext, jobs: Sequence[ShardJob]) -> list[ShardRows]:
+def pack(context: StageContext, jobs: Sequence[ShardJob], rule: LengthRule) -> list[ShardRows]:
     """Write the shards that are not there yet, in parallel; returns the rows of all, in order."""
     directory = context.directory
     missing = [
@@ -121,7 +141,7 @@ def pack(context: StageContext, jobs: Sequence[ShardJob]) -> list[ShardRows]:
         if not (directory.exists(rows_key(job.number)) and directory.exists(shard_key(job.number)))
     ]
     done = len(jobs) - len(missing)
-    for number in context.compute.map(partial(pack_shard, directory), missing):
+    for number in context.compute.map(partial(pack_shard, directory, rule), missing):
         done += 1
         context.progress(f"shard {number} written, {done} of {len(jobs)}")
     return [
@@ -129,19 +149,19 @@ def pack(context: StageContext, jobs: Sequence[ShardJob]) -> list[ShardRows]:
     ]
 
 
-def pack_shard(directory: Store, job: ShardJob) -> int:
+def pack_shard(directory: Store, rule: LengthRule, job: ShardJob) -> int:
     """Make the clips of one shard and write it, then its rows; returns the shard's number."""
     rejected = []
 
-    def usable() -> Iterator[tuple[Clip, np.ndarray, tuple[str, ...]]]:
+    def usable() -> Iterator[MadeClip]:
         for composition in job.compositions:
-            name = composition.clip.id
+            clip = composition.clip
             try:
-                waveform = make_waveform(composition)
+                kept = make_waveform(composition, rule)
             except DecodeError as error:
-                rejected.append(Rejected(id=name, reason=error.reason, detail=error.detail))
+                rejected.append(Rejected(id=clip.id, reason=error.reason, detail=error.detail))
                 continue
-            yield composition.clip, waveform, tuple(part.id for part in composition.parts)
+            yield MadeClip(clip, *kept, tuple(part.id for part in composition.parts))
 
     packed = tuple(write_shard(directory, job.number, usable()))
     rows = ShardRows(packed=packed, rejected=tuple(rejected))
@@ -149,8 +169,8 @@ def pack_shard(directory: Store, job: ShardJob) -> int:
     return job.number
 
 
-def make_waveform(composition: Composition) -> np.ndarray:
-    """float32 [num_samples] of a recording or a composition.
+def make_waveform(composition: Composition, rule: LengthRule) -> Kept:
+    """The waveform of a recording or a composition; what was cut of its parts counts as its own.
 
     Raises:
         DecodeError: the clip or a part of it can't be used; the reason is the part's, and the
@@ -159,22 +179,24 @@ def make_waveform(composition: Composition) -> np.ndarray:
     parts = []
     for part in composition.parts:
         try:
-            parts.append(_read_part(part))
+            parts.append(_read_part(part, rule))
         except DecodeError as error:
             if part.id == composition.clip.id:
                 raise
             raise DecodeError(error.reason, f"part {part.id!r}: {error.detail}") from error
-    waveform = composition.combine(parts)
-    check_clip(waveform, composition.clip.id)
-    return waveform
+    combined = composition.combine([part.waveform for part in parts])
+    kept = rule.keep(combined, len(combined) / SAMPLE_RATE, composition.clip)
+    check_clip(kept.waveform, composition.clip.id)
+    return Kept(kept.waveform, kept.cut_seconds + sum(part.cut_seconds for part in parts))
 
 
-def _read_part(part: Clip) -> np.ndarray:
+def _read_part(part: Clip, rule: LengthRule) -> Kept:
     data = read_audio(part.audio)
     if part.sha256 is not None and (found := digest_of_bytes(data)) != part.sha256:
         detail = f"{part.audio} has sha256 {found[:12]}..., the manifest says {part.sha256[:12]}..."
         raise DecodeError("digest_differs", detail)
-    return decode(data, part.audio)
+    recording = decode(data, part.audio, rule.max_seconds)
+    return rule.keep(recording.waveform, recording.seconds, part)
 
 
 def check_source(source: DataSource) -> list[ContractResult]:
@@ -188,7 +210,9 @@ def check(directory: Store) -> list[ContractResult]:
     """The contracts of the corpus and of everything derived from it."""
     index = read_index(directory)
     known = {row.id for row in index}
-    results = [validate(contracts.SHARD_INDEX, tables.shard_index_frame(index), "shard index")]
+    long_audio = LongAudio.model_validate_json(directory.read_bytes(LONG_AUDIO))
+    frame = tables.shard_index_frame(index, long_audio.max_seconds)
+    results = [validate(contracts.SHARD_INDEX, frame, "shard index")]
     for name, conversations in (
         ("dialogues", read_conversations(directory, DIALOGUES)),
         ("prompts", read_conversations(directory, PROMPTS)),

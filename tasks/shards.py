@@ -9,6 +9,7 @@ import json
 import tarfile
 from collections import OrderedDict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import webdataset
@@ -22,6 +23,19 @@ INDEX = "corpus/index.jsonl"
 """Written last: a corpus without it is not finished."""
 
 
+@dataclass(frozen=True)
+class MadeClip:
+    """A clip that is ready to be written."""
+
+    clip: Clip
+    waveform: np.ndarray
+    """float32 [num_samples]."""
+    cut_seconds: float
+    """What was left out of it."""
+    origin: tuple[str, ...]
+    """The manifest ids that it was made of."""
+
+
 def shard_key(number: int) -> str:
     """Where shard `number` lies."""
     return f"corpus/shard-{number:05d}.tar"
@@ -32,25 +46,21 @@ def rows_key(number: int) -> str:
     return f"scratch/shard-{number:05d}.json"
 
 
-def write_shard(
-    directory: Store,
-    number: int,
-    clips: Iterable[tuple[Clip, np.ndarray, tuple[str, ...]]],
-) -> list[PackedClip]:
-    """Write (clip, waveform, origin ids) as one tar. Only one waveform need be in memory.
+def write_shard(directory: Store, number: int, clips: Iterable[MadeClip]) -> list[PackedClip]:
+    """Write clips as one tar. Only one waveform need be in memory.
 
     Owner, mode and time of every member are fixed, so that equal input gives equal bytes.
     """
     buffer = io.BytesIO()
     writer = webdataset.TarWriter(buffer, user="q2a", group="q2a", mode=0o444, mtime=0)
     rows = []
-    for position, (clip, waveform, origin) in enumerate(clips):
+    for position, made in enumerate(clips):
         key = f"{number:05d}{position:05d}"
-        flac = encode_flac(waveform)
-        labels = clip.model_dump(mode="json", exclude={"audio", "sha256", "seconds"})
+        flac = encode_flac(made.waveform)
+        labels = made.clip.model_dump(mode="json", exclude={"audio", "sha256", "seconds"})
         text = json.dumps(labels, sort_keys=True, ensure_ascii=False).encode()
         writer.write({"__key__": key, "flac": flac, "json": text})
-        rows.append(_packed(number, clip, waveform, origin, flac))
+        rows.append(_packed(number, made, flac))
     writer.close()
     directory.write_bytes(shard_key(number), buffer.getvalue())
     buffer.seek(0)
@@ -61,20 +71,16 @@ def write_shard(
     ]
 
 
-def _packed(
-    number: int,
-    clip: Clip,
-    waveform: np.ndarray,
-    origin: tuple[str, ...],
-    flac: bytes,
-) -> PackedClip:
+def _packed(number: int, made: MadeClip, flac: bytes) -> PackedClip:
     """The row of a clip; its offset is known once the tar is complete."""
+    clip, waveform = made.clip, made.waveform
     return PackedClip(
         id=clip.id,
         shard=shard_key(number),
         offset=0,
         size=len(flac),
         num_samples=len(waveform),
+        cut_seconds=round(made.cut_seconds, 4),
         sha256=digest_of_bytes(flac),
         peak=round(float(np.abs(waveform).max()), 6),
         rms=round(float(np.sqrt(np.mean(waveform**2))), 6),
@@ -87,7 +93,7 @@ def _packed(
         kind=clip.kind,
         source=clip.source,
         license=clip.license,
-        origin=origin,
+        origin=made.origin,
     )
 
 

@@ -216,14 +216,16 @@ def test_an_empty_manifest_is_refused() -> None:
 
 def test_a_sound_shard_index_meets_its_contract() -> None:
     clips = [
-        packed("shortest", num_samples=640, targets={"sound": "bell"}, kind="sound"),
+        packed("shortest", num_samples=321, targets={"sound": "bell"}, kind="sound"),
         packed("longest", num_samples=480_000, targets={"caption": "Rain."}, rms=1e-4, peak=1.0),
+        packed("cut", targets={"caption": "Rain.", "lid": "English"}, cut_seconds=40.0),
+        packed("cut by less than a token", cut_seconds=0.02),
         packed("spoken"),
         packed("joined", origin=("spoken", "longest"), targets={"digits": "7 1"}, kind="digit"),
         packed("other", split="test"),
     ]
 
-    assert broken(SHARD_INDEX, shard_index_frame(clips)) == {}
+    assert broken(SHARD_INDEX, shard_index_frame(clips, 30)) == {}
 
 
 def test_each_broken_rule_of_a_shard_index_is_named_with_its_rows() -> None:
@@ -232,21 +234,28 @@ def test_each_broken_rule_of_a_shard_index_is_named_with_its_rows() -> None:
         packed("twice", sha256="another"),
         packed("no-offset", offset=0),
         packed("no-size", size=0),
-        packed("too-short", num_samples=639, targets={}),
+        packed("too-short", num_samples=320, targets={}),
         packed("too-long", num_samples=480_001, targets={}),
+        packed("half-heard", cut_seconds=40.0, targets={"lid": "English", "asr": "fourteen chars"}),
+        packed("half-heard-too", cut_seconds=0.0201, targets={}, conversation=(Turn(role="user"),)),
         packed("silent", rms=9e-5),
         packed("loud", peak=1.01),
         packed("again", sha256="digest of loud"),
         packed("odd-split"),
     ]
-    frame = shard_index_frame(clips)
-    frame.loc[9, "split"] = "validation"
+    frame = shard_index_frame(clips, 30)
+    frame.loc[11, "split"] = "validation"
 
     assert broken(SHARD_INDEX, frame) == {
         "id_is_unique": [("twice", "twice"), ("twice", "twice")],
         "offset_is_positive": [("no-offset", 0)],
         "size_is_positive": [("no-size", 0)],
-        "duration_fits_the_encoder": [("too-short", 639 / 16_000), ("too-long", 480_001 / 16_000)],
+        "clip_has_an_audio_token": [("too-short", 320 / 16_000)],
+        "duration_fits_the_policy": [("too-long", "30.0001 s, at most 30 s")],
+        "cut_clip_keeps_no_answer_about_the_whole": [
+            ("half-heard", "asr of 40.0 s more"),
+            ("half-heard-too", "conversation of 0.0 s more"),
+        ],
         "clip_is_not_silent": [("silent", 9e-5)],
         "clip_is_not_clipped": [("loud", 1.01)],
         "audio_occurs_once": [("again", "loud")],
@@ -254,10 +263,19 @@ def test_each_broken_rule_of_a_shard_index_is_named_with_its_rows() -> None:
     }
 
 
+def test_a_corpus_of_windows_may_hold_clips_up_to_its_own_limit() -> None:
+    clips = [packed("a", num_samples=70 * 16_000, targets={}), packed("b", sha256="b")]
+
+    assert broken(SHARD_INDEX, shard_index_frame(clips, 70.0)) == {}
+    assert broken(SHARD_INDEX, shard_index_frame(clips, 69.5)) == {
+        "duration_fits_the_policy": [("a", "70.0000 s, at most 69.5 s")]
+    }
+
+
 def test_equal_audio_with_another_answer_is_no_repetition() -> None:
     clips = [packed("a", sha256="1"), packed("b", sha256="1", targets={"lid": "English"})]
 
-    assert shard_index_frame(clips)["duplicate_of"].isna().all()
+    assert shard_index_frame(clips, 30)["duplicate_of"].isna().all()
 
 
 def test_characters_per_second_count_the_speech_of_alphabetic_asr_rows_only() -> None:
@@ -268,7 +286,7 @@ def test_characters_per_second_count_the_speech_of_alphabetic_asr_rows_only() ->
         packed("translated", targets={"s2tt": "A dog."}),
     ]
 
-    rates = shard_index_frame(clips)["characters_per_second"].tolist()
+    rates = shard_index_frame(clips, 30)["characters_per_second"].tolist()
 
     assert rates[0] == pytest.approx(14 / 1.85)
     assert rates[1] > 24
@@ -280,7 +298,7 @@ def test_implausible_texts_are_reported_from_above_two_per_cent_on(text: str) ->
     def share(stale: int) -> RuleOutcome:
         texts = [text] * stale + ["fourteen chars"] * (50 - stale)
         clips = [packed(f"c{i}", targets={"asr": text}) for i, text in enumerate(texts)]
-        return outcome(SHARD_INDEX, shard_index_frame(clips), "text_fits_duration")
+        return outcome(SHARD_INDEX, shard_index_frame(clips, 30), "text_fits_duration")
 
     one, two = share(1), share(2)
 
@@ -300,7 +318,7 @@ def test_a_packed_table_is_checked_for_every_leak_and_for_parts_of_compositions(
         packed("alone", origin=("y",), split="dev", targets={}),
     ]
 
-    assert broken(SHARD_INDEX, shard_index_frame(clips)) == {
+    assert broken(SHARD_INDEX, shard_index_frame(clips, 30)) == {
         "phrase_stays_in_one_split": [
             ("perro", "split train also has 'dog' with speech 'a dog'"),
         ],
@@ -319,7 +337,7 @@ def test_a_packed_table_is_checked_for_every_leak_and_for_parts_of_compositions(
 
 
 def test_an_empty_shard_index_is_refused() -> None:
-    assert broken(SHARD_INDEX, shard_index_frame([])) == {"has_rows": []}
+    assert broken(SHARD_INDEX, shard_index_frame([], 30)) == {"has_rows": []}
 
 
 # --- dialogues

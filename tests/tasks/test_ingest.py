@@ -25,9 +25,10 @@ from data_contracts.records import Clip, Rejected, from_jsonl
 from infra.store import Store
 from tasks import ingest
 from tasks.compose import ComposeRecipe
-from tasks.decode import decode
+from tasks.decode import Recording, decode
 from tasks.dialogues import DialogueRecipe
 from tasks.ingest import IngestRecipe, TooManyRejectedError, check, check_source, read_suites
+from tasks.long_audio import LengthRule
 from tasks.manifest import DataSource
 from tasks.shards import INDEX, ClipReader, read_index
 from tasks.suites import SuiteRecipe
@@ -103,7 +104,7 @@ def test_a_packed_digit_string_is_its_digits_one_after_the_other(
     for string in strings:
         heard, end = reader[string.id], 0
         for part in string.origin:
-            digit = decode(Path(audio[part]).read_bytes(), audio[part])
+            digit = decode(Path(audio[part]).read_bytes(), audio[part]).waveform
             starts = range(end, end + 3_201)  # a pause is at most 0.2 s
             errors = [np.abs(heard[s : s + 800] - digit[:800]).max() for s in starts]
             start = starts[int(np.argmin(errors))]
@@ -130,12 +131,12 @@ def test_a_run_that_was_killed_keeps_finished_shards_and_ends_with_the_same_byte
 ) -> None:
     folder, decoded = tmp_path / "killed", 0
 
-    def decode_until_killed(data: bytes, name: str) -> np.ndarray:
+    def decode_until_killed(data: bytes, name: str, max_seconds: float) -> Recording:
         nonlocal decoded
         decoded += 1
         if decoded > 100:  # inside the third shard
             raise KeyboardInterrupt
-        return decode(data, name)
+        return decode(data, name, max_seconds)
 
     with monkeypatch.context() as patch:
         patch.setattr(ingest, "decode", decode_until_killed)
@@ -165,7 +166,7 @@ def test_a_shard_without_rows_or_rows_without_a_shard_are_made_again_alone(
     run(folder, BARE, source)
     after = identity(folder)
     assert digests(folder) == whole
-    shards = [name for name in before if name.endswith((".tar", "json"))]
+    shards = [name for name in before if "shard-" in name]
     assert len(shards) == 6
     kept = {name for name in shards if after[name] == before[name]}
     assert kept == {name for name in shards if "00001" not in name}
@@ -296,7 +297,10 @@ def test_a_composition_longer_than_the_encoder_hears_is_rejected(tmp_path: Path)
     packed = read_index(Store(str(tmp_path / "out")))
     rejected = rejected_in(tmp_path / "out")
     assert {row.reason for row in rejected} == {"too_long"}
-    assert rejected[0].detail == f"{rejected[0].id} lasts more than 30 s"
+    assert rejected[0].detail == (
+        f"{rejected[0].id} lasts {rejected[0].detail.split()[2]} s; "
+        "ingest.long_audio = reject packs at most 30 s"
+    )
     assert max(row.num_samples for row in packed) <= 480_000
     assert {len(row.origin) for row in packed} == {1, 2, 3}
     for result in check(Store(str(tmp_path / "out"))):
@@ -373,7 +377,7 @@ def test_a_store_that_does_not_answer_stops_the_run_instead_of_losing_records(
     jobs = ingest.plan_shards([ingest.plain(clip) for clip in clips], 2)
     monkeypatch.setattr("tasks.decode.fsspec.open", unreachable)
     with pytest.raises(ConnectionError, match="away"):
-        ingest.pack(stage_context(tmp_path / "out"), jobs)
+        ingest.pack(stage_context(tmp_path / "out"), jobs, LengthRule("reject", 120))
     assert not list((tmp_path / "out").rglob("*.tar"))
     monkeypatch.undo()
     assert run(tmp_path / "out", BARE, source).records_out == 2

@@ -14,7 +14,7 @@ from recordings import noise
 
 from data_contracts.records import Clip, PackedClip, RecordError
 from infra.store import MissingFileError, Store
-from tasks.shards import ClipReader, read_index, shard_key, write_index, write_shard
+from tasks.shards import ClipReader, MadeClip, read_index, shard_key, write_index, write_shard
 
 NAMES = ["a", "b/with slash.and dot", "ünïcode", "d"]
 
@@ -31,7 +31,10 @@ def clip(name: str) -> Clip:
 
 
 def write(folder: Path, number: int = 3, names: list[str] = NAMES) -> list[PackedClip]:
-    clips = ((clip(name), noise(1, seed), (name, "part")) for seed, name in enumerate(names))
+    clips = (
+        MadeClip(clip(name), noise(1, seed), seed / 3, (name, "part"))
+        for seed, name in enumerate(names)
+    )
     return write_shard(Store(str(folder)), number, clips)
 
 
@@ -64,6 +67,7 @@ def test_the_index_points_at_the_flac_files_and_describes_them(tmp_path: Path) -
         assert row.rms == pytest.approx(np.sqrt(np.mean(original**2)), abs=1e-6)
         assert row.shard == shard_key(3) == "corpus/shard-00003.tar"
         assert row.origin == (row.id, "part")
+        assert row.cut_seconds == pytest.approx(seed / 3, abs=1e-4)
 
 
 def test_equal_input_gives_equal_bytes_without_owner_or_time(tmp_path: Path) -> None:
