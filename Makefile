@@ -4,10 +4,10 @@ BIN := $(VENV)/bin
 PYTHON ?= python3
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo pretrained demo-pretrained test drill lint ui clean
+.PHONY: help setup demo pretrained demo-pretrained test drill drill-pretrained lint ui clean
 
 help:  ## print the targets
-	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):[^#]*## /\1\t/' | expand -t 10
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):[^#]*## /\1\t/' | expand -t 18
 
 $(VENV)/.installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
@@ -38,10 +38,13 @@ demo: setup  ## recordings to evaluated model on two CPU cores; again: all hits
 	$(BIN)/q2a run --profile demo
 
 test: setup  ## the tests, without the drills
-	$(BIN)/python -m pytest -m 'not drill'
+	$(BIN)/python -m pytest -m 'not drill and not hour'
 
 drill: setup  ## the heavy tests: killed drivers, schedules, Ray, S3
 	$(BIN)/python -m pytest -m drill
+
+drill-pretrained: pretrained  ## the goals of demo-pretrained, which it runs where needed
+	$(BIN)/python -m pytest -m hour
 
 lint: setup  ## ruff, mypy, import layers
 	$(BIN)/ruff format --check .
