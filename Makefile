@@ -4,7 +4,7 @@ BIN := $(VENV)/bin
 PYTHON ?= python3
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo pretrained demo-pretrained test drill drill-pretrained lint ui clean
+.PHONY: help setup demo pretrained demo-pretrained test drill drill-pretrained bench lint ui clean
 
 help:  ## print the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):[^#]*## /\1\t/' | expand -t 18
@@ -45,6 +45,9 @@ drill: setup  ## the heavy tests: killed drivers, schedules, Ray, S3
 
 drill-pretrained: pretrained  ## the goals of demo-pretrained, which it runs where needed
 	$(BIN)/python -m pytest -m hour
+
+bench: setup  ## our times against the reference's, goal by goal: about ten minutes
+	$(BIN)/python -m benchmarks
 
 lint: setup  ## ruff, mypy, import layers
 	$(BIN)/ruff format --check .

@@ -4,6 +4,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import NormalDist
+from typing import TypeAlias
 
 import numpy as np
 import torch
@@ -18,8 +19,8 @@ from model.attention import use_packed_attention
 from model.audio import MAX_POSITIONS, SAMPLE_RATE
 from model.construct import sinusoids
 
-Model = Qwen2AudioForConditionalGeneration
-Loss = Callable[[], Tensor]
+Model: TypeAlias = Qwen2AudioForConditionalGeneration
+Loss: TypeAlias = Callable[[], Tensor]
 
 _MEDIAN_SECONDS, _SIGMA = 6.0, 0.7
 _SHORTEST_SECONDS, _LONGEST_SECONDS = 0.5, 30.0
