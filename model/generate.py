@@ -124,13 +124,13 @@ def _next_logits(
     """Read one token a row: logits [rows, vocab_size]."""
     position_ids = cache.begin_step()
     output = model.model.language_model(
-        inputs_embeds=model.model.language_model.embed_tokens(tokens)[:, None],
-        position_ids=position_ids[:, None],
-        attention_mask={"full_attention": cache.visible()},
+        inputs_embeds=model.model.language_model.embed_tokens(tokens)[None],
+        position_ids=position_ids[None],
+        attention_mask={"full_attention": cache},
         past_key_values=cache,
         use_cache=False,
     )
-    logits: Tensor = model.lm_head(output.last_hidden_state[:, -1])
+    logits: Tensor = model.lm_head(output.last_hidden_state[0])
     return logits
 
 
