@@ -33,18 +33,6 @@ class AttentionPlan(ABC):
     ) -> Tensor:
         """Attention output [total, num_heads, head_dim]."""
 
-    @property
-    @abstractmethod
-    def num_positions(self) -> int:
-        """Positions of the row that belong to a sequence."""
-
-    @property
-    @abstractmethod
-    def num_pairs(self) -> float:
-        """Scores that are executed for one head: pairs of a position and one that it sees. Of a
-        causal square that is half.
-        """
-
 
 @dataclass(frozen=True)
 class Packed(AttentionPlan):
@@ -55,12 +43,14 @@ class Packed(AttentionPlan):
 
     @property
     def num_positions(self) -> int:
-        """The lengths together."""
+        """Positions of the row that belong to a sequence: the lengths together."""
         return sum(self.lengths)
 
     @property
     def num_pairs(self) -> float:
-        """The squares of the lengths, or half of them."""
+        """Scores that are executed for one head, pairs of a position and one that it sees: the
+        squares of the lengths, or half of them.
+        """
         return sum(length**2 for length in self.lengths) / (2 if self.causal else 1)
 
     def attend(

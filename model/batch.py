@@ -8,7 +8,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from model.attention import AttentionPlan, Packed, Tree
+from model.attention import Packed, Tree
 from model.audio import num_tokens_of_features
 from model.sequence import TokenSequence
 
@@ -21,7 +21,7 @@ class Batch:
     """int64 [T]."""
     position_ids: Tensor
     """int64 [T]: restarts with every sequence."""
-    plan: AttentionPlan
+    plan: Packed | Tree
     """Who sees whom."""
     features: tuple[Tensor, ...]
     """The different clips, each [num_mel_bins, 2 * L1 + 2 a window of 30 s]."""
@@ -128,7 +128,7 @@ def _batch(
     starts: NDArray[np.int64],
     features: Mapping[str, Tensor],
     *,
-    plan: AttentionPlan,
+    plan: Packed | Tree,
     **arrays: NDArray[np.int64],
 ) -> Batch:
     """Join the text's arrays with where each clip's tokens come from and go to."""

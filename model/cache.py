@@ -8,8 +8,10 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from model.attention import AttentionPlan
+
 _BLOCK = 64
-"""Columns that are added at once when the answers have filled the last ones."""
+"""Steps for which room is added when the answers have filled the last ones."""
 
 
 class PromptCache:
@@ -24,55 +26,111 @@ class PromptCache:
         return key, value
 
 
-class DecodeCache:
-    """One row for every answer: its prompt's columns from the left, then a gap up to the longest
-    prompt, then one column a step, the same for all rows.
+class DecodeCache(AttentionPlan):
+    """The columns of every prompt, read once for all its samples, and who sees which.
+
+    A prompt has its own columns from the left, then a gap up to the longest prompt, then in every
+    step one column for each of its slots. A slot holds one sample, which sees the prompt and the
+    columns of its slot. The packed row of a step has one token for each sample.
     """
 
     def __init__(self, prompts: PromptCache, lengths: Tensor, num_samples: int) -> None:
-        """Unpack `prompts` of `lengths` [number of prompts]; `num_samples` rows for each."""
+        """Unpack `prompts` of `lengths` [number of prompts], with `num_samples` slots each."""
         device = prompts.layers[0][0].device
         self._start = int(lengths.max())
-        self._column = self._start - 1
-        self._lengths = lengths.repeat_interleave(num_samples).to(device)
+        self._steps = 0
+        self._slots = num_samples
+        self._lengths = lengths.to(device)
+        self._places = torch.arange(len(lengths) * num_samples, device=device)
         self._layers = [
-            [_unpack(packed, lengths, num_samples) for packed in layer]
+            [_unpack(packed, lengths, self._start + _BLOCK * num_samples) for packed in layer]
             for _, layer in sorted(prompts.layers.items())
         ]
 
     def begin_step(self) -> Tensor:
-        """Open the next column and return the position that each row's new token has, [rows]."""
-        self._column += 1
-        return self._lengths + (self._column - self._start)
-
-    def visible(self) -> Tensor:
-        """Columns that each row's new token sees: bool [rows, 1, 1, columns]."""
-        columns = torch.arange(self._column + 1, device=self._lengths.device)
-        seen = (columns < self._lengths[:, None]) | (columns >= self._start)
-        return seen[:, None, None]
+        """Open a column for every slot; return the position of each sample's token, [samples]."""
+        self._steps += 1
+        device = self._lengths.device
+        in_prompt = torch.arange(self._start, device=device) < self._lengths[:, None]
+        in_slot = torch.eye(self._slots, dtype=torch.bool, device=device).repeat(1, self._steps)
+        self._visible = torch.cat(
+            [
+                in_prompt[:, None].expand(-1, self._slots, -1),
+                in_slot.expand(len(self._lengths), -1, -1),
+            ],
+            dim=2,
+        )[:, None]
+        return self._lengths[self._places // self._slots] + self._steps - 1
 
     def update(self, key: Tensor, value: Tensor, layer: int) -> tuple[Tensor, Tensor]:
-        """Write [rows, num_kv_heads, 1, head_dim] into the open column; return all columns."""
+        """Write [1, num_kv_heads, samples, head_dim] into the open columns.
+
+        Returns:
+            All columns: [prompts, num_kv_heads, columns, head_dim].
+        """
         buffers = self._layers[layer]
+        filled = self._start + self._steps * self._slots
         for i, new in enumerate((key, value)):
-            if self._column == buffers[i].shape[2]:
-                buffers[i] = functional.pad(buffers[i], (0, 0, 0, _BLOCK))
-            buffers[i][:, :, self._column] = new[:, :, 0]
-        filled = self._column + 1
+            if filled > buffers[i].shape[2]:
+                buffers[i] = functional.pad(buffers[i], (0, 0, 0, _BLOCK * self._slots))
+            buffers[i][:, :, filled - self._slots : filled] = self._to_slots(new)
         return buffers[0][:, :, :filled], buffers[1][:, :, :filled]
 
+    def attend(
+        self, query: Tensor, key: Tensor, value: Tensor, scale: float | None, dropout: float
+    ) -> Tensor:
+        """One SDPA call: a prompt's samples are the queries of one row."""
+        output = functional.scaled_dot_product_attention(
+            self._to_slots(query),
+            key,
+            value,
+            attn_mask=self._visible,
+            dropout_p=dropout,
+            scale=scale,
+        )
+        return output.transpose(1, 2).flatten(0, 1)[self._places]
+
     def keep(self, rows: Tensor) -> None:
-        """Drop every row but `rows` [number kept]."""
-        rows = rows.to(self._lengths.device)
-        self._lengths = self._lengths[rows]
-        self._layers = [[buffer[rows] for buffer in layer] for layer in self._layers]
+        """Drop every sample but `rows` [number kept], ascending.
+
+        Columns move only when a prompt is answered or no prompt needs its last slot any more.
+        """
+        places = self._places[rows.to(self._places.device)]
+        prompts, owner, counts = (places // self._slots).unique_consecutive(
+            return_inverse=True, return_counts=True
+        )
+        slots = int(counts.max())
+        if len(prompts) == len(self._lengths) and slots == self._slots:
+            self._places = places
+            return
+        first = counts.cumsum(0) - counts
+        moved = owner * slots + torch.arange(len(owner), device=owner.device) - first[owner]
+        sources = moved.new_zeros(len(prompts) * slots)
+        sources[moved] = places % self._slots
+        sources = sources.view(-1, 1, 1, slots, 1)
+        filled = self._start + self._steps * self._slots
+        for buffers in self._layers:
+            for i, buffer in enumerate(buffers):
+                prompt, answers, _ = buffer[prompts].tensor_split((self._start, filled), dim=2)
+                answers = answers.unflatten(2, (self._steps, self._slots))
+                answers = answers.take_along_dim(sources, dim=3)
+                buffers[i] = torch.cat([prompt, answers.flatten(2, 3)], dim=2)
+        self._lengths = self._lengths[prompts]
+        self._places = moved
+        self._slots = slots
+
+    def _to_slots(self, packed: Tensor) -> Tensor:
+        """[1, heads, samples, dim] -> [prompts, heads, slots, dim], zero in empty slots."""
+        _, heads, _, dim = packed.shape
+        prompts = len(self._lengths)
+        slots = packed.new_zeros(heads, prompts * self._slots, dim)
+        slots.index_copy_(1, self._places, packed[0])
+        return slots.unflatten(1, (prompts, self._slots)).transpose(0, 1)
 
 
-def _unpack(packed: Tensor, lengths: Tensor, num_samples: int) -> Tensor:
-    """[1, heads, sum of lengths, dim] -> [prompts * num_samples, heads, longest + block, dim]."""
-    longest = int(lengths.max())
-    heads, dim = packed.shape[1], packed.shape[3]
-    unpacked = packed.new_zeros(len(lengths), heads, longest + _BLOCK, dim)
+def _unpack(packed: Tensor, lengths: Tensor, columns: int) -> Tensor:
+    """[1, heads, sum of lengths, dim] -> [prompts, heads, columns, dim]."""
+    unpacked = packed.new_zeros(len(lengths), packed.shape[1], columns, packed.shape[3])
     for row, part in zip(unpacked, packed[0].split(lengths.tolist(), dim=1), strict=True):
         row[:, : part.shape[1]] = part
-    return unpacked.repeat_interleave(num_samples, dim=0)
+    return unpacked

@@ -124,8 +124,8 @@ def _next_logits(
     """Read one token a row: logits [rows, vocab_size]."""
     position_ids = cache.begin_step()
     embedded = model.model.language_model.embed_tokens(tokens)
-    hidden = run_layers(model, embedded[:, None], position_ids[:, None], cache.visible(), cache)
-    logits: Tensor = model.lm_head(hidden[:, -1])
+    hidden = run_layers(model, embedded[None], position_ids[None], cache, cache)
+    logits: Tensor = model.lm_head(hidden[0])
     return logits
 
 
