@@ -4,7 +4,7 @@ BIN := $(VENV)/bin
 PYTHON ?= python3
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test drill lint ui clean
+.PHONY: help setup demo test drill lint bench ui clean
 
 help:  ## print the targets
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):[^#]*## /\1\t/' | expand -t 10
@@ -33,6 +33,9 @@ lint: setup  ## ruff, mypy, import layers
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+bench: setup  ## our time against transformers', row by row of the goals; ten minutes
+	$(BIN)/python -m benchmarks
 
 ui: setup  ## MLflow's UI and a Prefect server, with their addresses
 	$(BIN)/q2a ui
