@@ -46,14 +46,14 @@ drill: setup  ## the heavy tests: killed drivers, schedules, Ray, S3
 drill-pretrained: pretrained  ## the goals of demo-pretrained, which it runs where needed
 	$(BIN)/python -m pytest -m hour
 
-bench: setup  ## our times against the reference's, goal by goal: about ten minutes
-	$(BIN)/python -m benchmarks
-
 lint: setup  ## ruff, mypy, import layers
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+bench: setup  ## our time against transformers', row by row of the goals; ten minutes
+	$(BIN)/python -m benchmarks
 
 ui: setup  ## MLflow's UI and a Prefect server, with their addresses
 	$(BIN)/q2a ui

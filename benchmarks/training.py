@@ -11,9 +11,11 @@ from benchmarks.texts import answers, continued, padded, preferences, transcript
 from benchmarks.workload import (
     SMALL_AUDIO,
     SMALL_TEXT,
+    WIDTHS,
     Loss,
     Model,
     build,
+    by_number,
     clips,
     gradient_error,
     loss_error,
@@ -32,10 +34,6 @@ _PAIRS = 4
 _BETA = 0.1
 _VOCAB = SMALL_TEXT["vocab_size"]
 _RECIPE = OptimizerRecipe(steps=1, examples_per_step=1, learning_rate=1e-5, warmup_steps=0)
-_WIDTHS = (
-    f"encoder {SMALL_AUDIO['encoder_layers']} x {SMALL_AUDIO['d_model']}, "
-    f"LM {SMALL_TEXT['num_hidden_layers']} x {SMALL_TEXT['hidden_size']}"
-)
 
 
 def sft_step() -> Iterator[Row]:
@@ -58,7 +56,7 @@ def dpo_step() -> Iterator[Row]:
 def _sft(name: str, sequences: Sequence[TokenSequence]) -> Row:
     models = build(SMALL_AUDIO, SMALL_TEXT)
     waveforms = clips(len(sequences))
-    features = _by_number(log_mel_spectrogram(waveforms, SMALL_AUDIO["num_mel_bins"]))
+    features = by_number(log_mel_spectrogram(waveforms, SMALL_AUDIO["num_mel_bins"]))
     inputs = padded(sequences) | padded_features(waveforms, SMALL_AUDIO["num_mel_bins"])
 
     def loss() -> Tensor:
@@ -78,7 +76,7 @@ def _sft(name: str, sequences: Sequence[TokenSequence]) -> Row:
     memory = peak_bytes(reference) / peak_bytes(ours)
     return Row(
         name=name,
-        work=f"{len(sequences)} examples, {_WIDTHS}",
+        work=f"{len(sequences)} examples, {WIDTHS}",
         race=result,
         goal=2.0,
         stretch=2.5,
@@ -95,7 +93,7 @@ class _Preferences:
         self._pairs = preferences(_PAIRS, _VOCAB)
         waveforms = clips(_PAIRS)
         bins = SMALL_AUDIO["num_mel_bins"]
-        self._features = _by_number(log_mel_spectrogram(waveforms, bins))
+        self._features = by_number(log_mel_spectrogram(waveforms, bins))
         self._inputs = padded(
             [continued(pair.prompt, pair.chosen) for pair in self._pairs]
             + [continued(pair.prompt, pair.rejected) for pair in self._pairs]
@@ -116,7 +114,7 @@ class _Preferences:
         )
         return Row(
             name=name,
-            work=f"{_PAIRS} pairs, {_WIDTHS}",
+            work=f"{_PAIRS} pairs, {WIDTHS}",
             race=race(_step(models.ours, loss), _step(models.reference, self.reference_loss)),
             goal=goal,
             stretch=stretch,
@@ -154,11 +152,6 @@ class _Preferences:
             logits.transpose(1, 2), self._inputs["labels"][:, 1:], reduction="none"
         )
         return -losses.sum(1)
-
-
-def _by_number(features: Sequence[Tensor]) -> dict[str, Tensor]:
-    """As `texts` names the clips of its sequences."""
-    return {str(number): clip for number, clip in enumerate(features)}
 
 
 def _step(model: Model, loss: Loss) -> Work:

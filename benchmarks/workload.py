@@ -20,7 +20,7 @@ from model.audio import MAX_POSITIONS, SAMPLE_RATE
 from model.construct import sinusoids
 
 Model: TypeAlias = Qwen2AudioForConditionalGeneration
-Loss: TypeAlias = Callable[[], Tensor]
+Loss = Callable[[], Tensor]
 
 _MEDIAN_SECONDS, _SIGMA = 6.0, 0.7
 _SHORTEST_SECONDS, _LONGEST_SECONDS = 0.5, 30.0
@@ -62,6 +62,10 @@ SMALL_TEXT = {
     "intermediate_size": 1408,
     "vocab_size": 4096,
 }
+WIDTHS = (
+    f"encoder {SMALL_AUDIO['encoder_layers']} x {SMALL_AUDIO['d_model']}, "
+    f"language model {SMALL_TEXT['num_hidden_layers']} x {SMALL_TEXT['hidden_size']}"
+)
 
 
 def log_normal(count: int, middle: float, sigma: float, seed: int) -> list[float]:
@@ -91,6 +95,11 @@ def noise(num_samples: int, seed: int) -> Tensor:
 def clips(count: int) -> list[Tensor]:
     """Waveforms of `clip_samples(count)`."""
     return [noise(samples, seed) for seed, samples in enumerate(clip_samples(count))]
+
+
+def by_number(features: Sequence[Tensor]) -> dict[str, Tensor]:
+    """By the clip ids of the sequences in `texts`."""
+    return {str(number): clip for number, clip in enumerate(features)}
 
 
 def padded_features(waveforms: Sequence[Tensor], num_mel_bins: int) -> dict[str, Tensor]:

@@ -1,54 +1,95 @@
-"""A benchmark's judgement: a missed goal or bound is named and ends in exit code 1."""
+"""The harness measures what it says, and a missed goal is an exit code."""
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import torch
 
-from benchmarks import __main__ as command
-from benchmarks.harness import Condition, Race, Row
+from benchmarks.__main__ import main
+from benchmarks.harness import Condition, Race, Row, peak_bytes, race
+from benchmarks.workload import clip_samples
+from model.audio import SAMPLE_RATE
 
 
 def row(ratio: float, error: float, goal: float | None = 2.0) -> Row:
-    bound = Condition("gradients", error, "<=", 1e-5)
-    return Row("encoder", "4 clips", Race(1.0, ratio, ratio), goal, 3.0, (bound,))
+    return Row(
+        name="a row",
+        work="work",
+        race=Race(ours=0.1, reference=0.3, ratio=ratio),
+        goal=goal,
+        stretch=None,
+        conditions=(Condition("loss", error, "<=", 1e-5),),
+    )
 
 
-def test_a_row_that_meets_goal_and_bound_misses_nothing() -> None:
-    assert row(2.0, 1e-5).missed == []
-    assert row(0.1, 0.0, goal=None).missed == []
+def run(tmp_path: Path, found: Row, *names: str) -> int:
+    def benchmark() -> Iterator[Row]:
+        yield found
+
+    return main(names, {"some": benchmark}, tmp_path / "results.json")
+
+
+def test_a_met_goal_exits_0_and_is_written(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(tmp_path, row(ratio=3.0, error=1e-6)) == 0
+    out = capsys.readouterr().out
+    assert "| 100 ms   | 300 ms    | 3x     | 2x" in out
+    assert "Every goal is met" in out
+    results = json.loads((tmp_path / "results.json").read_text())
+    assert results["rows"][0]["race"]["ratio"] == 3.0
+    assert results["machine"]["torch"] == torch.__version__
 
 
 @pytest.mark.parametrize(
-    ("missed", "sentence"),
+    ("found", "sentence"),
     [
-        (row(1.99, 0.0), "encoder: the ratio is 1.99, must be >= 2."),
-        (row(5.0, 1.1e-5), "encoder: gradients is 1.1e-05, must be <= 1e-05."),
-        (row(5.0, float("nan")), "encoder: gradients is nan, must be <= 1e-05."),
+        (row(ratio=1.9, error=1e-6), "a row: the ratio is 1.9, must be >= 2."),
+        (row(ratio=3.0, error=1e-4), "a row: loss is 0.0001, must be <= 1e-05."),
+        (row(ratio=3.0, error=float("nan")), "a row: loss is nan, must be <= 1e-05."),
+        (row(ratio=0.1, error=1.0, goal=None), "a row: loss is 1, must be <= 1e-05."),
     ],
 )
-def test_what_is_missed_is_said(missed: Row, sentence: str) -> None:
-    assert missed.missed == [sentence]
-
-
-@pytest.mark.parametrize(("ratio", "code"), [(2.5, 0), (1.5, 1)])
-def test_the_exit_code_is_the_judgement(
-    ratio: float,
-    code: int,
-    monkeypatch: pytest.MonkeyPatch,
-    tmp_path: Path,
-    capsys: pytest.CaptureFixture[str],
+def test_a_missed_goal_or_bound_exits_1_with_a_sentence(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], found: Row, sentence: str
 ) -> None:
-    def measured() -> Iterator[Row]:
-        yield row(ratio, 0.0)
-
-    monkeypatch.setattr(command, "BENCHMARKS", {"encoder": measured})
-    monkeypatch.setattr(command, "RESULTS", tmp_path / "results.json")
-    assert command.main([]) == code
-    assert f"| encoder | 4 clips | {ratio:.2f} | 2.00 | 3.00 |" in capsys.readouterr().out
-    assert (tmp_path / "results.json").exists()
+    assert run(tmp_path, found) == 1
+    assert capsys.readouterr().out.endswith(f"\n\n{sentence}\n")
 
 
-def test_an_unknown_name_is_refused_with_the_known_ones(capsys: pytest.CaptureFixture[str]) -> None:
-    assert command.main(["speed"]) == 2
-    assert "no benchmark ['speed']; there are log_mel, encoder" in capsys.readouterr().out
+def test_a_part_of_the_benchmarks_leaves_the_results_alone(tmp_path: Path) -> None:
+    assert run(tmp_path, row(ratio=3.0, error=0.0), "some") == 0
+    assert not (tmp_path / "results.json").exists()
+
+
+def test_an_unknown_name_exits_2(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(tmp_path, row(3.0, 0.0), "other") == 2
+    assert capsys.readouterr().out == "unknown: other. Choose among some.\n"
+
+
+def test_the_ratio_is_that_of_the_work() -> None:
+    def spin(count: int) -> None:
+        sum(range(count))
+
+    result = race(lambda: spin(20_000), lambda: spin(200_000), seconds=0.0, least_rounds=9)
+    assert 7 < result.ratio < 13
+    assert result.ours < result.reference
+
+
+def test_the_peak_is_that_of_the_largest_moment() -> None:
+    def work() -> None:
+        for _ in range(3):
+            torch.ones(25_000_000)  # 100 MB that are free again before the next
+
+    assert peak_bytes(work) == pytest.approx(100e6, rel=0.1)
+
+
+@pytest.mark.parametrize("count", [4, 32])
+def test_clips_are_as_long_as_the_goals_table_says(count: int) -> None:
+    seconds = sorted(samples / SAMPLE_RATE for samples in clip_samples(count))
+    assert 5 < sum(seconds[count // 2 - 1 : count // 2 + 1]) / 2 < 7
+    assert 6.8 < sum(seconds) / count < 7.7
+    assert seconds[0] >= 0.5
+    assert seconds[-1] <= 30
