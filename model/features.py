@@ -32,7 +32,7 @@ _REFLECT = N_FFT // 2
 _GUARD_HOPS = 2
 """Hops between clips in the buffer: the last window of a clip ends inside them."""
 _BLOCK = 256
-"""Windows that are transformed at once: their spectrum stays in a core's cache, which is twice as
+"""Windows that a CPU transforms at once: their spectrum stays in a core's cache, which is twice as
 fast as all at once.
 """
 _FLOOR = 1e-10
@@ -43,7 +43,8 @@ def log_mel_spectrogram(waveforms: Sequence[Tensor], num_mel_bins: int) -> list[
     """Frames [0, 2 * L1 + 2) of the reference's padded log-mel, for every window of every clip.
 
     Args:
-        waveforms: float32 [num_samples] at 16 kHz, as `audio.check_waveform` returns them.
+        waveforms: float32 [num_samples] at 16 kHz, as `audio.check_waveform` returns them, all on
+            one device: it does the work, and the features stay there.
         num_mel_bins: 80 or 128, as the checkpoint's audio configuration says.
 
     Returns:
@@ -86,11 +87,14 @@ def _log_mel_of_windows(windows: Sequence[Tensor], num_mel_bins: int) -> list[Te
     num_frames = [num_feature_frames(len(window)) for window in windows]
     buffer = _lay_out(windows, num_frames)
     frames = buffer.unfold(0, N_FFT, HOP_LENGTH)
-    log_mel = torch.empty(num_mel_bins, len(frames))
-    for block, mel in zip(frames.split(_BLOCK), log_mel.split(_BLOCK, dim=1), strict=True):
-        spectrum = torch.fft.rfft(block * torch.hann_window(N_FFT))
+    device = frames.device
+    block_size = _BLOCK if device.type == "cpu" else len(frames)
+    hann, filters = torch.hann_window(N_FFT, device=device), _mel_filters(num_mel_bins, device)
+    log_mel = torch.empty(num_mel_bins, len(frames), device=device)
+    for block, mel in zip(frames.split(block_size), log_mel.split(block_size, dim=1), strict=True):
+        spectrum = torch.fft.rfft(block * hann)
         power = spectrum.real.square() + spectrum.imag.square()
-        torch.mm(_mel_filters(num_mel_bins), power.T, out=mel)
+        torch.mm(filters, power.T, out=mel)
     log_mel.clamp_(min=_FLOOR).log10_()
 
     features = []
@@ -99,14 +103,14 @@ def _log_mel_of_windows(windows: Sequence[Tensor], num_mel_bins: int) -> list[Te
         signal = log_mel[:, start : start + min(count, MAX_MEL_FRAMES)]
         # The dynamic range is cut 80 dB below the loudest frame. All frames that touch the signal
         # are among these, so their maximum is the one over the padded 30 s.
-        scaled = signal.clamp(min=float(signal.max()) - 8.0).add_(4.0).div_(4.0)
+        scaled = signal.clamp(min=signal.amax() - 8.0).add_(4.0).div_(4.0)
         features.append(functional.pad(scaled, (0, count - scaled.shape[1])))
         start += count + _GUARD_HOPS
     return features
 
 
 @cache
-def _mel_filters(num_mel_bins: int) -> Tensor:
+def _mel_filters(num_mel_bins: int, device: torch.device) -> Tensor:
     """Slaney mel filters [num_mel_bins, 201] from 0 to 8 kHz."""
     filters = mel_filter_bank(
         num_frequency_bins=N_FFT // 2 + 1,
@@ -117,13 +121,13 @@ def _mel_filters(num_mel_bins: int) -> Tensor:
         norm="slaney",
         mel_scale="slaney",
     )
-    return torch.from_numpy(filters).float().T
+    return torch.from_numpy(filters).float().T.to(device)
 
 
 def _lay_out(waveforms: Sequence[Tensor], num_frames: Sequence[int]) -> Tensor:
     """One buffer in which window `start + t` of the whole is window `t` of the clip at `start`."""
     total = sum(num_frames) + _GUARD_HOPS * len(num_frames)
-    buffer = torch.zeros(total * HOP_LENGTH)
+    buffer = torch.zeros(total * HOP_LENGTH, device=waveforms[0].device)
     start = 0
     for waveform, count in zip(waveforms, num_frames, strict=True):
         end = start + _REFLECT + len(waveform)

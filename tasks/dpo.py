@@ -81,7 +81,8 @@ class DpoObjective:
         pairs = [self._parts.pairs[i] for i in examples]
         batch = collate_preferences(pairs, self._reader, self._processor)
         chosen, rejected = pair_log_probs(model, batch)
-        reference = torch.tensor([self._parts.reference[pair.id] for pair in pairs])
+        stored = [self._parts.reference[pair.id] for pair in pairs]
+        reference = torch.tensor(stored, device=chosen.device)
         result = dpo_loss(chosen, rejected, reference[:, 0], reference[:, 1], self._parts.beta)
         margins = result.chosen_rewards - result.rejected_rewards
         counts = dict(batch_counts(model, batch)) | {

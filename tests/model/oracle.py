@@ -11,9 +11,16 @@ from transformers import (
     Qwen2AudioProcessor,
     WhisperFeatureExtractor,
 )
+from transformers.masking_utils import create_bidirectional_mask
 
 from data_contracts.records import Conversation, Turn
-from model.audio import MAX_MEL_FRAMES, num_audio_tokens, num_feature_frames, num_mel_frames
+from model.audio import (
+    MAX_MEL_FRAMES,
+    num_audio_tokens,
+    num_feature_frames,
+    num_mel_frames,
+    num_positions,
+)
 from model.construct import ModelRecipe
 from model.features import log_mel_spectrogram
 from model.sequence import TokenSequence, render, render_prompt
@@ -121,6 +128,27 @@ def padded_inputs(waveforms: Sequence[Tensor], num_mel_bins: int) -> Mapping[str
         "input_features": inputs.input_features,
         "feature_attention_mask": inputs.attention_mask,
     }
+
+
+def reference_tokens(
+    model: Qwen2AudioForConditionalGeneration, waveforms: list[Tensor]
+) -> list[Tensor]:
+    """As `Qwen2AudioModel.forward` does it: mask of L1 positions, L1 // 2 tokens kept."""
+    tower = model.model.audio_tower
+    inputs = padded_inputs(waveforms, tower.num_mel_bins)
+    lengths = [num_mel_frames(len(waveform)) for waveform in waveforms]
+    attended = torch.zeros(len(waveforms), 1500, dtype=torch.long)
+    for row, length in zip(attended, lengths, strict=True):
+        row[: num_positions(length)] = 1
+    mask = create_bidirectional_mask(
+        config=tower.config, inputs_embeds=torch.zeros(*attended.shape, 1), attention_mask=attended
+    )
+    hidden = tower(inputs["input_features"], attention_mask=mask).last_hidden_state
+    tokens = model.model.multi_modal_projector(hidden)
+    return [
+        row[: num_audio_tokens(len(waveform))]
+        for row, waveform in zip(tokens, waveforms, strict=True)
+    ]
 
 
 def reference_logits(model: Qwen2AudioForConditionalGeneration, sequence: TokenSequence) -> Tensor:

@@ -2,35 +2,13 @@
 
 import pytest
 import torch
-from oracle import CLIPS, FEATURES, RECIPE, make_waveform, padded_inputs
+from oracle import CLIPS, FEATURES, RECIPE, make_waveform, reference_tokens
 from torch import Tensor
 from transformers import Qwen2AudioForConditionalGeneration
-from transformers.masking_utils import create_bidirectional_mask
 
-from model.audio import MAX_SAMPLES, num_audio_tokens, num_mel_frames, num_positions
+from model.audio import MAX_SAMPLES, num_audio_tokens
 from model.encoder import encode_audio
 from model.features import log_mel_spectrogram
-
-
-def reference_tokens(
-    model: Qwen2AudioForConditionalGeneration, waveforms: list[Tensor]
-) -> list[Tensor]:
-    """As `Qwen2AudioModel.forward` does it: mask of L1 positions, L1 // 2 tokens kept."""
-    tower = model.model.audio_tower
-    inputs = padded_inputs(waveforms, RECIPE.num_mel_bins)
-    lengths = [num_mel_frames(len(waveform)) for waveform in waveforms]
-    attended = torch.zeros(len(waveforms), 1500, dtype=torch.long)
-    for row, length in zip(attended, lengths, strict=True):
-        row[: num_positions(length)] = 1
-    mask = create_bidirectional_mask(
-        config=tower.config, inputs_embeds=torch.zeros(*attended.shape, 1), attention_mask=attended
-    )
-    hidden = tower(inputs["input_features"], attention_mask=mask).last_hidden_state
-    tokens = model.model.multi_modal_projector(hidden)
-    return [
-        row[: num_audio_tokens(len(waveform))]
-        for row, waveform in zip(tokens, waveforms, strict=True)
-    ]
 
 
 def test_any_batch_of_clips_equals_the_reference(model: Qwen2AudioForConditionalGeneration) -> None:
