@@ -70,7 +70,7 @@ def pairs(processor: Qwen2AudioProcessor) -> Batch:
 
 
 def test_the_watch_sees_mixed_devices(one_device: None) -> None:
-    with pytest.raises(AssertionError, match="index_select.*tensors on"):
+    with pytest.raises(AssertionError, match=r"index_select.*tensors on"):
         torch.zeros(3, 2, device=META).index_select(0, torch.tensor([1]))
 
 
