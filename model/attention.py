@@ -5,11 +5,13 @@ plan of ours travels there instead of a tensor and says who sees whom. Any other
 tensor) goes on to transformers' own `sdpa`, so that `model.generate` and the plain forward still
 work on a model with this attention.
 
-A variable-length kernel for GPUs belongs into `Packed.attend`.
+On a GPU in half precision one kernel call does a whole row (`varlen`). Elsewhere, and under
+dropout, each sequence is a call of torch's `scaled_dot_product_attention`.
 """
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import groupby
 from typing import Any
 
@@ -19,6 +21,8 @@ from torch.nn.functional import scaled_dot_product_attention
 from transformers import AttentionInterface
 from transformers.integrations.sdpa_attention import repeat_kv, sdpa_attention_forward
 from transformers.masking_utils import AttentionMaskInterface, sdpa_mask
+
+from model import varlen
 
 NAME = "q2a_packed"
 """The attention implementation's name in a loaded model's configuration; never saved."""
@@ -45,6 +49,11 @@ class Packed(AttentionPlan):
     def num_positions(self) -> int:
         """Positions of the row that belong to a sequence: the lengths together."""
         return sum(self.lengths)
+
+    @cached_property
+    def segments(self) -> varlen.Segments:
+        """The same for the GPU's kernel."""
+        return varlen.Segments(self.lengths, self.lengths, None, self.causal)
 
     @property
     def num_pairs(self) -> float:
@@ -86,6 +95,23 @@ class Tree(AttentionPlan):
     def num_positions(self) -> int:
         """Prompts and answers together."""
         return sum(map(sum, self.branches))
+
+    @cached_property
+    def segments(self) -> varlen.Segments:
+        """Two sequences a pair: [prompt | chosen], and rejected with the prompt before its keys."""
+        query_lengths: list[int] = []
+        key_lengths: list[int] = []
+        key_places: list[int] = []
+        start = 0
+        for prompt, chosen, rejected in self.branches:
+            branch = start + prompt + chosen
+            query_lengths += [prompt + chosen, rejected]
+            key_lengths += [prompt + chosen, prompt + rejected]
+            key_places += range(start, branch)
+            key_places += range(start, start + prompt)
+            key_places += range(branch, branch + rejected)
+            start = branch + rejected
+        return varlen.Segments(query_lengths, key_lengths, key_places, causal=True)
 
     @property
     def num_pairs(self) -> float:
@@ -160,6 +186,8 @@ def _packed_attention(
         )
         return output
     dtype = query.dtype
+    if isinstance(attention_mask, Packed | Tree) and varlen.is_usable(value, dropout):
+        return attention_mask.segments.attend(query, key, value, scaling)[None].to(dtype), None
     if query.device.type == "cpu":
         # In bfloat16 the CPU's kernel took two to four times as long up to 150 positions.
         query, key, value = query.float(), key.float(), value.float()
