@@ -14,7 +14,7 @@ from transformers import Qwen2AudioConfig, Qwen2AudioForConditionalGeneration
 from model.attention import Packed
 from model.audio import MAX_MEL_FRAMES, MAX_POSITIONS, WINDOW_FRAMES
 from model.batch import Batch
-from model.tuning import part_of
+from model.parts import part_of
 
 _PEAK_SIDE = {"cpu": 768, "cuda": 8192}
 _PEAK_ROUNDS = 6
@@ -86,8 +86,7 @@ def step_flops(model: Qwen2AudioForConditionalGeneration, batch: Batch) -> int:
     gradient on: frozen ones to what lies before them, adapted ones to their adapters, whose own
     small products are not counted.
     """
-    windows = [w for clip in batch.features for w in clip.split(WINDOW_FRAMES, dim=1)]
-    encoder = encoder_flops(model.config, [w.shape[1] // 2 - 1 for w in windows])
+    encoder = encoder_flops(model.config, _window_positions(batch))
     text = _language_model(
         model.config,
         batch.plan.num_positions,
@@ -104,6 +103,34 @@ def step_flops(model: Qwen2AudioForConditionalGeneration, batch: Batch) -> int:
     if "audio_encoder" in in_full:
         return flops + encoder.trained
     return flops + (encoder.frozen if "audio_encoder" in learning else encoder.forward)
+
+
+def checkpointing_flops(model: Qwen2AudioForConditionalGeneration, batch: Batch) -> int:
+    """What gradient checkpointing of every layer adds to `step_flops`: the layers' forward pass
+    again, of the towers that learn or pass a gradient on.
+
+    The last product of a layer is not made again: the backward pass needs its inputs alone.
+    """
+    text, audio = model.config.text_config, model.config.audio_config
+    positions = batch.plan.num_positions
+    last_product = 2 * positions * text.num_hidden_layers * text.hidden_size
+    flops = _text_layers(model.config, positions, round(4 * batch.plan.num_pairs)).forward
+    flops -= last_product * text.intermediate_size
+    learning = {part_of(name) for name, p in model.named_parameters() if p.requires_grad}
+    if "audio_encoder" not in learning:
+        return flops
+    windows = _window_positions(batch)
+    last_product = 2 * sum(windows) * audio.encoder_layers * audio.d_model
+    return (
+        flops
+        + _encoder_layers(model.config, windows).forward
+        - (last_product * audio.encoder_ffn_dim)
+    )
+
+
+def _window_positions(batch: Batch) -> list[int]:
+    windows = (w for clip in batch.features for w in clip.split(WINDOW_FRAMES, dim=1))
+    return [window.shape[1] // 2 - 1 for window in windows]
 
 
 def measured_peak(device: torch.device, dtype: torch.dtype) -> float:
@@ -135,27 +162,36 @@ def _encoder(
     config: Qwen2AudioConfig, frames: int, num_positions: Sequence[int], num_tokens: int
 ) -> Flops:
     audio = config.audio_config
-    width, layers = audio.d_model, audio.encoder_layers
+    width = audio.d_model
     convolutions = frames * _KERNEL * (audio.num_mel_bins * width + width * width // 2)
-    weights = 4 * width * width + 2 * width * audio.encoder_ffn_dim
     projector = num_tokens * width * config.text_config.hidden_size
+    around = Flops(products=2 * (convolutions + projector), attention=0)
+    return around + _encoder_layers(config, num_positions)
+
+
+def _encoder_layers(config: Qwen2AudioConfig, num_positions: Sequence[int]) -> Flops:
+    audio = config.audio_config
+    width, layers = audio.d_model, audio.encoder_layers
+    weights = 4 * width * width + 2 * width * audio.encoder_ffn_dim
     scores = sum(count**2 for count in num_positions)
     return Flops(
-        products=2 * (convolutions + layers * sum(num_positions) * weights + projector),
-        attention=4 * layers * scores * width,
+        products=2 * layers * sum(num_positions) * weights, attention=4 * layers * scores * width
     )
 
 
 def _language_model(
     config: Qwen2AudioConfig, positions: int, attention: int, num_logits: int
 ) -> Flops:
+    text = config.text_config
+    head = Flops(products=2 * num_logits * text.hidden_size * text.vocab_size, attention=0)
+    return head + _text_layers(config, positions, attention)
+
+
+def _text_layers(config: Qwen2AudioConfig, positions: int, attention: int) -> Flops:
     """`attention` is that of one layer for each unit of its width."""
     text = config.text_config
     hidden, layers, heads = text.hidden_size, text.num_hidden_layers, text.num_attention_heads
     width = hidden // heads * heads
     kv_width = hidden // heads * text.num_key_value_heads
     weights = 2 * hidden * (width + kv_width) + 3 * hidden * text.intermediate_size
-    return Flops(
-        products=2 * (layers * positions * weights + num_logits * hidden * text.vocab_size),
-        attention=layers * attention * width,
-    )
+    return Flops(products=2 * layers * positions * weights, attention=layers * attention * width)

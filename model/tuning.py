@@ -8,14 +8,10 @@ from peft.tuners.lora import LoraLayer
 from pydantic import BaseModel, ConfigDict, Field
 from transformers import Qwen2AudioForConditionalGeneration
 
-Part = Literal["audio_encoder", "projector", "language_model"]
+from model.parts import Part, part_of
+
 Method = Literal["full", "lora", "frozen"]
 
-_PREFIXES: dict[str, Part] = {
-    "model.audio_tower.": "audio_encoder",
-    "model.multi_modal_projector.": "projector",
-}
-"""What has another name belongs to the language model, its head included."""
 _ADAPTED: dict[Part, tuple[str, str]] = {
     "audio_encoder": ("model.audio_tower", "q_proj|k_proj|v_proj|out_proj|fc1|fc2"),
     "language_model": (
@@ -36,12 +32,6 @@ class TuningRecipe(BaseModel):
     language_model: Method = "full"
     lora_rank: int = Field(16, ge=1, description="inner width of the adapters")
     lora_alpha: int = Field(32, ge=1, description="adapters are scaled by alpha / rank")
-
-
-def part_of(name: str) -> Part:
-    """The part that the parameter `name` of a Qwen2-Audio model belongs to."""
-    return next((part for prefix, part in _PREFIXES.items() if name.startswith(prefix)),
-                "language_model")  # fmt: skip
 
 
 def apply_tuning(

@@ -12,7 +12,7 @@ from torch.nn.parallel import DistributedDataParallel
 from transformers import Qwen2AudioForConditionalGeneration
 
 from infra.compute import Worker
-from model.tuning import Part, part_of
+from model.parts import Part, part_of
 
 Precision = Literal["float32", "bfloat16"]
 

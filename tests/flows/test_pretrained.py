@@ -22,7 +22,7 @@ from infra.settings import Settings
 from infra.store import Store
 from model.checkpoint import load_checkpoint
 from model.parity import Parity
-from model.tuning import part_of
+from model.parts import part_of
 from tasks.initial import WeightSource, WeightSourceError, weights_digest
 from tasks.training import CHECKPOINT, PARITY
 

@@ -22,6 +22,7 @@ from model.batch import collate
 from model.encoder import encode_audio
 from model.flops import (
     Flops,
+    checkpointing_flops,
     encoder_flops,
     language_model_flops,
     measured_peak,
@@ -142,6 +143,27 @@ def test_a_step_executes_what_is_counted_whatever_learns(
     expected = counted(lambda: cross_entropy(model, batch, 0.0).backward())
     # The convolutions' and the projector's inputs need no gradient; the count has them all.
     assert step_flops(model, whole) == pytest.approx(expected, rel=0.08)
+
+
+@pytest.mark.parametrize(
+    "tuning",
+    [
+        TuningRecipe(),
+        TuningRecipe(audio_encoder="frozen"),
+        TuningRecipe(projector="frozen", language_model="frozen"),
+    ],
+)
+def test_checkpointing_executes_the_layers_that_are_counted_again(
+    model: Model, processor: Qwen2AudioProcessor, tuning: TuningRecipe
+) -> None:
+    apply_tuning(model.train(), tuning, seed=0)
+    batch = collate([tokens_of(c, processor) for c in CONVERSATIONS], FEATURES)
+    whole = replace(batch, plan=FullyCounted(batch.plan.lengths, causal=True))
+    kept = counted(lambda: cross_entropy(model, batch, 0.0).backward())
+    model.activation_checkpointing_enable()
+    model.disable_input_require_grads()
+    made_again = counted(lambda: cross_entropy(model, batch, 0.0).backward())
+    assert checkpointing_flops(model, whole) == made_again - kept
 
 
 def test_a_tree_counts_what_each_answer_sees() -> None:

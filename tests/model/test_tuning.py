@@ -11,7 +11,8 @@ from transformers import Qwen2AudioForConditionalGeneration, Qwen2AudioProcessor
 from model.batch import Batch, collate
 from model.checkpoint import load_checkpoint, save_checkpoint
 from model.forward import cross_entropy
-from model.tuning import TuningRecipe, apply_tuning, merge_adapters, part_of
+from model.parts import part_of
+from model.tuning import TuningRecipe, apply_tuning, merge_adapters
 
 Model = Qwen2AudioForConditionalGeneration
 BOTH = TuningRecipe(audio_encoder="lora", language_model="lora", lora_rank=4)
