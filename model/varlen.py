@@ -83,11 +83,13 @@ class Segments:
         """The same for all layers: made when the first one asks."""
         if device not in self._placed:
             places = self._key_places
-            self._placed[device] = _Placed(
-                _starts(self._query_lengths, device),
-                _starts(self._key_lengths, device),
-                None if places is None else torch.tensor(places, device=device),
-            )
+            # What is made in inference mode, no later backward pass could use.
+            with torch.inference_mode(mode=False):
+                self._placed[device] = _Placed(
+                    _starts(self._query_lengths, device),
+                    _starts(self._key_lengths, device),
+                    None if places is None else torch.tensor(places, device=device),
+                )
         return self._placed[device]
 
 

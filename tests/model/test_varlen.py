@@ -6,6 +6,7 @@ arguments are held to the real function's signature and to its shape rules (devi
 
 import inspect
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -111,9 +112,14 @@ def test_the_kernels_segments_are_the_sequences_of_the_plan(
 
 @pytest.mark.parametrize("plan", PLANS, ids=str)
 @pytest.mark.parametrize("kv_heads", [4, 2])
-def test_the_real_function_accepts_the_arguments(plan: Packed | Tree, kv_heads: int) -> None:
+def test_the_real_function_accepts_the_arguments_in_inference_and_then_in_training(
+    plan: Packed | Tree, kv_heads: int
+) -> None:
+    segments = replace(plan).segments
     inputs = [x.detach().bfloat16().to("meta").requires_grad_() for x in qkv(plan, kv_heads)]
-    output = plan.segments.attend(*inputs, scale=None)
+    with torch.inference_mode():
+        segments.attend(*inputs, scale=None)
+    output = segments.attend(*inputs, scale=None)
     assert output.shape == (plan.num_positions, 4, 8)
     output.sum().backward()
     assert [x.grad.shape for x in inputs] == [x.shape for x in inputs]
