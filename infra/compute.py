@@ -30,6 +30,8 @@ class Resources(BaseModel):
     gpus_per_worker: float = Field(0, ge=0)
     max_failures: int = Field(3, ge=0)
     """How often Ray restarts a training group from its last checkpoint."""
+    max_tokens_per_micro_batch: int = Field(32_768, ge=1)
+    """Most tokens, audio's included, that a worker packs into one row: what its memory holds."""
     checkpoint_every_steps: int = Field(100, ge=1)
     log_every_steps: int = Field(10, ge=1)
 

@@ -8,7 +8,15 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from torch import Tensor
 from torch.nn import functional
 
-from model.audio import MAX_MEL_FRAMES, MAX_POSITIONS, WINDOW_FRAMES
+from model.audio import (
+    MAX_MEL_FRAMES,
+    MAX_POSITIONS,
+    WINDOW_FRAMES,
+    num_audio_tokens,
+    num_mel_frames,
+    num_positions,
+    window_lengths,
+)
 
 _PADDING_FRAMES = 2
 """The last frames of a window lie in the padding behind the signal (see `audio`)."""
@@ -86,10 +94,22 @@ def augment_features(features: Tensor, generator: torch.Generator, recipe: Augme
     return torch.cat([part for pair in pairs for part in pair], dim=1)
 
 
+def most_audio_tokens(num_samples: int, recipe: AugmentRecipe) -> int:
+    """The most tokens that a clip of `num_samples` can take after the change of its duration."""
+    windows = window_lengths(num_samples)
+    if len(windows) != 1:
+        return num_audio_tokens(num_samples)
+    return _stretched(num_positions(num_mel_frames(windows[0])), recipe.time_stretch[1]) // 2
+
+
+def _stretched(positions: int, factor: float) -> int:
+    return min(max(round(positions * factor), _MIN_POSITIONS), MAX_POSITIONS)
+
+
 def _stretch(signal: Tensor, padding: Tensor, floor: float, factor: float) -> tuple[Tensor, Tensor]:
     """Interpolate the signal's time axis linearly to an even number of frames; and its padding."""
     old = signal.shape[1] // 2
-    new = min(max(round(old * factor), _MIN_POSITIONS), MAX_POSITIONS)
+    new = _stretched(old, factor)
     if new == old:
         return signal, padding
     stretched = functional.interpolate(signal[None], size=2 * new, mode="linear")[0]

@@ -11,7 +11,7 @@ from transformers import Qwen2AudioForConditionalGeneration, Qwen2AudioProcessor
 
 from data_contracts.records import PreferencePair
 from infra.store import Store
-from model.audio import num_tokens_of_features
+from model.audio import num_audio_tokens, num_tokens_of_features
 from model.batch import AnswerPair, Batch, collate_pairs
 from model.forward import pair_log_probs
 from model.losses import dpo_loss
@@ -23,6 +23,7 @@ from tasks.context import StageContext, StageResult
 from tasks.mixture import plan_mixture
 from tasks.optimization import OptimizerRecipe, StepOutcome, reduced_precision
 from tasks.shards import ClipReader, read_index
+from tasks.split import Load
 from tasks.supervised import batch_counts, clip_features
 from tasks.training import CHECKPOINT, fit
 
@@ -67,12 +68,21 @@ class DpoObjective:
         self._reader = reader
         self._processor = processor
 
-    def costs(self, examples: Sequence[int]) -> list[float]:
-        """Samples of audio."""
-        return [
-            float(sum(self._reader.row(clip).num_samples for clip in pair.prompt.clip_ids))
-            for pair in (self._parts.pairs[i] for i in examples)
+    def loads(self, examples: Sequence[int]) -> list[Load]:
+        """Of the tree: the prompt once, and both answers."""
+        return [self._load(self._parts.pairs[i]) for i in examples]
+
+    def _load(self, pair: PreferencePair) -> Load:
+        tokenizer = self._processor.tokenizer
+        tokens = {
+            clip: num_audio_tokens(self._reader.row(clip).num_samples)
+            for clip in pair.prompt.clip_ids
+        }
+        prompt = render_prompt(pair.prompt, tokenizer, tokens)
+        answers = [
+            render_answer(text, pair.prompt, tokenizer) for text in (pair.chosen, pair.rejected)
         ]
+        return Load(len(prompt) + sum(map(len, answers)), len(prompt.audio_places))
 
     def outcome(
         self, model: Qwen2AudioForConditionalGeneration, examples: Sequence[int], _step: int

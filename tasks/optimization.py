@@ -13,6 +13,7 @@ from transformers import Qwen2AudioForConditionalGeneration
 
 from infra.compute import Worker
 from model.parts import Part, part_of
+from tasks.split import Load
 
 Precision = Literal["float32", "bfloat16"]
 
@@ -64,8 +65,8 @@ class StepOutcome:
 class Objective(Protocol):
     """Built on each worker from picklable parts."""
 
-    def costs(self, examples: Sequence[int]) -> list[float]:
-        """How much work each example is, in any unit, for an even split over workers."""
+    def loads(self, examples: Sequence[int]) -> list[Load]:
+        """How much each example asks of the network, at most, for an even split over workers."""
         ...
 
     def outcome(
@@ -73,30 +74,6 @@ class Objective(Protocol):
     ) -> StepOutcome:
         """The loss over some examples of a step."""
         ...
-
-
-def share(examples: Sequence[int], costs: Sequence[float], worker: Worker) -> list[int]:
-    """The part of a step's examples that is this worker's.
-
-    Longest first to the worker with the least work so far: every worker gets an example as long
-    as there are as many examples as workers, and finishes at about the same time.
-
-    Raises:
-        ValueError: there are fewer examples than workers, and one would have nothing to do.
-    """
-    if len(examples) < worker.world_size:
-        raise ValueError(
-            f"a step has {len(examples)} examples for {worker.world_size} workers. Raise "
-            "examples_per_step or lower resources.num_workers."
-        )
-    loads = [(0.0, rank) for rank in range(worker.world_size)]
-    mine = []
-    for cost, example in sorted(zip(costs, examples, strict=True), reverse=True):
-        load, rank = min(loads)
-        loads[rank] = (load + max(cost, 1e-9), rank)
-        if rank == worker.rank:
-            mine.append(example)
-    return mine
 
 
 class ObjectiveModule(nn.Module):

@@ -17,7 +17,7 @@ from data_contracts.digest import digest_of
 from data_contracts.records import Conversation
 from infra.store import Store
 from model.audio import HOP_LENGTH, SAMPLE_RATE, num_tokens_of_features
-from model.augment import AugmentRecipe, augment_features
+from model.augment import AugmentRecipe, augment_features, most_audio_tokens
 from model.batch import Batch, collate
 from model.features import log_mel_spectrogram
 from model.flops import step_flops
@@ -28,6 +28,7 @@ from tasks.context import StageContext, StageResult
 from tasks.mixture import plan_mixture
 from tasks.optimization import OptimizerRecipe, StepOutcome
 from tasks.shards import ClipReader, read_index
+from tasks.split import Load
 from tasks.training import fit
 
 Example = tuple[Conversation, ...]
@@ -101,12 +102,22 @@ class SupervisedObjective:
         self._tokenizer = processor.tokenizer
         self._num_mel_bins = processor.feature_extractor.feature_size
 
-    def costs(self, examples: Sequence[int]) -> list[float]:
-        """Samples of audio: the encoder's share of the work dwarfs the text's."""
+    def loads(self, examples: Sequence[int]) -> list[Load]:
+        """Of the longest variant, as long as augmentation can make it: a step draws both."""
         return [
-            float(sum(self._reader.row(clip).num_samples for clip in example[0].clip_ids))
-            for example in (self._parts.examples[i] for i in examples)
+            max(
+                (self._load(variant) for variant in self._parts.examples[i]), key=lambda x: x.tokens
+            )
+            for i in examples
         ]
+
+    def _load(self, conversation: Conversation) -> Load:
+        tokens = {
+            clip: most_audio_tokens(self._reader.row(clip).num_samples, self._parts.augment)
+            for clip in conversation.clip_ids
+        }
+        sequence = render(conversation, self._tokenizer, tokens)
+        return Load(len(sequence), len(sequence.audio_places))
 
     def outcome(
         self, model: Qwen2AudioForConditionalGeneration, examples: Sequence[int], step: int

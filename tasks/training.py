@@ -38,8 +38,8 @@ from tasks.optimization import (
     adamw,
     distribute,
     optimizer_step,
-    share,
 )
+from tasks.split import split
 from tasks.training_state import TrainingState, load_state, save_state
 
 CHECKPOINT = "checkpoint"
@@ -70,6 +70,8 @@ class TrainingJob:
     logger: MetricLogger
     checkpoint_every_steps: int
     log_every_steps: int
+    max_tokens: int
+    """Most tokens of a micro-batch."""
     scratch: Path
 
 
@@ -100,6 +102,7 @@ def fit(
         logger=context.logger,
         checkpoint_every_steps=context.resources.checkpoint_every_steps,
         log_every_steps=context.resources.log_every_steps,
+        max_tokens=context.resources.max_tokens_per_micro_batch,
         scratch=context.scratch,
     )
     with _announcing(context):
@@ -131,7 +134,8 @@ def train(job: TrainingJob, worker: Worker) -> None:
     while state.step < job.optimizer.steps:
         step = state.step
         examples = [int(i) for i in job.plan[step]]
-        mine = share(examples, objective.costs(examples), worker)
+        ranks = split(examples, objective.loads(examples), worker.world_size, job.max_tokens)
+        mine = [example for batch in ranks[worker.rank] for example in batch]
         loss, norm = optimizer_step(module, optimizer, mine, step, job.optimizer, meter)
         if not math.isfinite(loss):
             raise FloatingPointError(

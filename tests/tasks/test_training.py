@@ -1,16 +1,13 @@
-"""The loop's pure parts: learning rate, split over workers, training states."""
+"""The loop's pure parts: learning rate and training states."""
 
 from pathlib import Path
 
 import pytest
 import torch
-from hypothesis import given
-from hypothesis import strategies as st
 from torch import nn
 
-from infra.compute import Worker
 from infra.store import Store
-from tasks.optimization import OptimizerRecipe, share
+from tasks.optimization import OptimizerRecipe
 from tasks.training_state import TrainingState, load_state, save_state
 
 RECIPE = OptimizerRecipe(steps=10, examples_per_step=4, learning_rate=1.0, warmup_steps=4)
@@ -20,26 +17,6 @@ def test_the_rate_rises_linearly_and_falls_linearly_to_zero() -> None:
     rates = [RECIPE.rate(step) for step in range(11)]
     assert rates[:4] == [0.25, 0.5, 0.75, 1.0]
     assert rates[4:] == pytest.approx([1.0, 5 / 6, 4 / 6, 3 / 6, 2 / 6, 1 / 6, 0.0])
-
-
-@given(st.lists(st.floats(0, 1e6), min_size=1, max_size=40), st.integers(1, 6))
-def test_workers_share_a_step_without_loss_or_repetition(
-    costs: list[float], world_size: int
-) -> None:
-    examples = list(range(100, 100 + len(costs)))
-    if len(costs) < world_size:
-        with pytest.raises(ValueError, match=f"{len(costs)} examples for {world_size} workers"):
-            share(examples, costs, Worker(0, world_size))
-        return
-    parts = [share(examples, costs, Worker(rank, world_size)) for rank in range(world_size)]
-    assert sorted(example for part in parts for example in part) == examples
-    assert all(parts)
-
-
-def test_long_examples_go_to_different_workers() -> None:
-    parts = [share([0, 1, 2, 3], [10.0, 9.0, 1.0, 1.0], Worker(rank, 2)) for rank in (0, 1)]
-    assert sorted(parts[0] + parts[1]) == [0, 1, 2, 3]
-    assert not any({0, 1} <= set(part) for part in parts)
 
 
 def trained(seed: int, steps: int) -> tuple[nn.Module, torch.optim.Optimizer]:
