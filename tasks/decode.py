@@ -10,9 +10,9 @@ import fsspec
 import numpy as np
 import soundfile
 import soxr
-from fsspec.utils import get_protocol
 
 from model.audio import MAX_SECONDS, SAMPLE_RATE, num_audio_tokens
+from tasks.locations import RefusedLocationError, check_location
 
 Reason = Literal[
     "invalid_row",
@@ -30,8 +30,6 @@ Reason = Literal[
 
 _SILENCE_RMS = 1e-4
 """-80 dB below full scale: no recording of ours that holds a sound is this quiet."""
-_PROTOCOLS = {"file", "local", "s3", "s3a", "gs", "gcs", "abfs", "http", "https", "memory"}
-"""Where audio may come from. Chained URLs (`a::b`) and command-running ones are refused."""
 _HEADERLESS = {".g722": "g722", ".gsm": "gsm"}
 """Formats without a header, which FFmpeg can't recognise by their bytes."""
 _CONTAINERS = "aac,aiff,amr,flac,g722,gsm,matroska,mov,mp3,ogg,wav"
@@ -65,13 +63,10 @@ def read_audio(url: str) -> bytes:
         DecodeError: `refused_url` for a protocol that is not a file store, `missing_file`.
         OSError: the store itself does not answer; the run can continue later.
     """
-    protocol = get_protocol(url)
-    if "::" in url or protocol not in _PROTOCOLS:
-        raise DecodeError(
-            "refused_url",
-            f"{url!r} is chained (`::`) or of the protocol {protocol!r}; allowed are plain paths "
-            f"and URLs of {', '.join(sorted(_PROTOCOLS))}",
-        )
+    try:
+        check_location(url)
+    except RefusedLocationError as error:
+        raise DecodeError("refused_url", str(error)) from error
     try:
         with fsspec.open(url, "rb") as stream:
             return bytes(stream.read())

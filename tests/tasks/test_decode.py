@@ -203,6 +203,8 @@ def test_a_damaged_file_becomes_a_clip_or_a_decode_error(
         "simplecache::/a.wav",
         "/a::b.wav",
         "file:///a::ssh://b",
+        "pipe:0",
+        "cat a.wav |",
     ],
 )
 def test_urls_that_are_no_plain_file_store_are_refused(url: str) -> None:
@@ -210,7 +212,7 @@ def test_urls_that_are_no_plain_file_store_are_refused(url: str) -> None:
 
 
 def test_a_colon_in_a_name_starts_nothing() -> None:
-    assert reason_of(lambda: read_audio("pipe:0")) == "missing_file"
+    assert reason_of(lambda: read_audio("./pipe:0")) == "missing_file"
 
 
 def test_files_are_read_by_path_and_by_url(tmp_path: Path) -> None:
