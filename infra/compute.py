@@ -42,6 +42,8 @@ class Worker:
 
     rank: int
     world_size: int
+    device: str = "cpu"
+    """As torch names it."""
 
 
 class Compute(Protocol):

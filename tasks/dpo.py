@@ -21,7 +21,7 @@ from tasks.answering import Answerer
 from tasks.collect_preferences import read_pairs
 from tasks.context import StageContext, StageResult
 from tasks.mixture import plan_mixture
-from tasks.optimization import OptimizerRecipe, StepOutcome, reduced_precision
+from tasks.optimization import MicroBatch, OptimizerRecipe, StepOutcome, reduced_precision
 from tasks.shards import ClipReader, read_index
 from tasks.split import Load
 from tasks.supervised import batch_counts, clip_features
@@ -84,23 +84,27 @@ class DpoObjective:
         ]
         return Load(len(prompt) + sum(map(len, answers)), len(prompt.audio_places))
 
-    def outcome(
-        self, model: Qwen2AudioForConditionalGeneration, examples: Sequence[int], _step: int
-    ) -> StepOutcome:
-        """Sum of the loss over some pairs, with reward metrics; nothing in it is random."""
+    def prepare(self, examples: Sequence[int], _step: int) -> MicroBatch:
+        """Its loss is a mean over pairs; nothing in it is random."""
         pairs = [self._parts.pairs[i] for i in examples]
         batch = collate_preferences(pairs, self._reader, self._processor)
-        chosen, rejected = pair_log_probs(model, batch)
-        stored = [self._parts.reference[pair.id] for pair in pairs]
+        return MicroBatch(tuple(examples), batch, len(pairs))
+
+    def outcome(
+        self, model: Qwen2AudioForConditionalGeneration, prepared: MicroBatch
+    ) -> StepOutcome:
+        """Sum of the loss over some pairs, with reward metrics."""
+        chosen, rejected = pair_log_probs(model, prepared.batch)
+        stored = [self._parts.reference[self._parts.pairs[i].id] for i in prepared.examples]
         reference = torch.tensor(stored, device=chosen.device)
         result = dpo_loss(chosen, rejected, reference[:, 0], reference[:, 1], self._parts.beta)
         margins = result.chosen_rewards - result.rejected_rewards
-        counts = dict(batch_counts(model, batch)) | {
+        counts = dict(batch_counts(model, prepared.batch)) | {
             "reward_accuracy": float((margins > 0).sum()),
             "reward_margin": float(margins.sum()),
             "chosen_reward": float(result.chosen_rewards.sum()),
         }
-        return StepOutcome(result.losses.sum(), len(pairs), counts)
+        return StepOutcome(result.losses.sum(), counts)
 
 
 def run(context: StageContext, recipe: DpoRecipe) -> StageResult:

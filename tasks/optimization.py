@@ -8,10 +8,10 @@ from typing import Annotated, Literal, Protocol
 import torch
 from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor, distributed, nn
-from torch.nn.parallel import DistributedDataParallel
 from transformers import Qwen2AudioForConditionalGeneration
 
 from infra.compute import Worker
+from model.batch import Batch
 from model.parts import Part, part_of
 from tasks.split import Load
 
@@ -51,13 +51,23 @@ class OptimizerRecipe(BaseModel):
 
 
 @dataclass(frozen=True)
+class MicroBatch:
+    """Some examples of a step, ready on the CPU before the network is asked."""
+
+    examples: tuple[int, ...]
+    """Their numbers."""
+    batch: Batch
+    weight: float
+    """How many terms the loss over them sums: the mean over a step divides by the sum of all
+    weights, which is known before the first gradient."""
+
+
+@dataclass(frozen=True)
 class StepOutcome:
-    """What an objective makes of some examples."""
+    """What an objective makes of a micro-batch."""
 
     loss: Tensor
     """Sum over whatever the loss is averaged over, with gradient."""
-    weight: float
-    """How many terms the sum has."""
     counts: Mapping[str, float]
     """Sums that are added over workers: `tokens`, `audio_seconds`, metrics of the objective."""
 
@@ -69,50 +79,40 @@ class Objective(Protocol):
         """How much each example asks of the network, at most, for an even split over workers."""
         ...
 
+    def prepare(self, examples: Sequence[int], step: int, /) -> MicroBatch:
+        """Read and pack some examples of a step."""
+        ...
+
     def outcome(
-        self, model: Qwen2AudioForConditionalGeneration, examples: Sequence[int], step: int, /
+        self, model: Qwen2AudioForConditionalGeneration, prepared: MicroBatch, /
     ) -> StepOutcome:
-        """The loss over some examples of a step."""
+        """The loss over a micro-batch."""
         ...
 
 
 class ObjectiveModule(nn.Module):
-    """A module whose forward is the objective, as DistributedDataParallel needs it."""
+    """A module whose forward is the objective, as strategies that wrap modules need it."""
 
     def __init__(
         self,
         model: Qwen2AudioForConditionalGeneration,
         objective: Objective,
-        recipe: OptimizerRecipe,
+        precision: Precision,
     ) -> None:
         super().__init__()
         self.model = model
         self._objective = objective
-        self._precision = recipe.precision
+        self._precision = precision
 
-    def forward(
-        self, examples: Sequence[int], step: int, counts: dict[str, float]
-    ) -> tuple[Tensor, float]:
+    def forward(self, prepared: MicroBatch) -> tuple[Tensor, Mapping[str, float]]:
         with reduced_precision(self._precision, self.model.device.type):
-            outcome = self._objective.outcome(self.model, examples, step)
-        counts.update(outcome.counts)
-        return outcome.loss, outcome.weight
+            outcome = self._objective.outcome(self.model, prepared)
+        return outcome.loss, outcome.counts
 
 
 def reduced_precision(precision: Precision, device: str = "cpu") -> torch.autocast:
     """A context in which matrix products run in `precision`; sums and norms keep float32."""
     return torch.autocast(device, torch.bfloat16, enabled=precision == "bfloat16")
-
-
-def distribute(
-    model: Qwen2AudioForConditionalGeneration,
-    objective: Objective,
-    recipe: OptimizerRecipe,
-    worker: Worker,
-) -> nn.Module:
-    """The objective as a module whose gradients are averaged over all workers."""
-    module = ObjectiveModule(model, objective, recipe)
-    return DistributedDataParallel(module) if worker.world_size > 1 else module
 
 
 class Meter:
@@ -130,17 +130,12 @@ class Meter:
         """The sums since the last reading, from which another meter can go on."""
         return self._sums | {"seconds": time.perf_counter() - self._since}
 
-    def add(self, loss: float, weight: float, counts: Mapping[str, float]) -> tuple[float, float]:
-        """Take one worker's sums of a step; returns (loss, weight) over all workers."""
-        mine = {"loss": loss, "weight": weight, **counts}
-        names = sorted(mine)
-        totals = torch.tensor([mine[name] for name in names], dtype=torch.float64)
-        if self._worker.world_size > 1:
-            distributed.all_reduce(totals)
-        step = dict(zip(names, totals.tolist(), strict=True))
+    def add(self, sums: Mapping[str, float]) -> dict[str, float]:
+        """Take one worker's sums of a step; returns those over all workers."""
+        step = add_over_workers(sums, self._worker)
         for name, value in step.items():
             self._sums[name] = self._sums.get(name, 0.0) + value
-        return step["loss"], step["weight"]
+        return step
 
     def read(self) -> dict[str, float]:
         """Averages since the last reading."""
@@ -159,27 +154,14 @@ class Meter:
         return metrics | {name: value / weight for name, value in sums.items()}
 
 
-def optimizer_step(
-    module: nn.Module,
-    optimizer: torch.optim.Optimizer,
-    examples: Sequence[int],
-    step: int,
-    recipe: OptimizerRecipe,
-    meter: Meter,
-) -> tuple[float, float]:
-    """One step; returns the mean loss over all workers and the gradient's norm before clipping."""
-    for group in optimizer.param_groups:
-        group["lr"] = recipe.rate(step) * group["factor"]
-    counts: dict[str, float] = {}
-    loss, weight = module(examples, step, counts)
-    total_loss, total_weight = meter.add(float(loss.detach()), weight, counts)
-    # DistributedDataParallel averages gradients over workers; the loss is a mean over all terms.
-    workers = distributed.get_world_size() if isinstance(module, DistributedDataParallel) else 1
-    (loss * (workers / total_weight)).backward()
-    norm = nn.utils.clip_grad_norm_(module.parameters(), recipe.clip_norm)
-    optimizer.step()
-    optimizer.zero_grad(set_to_none=True)
-    return total_loss / total_weight, float(norm)
+def add_over_workers(values: Mapping[str, float], worker: Worker) -> dict[str, float]:
+    """Sums over all workers, in float64; every worker has the same names."""
+    names = sorted(values)
+    totals = torch.tensor([values[name] for name in names], dtype=torch.float64)
+    if worker.world_size > 1:
+        totals = totals.to(worker.device)
+        distributed.all_reduce(totals)
+    return dict(zip(names, totals.tolist(), strict=True))
 
 
 def adamw(model: nn.Module, recipe: OptimizerRecipe) -> torch.optim.AdamW:
@@ -199,3 +181,9 @@ def adamw(model: nn.Module, recipe: OptimizerRecipe) -> torch.optim.AdamW:
         betas=(0.9, 0.98),
         eps=1e-8,
     )
+
+
+def set_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
+    """Give every group the learning rate `rate` times the group's factor."""
+    for group in optimizer.param_groups:
+        group["lr"] = rate * group["factor"]

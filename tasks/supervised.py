@@ -26,7 +26,7 @@ from model.sequence import render
 from model.tuning import TuningRecipe
 from tasks.context import StageContext, StageResult
 from tasks.mixture import plan_mixture
-from tasks.optimization import OptimizerRecipe, StepOutcome
+from tasks.optimization import MicroBatch, OptimizerRecipe, StepOutcome
 from tasks.shards import ClipReader, read_index
 from tasks.split import Load
 from tasks.training import fit
@@ -119,13 +119,17 @@ class SupervisedObjective:
         sequence = render(conversation, self._tokenizer, tokens)
         return Load(len(sequence), len(sequence.audio_places))
 
+    def prepare(self, examples: Sequence[int], step: int) -> MicroBatch:
+        """Its loss is a mean over answer tokens."""
+        batch = self.batch(examples, step)
+        return MicroBatch(tuple(examples), batch, batch.num_labels)
+
     def outcome(
-        self, model: Qwen2AudioForConditionalGeneration, examples: Sequence[int], step: int
+        self, model: Qwen2AudioForConditionalGeneration, prepared: MicroBatch
     ) -> StepOutcome:
         """Sum of the cross-entropy over all answer tokens."""
-        batch = self.batch(examples, step)
-        loss = cross_entropy(model, batch, self._parts.label_smoothing)
-        return StepOutcome(loss, batch.num_labels, batch_counts(model, batch))
+        loss = cross_entropy(model, prepared.batch, self._parts.label_smoothing)
+        return StepOutcome(loss, batch_counts(model, prepared.batch))
 
     def batch(self, examples: Sequence[int], step: int) -> Batch:
         """The packed batch of some examples, with this step's variants and augmentation."""

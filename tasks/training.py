@@ -17,7 +17,6 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import numpy as np
-import torch
 from torch import distributed
 from transformers import Qwen2AudioForConditionalGeneration, Qwen2AudioProcessor
 
@@ -34,13 +33,14 @@ from tasks.context import MetricLogger, StageContext
 from tasks.optimization import (
     Meter,
     Objective,
+    ObjectiveModule,
     OptimizerRecipe,
-    adamw,
-    distribute,
-    optimizer_step,
+    add_over_workers,
 )
 from tasks.split import split
-from tasks.training_state import TrainingState, load_state, save_state
+from tasks.strategies.choice import open_strategy
+from tasks.strategies.strategy import restore_parameters
+from tasks.training_state import Trained, TrainingState, load_state, save_state
 
 CHECKPOINT = "checkpoint"
 """The folder of an artifact that opens with `from_pretrained`."""
@@ -118,30 +118,31 @@ def train(job: TrainingJob, worker: Worker) -> None:
         FloatingPointError: the loss is not finite; the step's examples are named.
         ParityError: the export answers otherwise than the trained model.
     """
-    with job.initial.local_folder("", job.scratch) as folder:
-        model, processor = load_checkpoint(folder)
-    check_hears(model, processor)
-    apply_tuning(model, job.tuning, job.optimizer.seed)
-    model.train()
+    model, processor = _open(job)
     objective = job.objective(processor)
-    optimizer = adamw(model, job.optimizer)
-    state = load_state(job.directory, model, optimizer)
+    state, saved = load_state(job.directory)
     if worker.rank == 0:
         for entry in state.history:
             job.logger.metrics(entry["metrics"], entry["step"])
-    module = distribute(model, objective, job.optimizer, worker)
+    module = ObjectiveModule(model.train(), objective, job.optimizer.precision)
+    strategy = open_strategy(module, job.optimizer, worker, saved)
     meter = Meter(worker, state.window, measured_peak(model.device, job.optimizer.dtype))
     while state.step < job.optimizer.steps:
         step = state.step
         examples = [int(i) for i in job.plan[step]]
         ranks = split(examples, objective.loads(examples), worker.world_size, job.max_tokens)
-        mine = [example for batch in ranks[worker.rank] for example in batch]
-        loss, norm = optimizer_step(module, optimizer, mine, step, job.optimizer, meter)
+        batches = [objective.prepare(some, step) for some in ranks[worker.rank]]
+        weight = sum(batch.weight for batch in batches)
+        weight = add_over_workers({"weight": weight}, worker)["weight"]
+        sums = meter.add(strategy.backward(batches, worker.world_size / weight))
+        loss = sums["loss"] / weight
         if not math.isfinite(loss):
             raise FloatingPointError(
                 f"the loss of step {step} is {loss}; its examples on worker {worker.rank} are "
-                f"{mine}. Look at them with the plan of the stage, or lower the learning rate."
+                f"{ranks[worker.rank]}. Look at them with the plan of the stage, or lower the "
+                "learning rate."
             )
+        norm = strategy.step(job.optimizer.rate(step))
         state.step += 1
         if state.step % job.log_every_steps == 0 or state.step == job.optimizer.steps:
             metrics = meter.read() | {
@@ -153,13 +154,25 @@ def train(job: TrainingJob, worker: Worker) -> None:
                 job.logger.metrics(metrics, state.step)
                 job.directory.write_text(_PROGRESS, _in_a_line(state.step, job.optimizer, metrics))
         last = state.step == job.optimizer.steps
-        if worker.rank == 0 and (last or state.step % job.checkpoint_every_steps == 0):
-            state.window = meter.window
-            save_state(job.directory, model, optimizer, state)
-    if worker.rank == 0:
-        _export(job, model.eval(), processor, state, optimizer)
+        if last or state.step % job.checkpoint_every_steps == 0:
+            trained = strategy.trained()
+            if trained is not None:
+                state.window = meter.window
+                save_state(job.directory, trained, state)
+    trained = strategy.trained()
+    if trained is not None:
+        _export(job, trained, state)
     if worker.world_size > 1:
         distributed.barrier()
+
+
+def _open(job: TrainingJob) -> tuple[Qwen2AudioForConditionalGeneration, Qwen2AudioProcessor]:
+    """The checkpoint to begin with, ready to be trained."""
+    with job.initial.local_folder("", job.scratch) as folder:
+        model, processor = load_checkpoint(folder)
+    check_hears(model, processor)
+    apply_tuning(model, job.tuning, job.optimizer.seed)
+    return model, processor
 
 
 @contextmanager
@@ -194,14 +207,11 @@ def _in_a_line(step: int, recipe: OptimizerRecipe, metrics: Mapping[str, float])
     )
 
 
-def _export(
-    job: TrainingJob,
-    model: Qwen2AudioForConditionalGeneration,
-    processor: Qwen2AudioProcessor,
-    state: TrainingState,
-    optimizer: torch.optim.Optimizer,
-) -> None:
-    save_state(job.directory, model, optimizer, state, FINAL_STATE)
+def _export(job: TrainingJob, trained: Trained, state: TrainingState) -> None:
+    """Write the state and the whole model, put together from what began and what was trained."""
+    save_state(job.directory, trained, state, FINAL_STATE)
+    model, processor = _open(job)
+    restore_parameters(model, trained["parameters"])
     merge_adapters(model)
     job.scratch.mkdir(parents=True, exist_ok=True)
     with TemporaryDirectory(dir=job.scratch) as folder:

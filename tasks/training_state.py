@@ -7,10 +7,10 @@ it, or with a file that differs, is skipped for the one before.
 import io
 import json
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypedDict
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from data_contracts.digest import digest_of_bytes
 from infra.store import Store
@@ -18,6 +18,16 @@ from infra.store import Store
 _FOLDER = "scratch/states"
 _POSITION = "position.json"
 _KEPT = 2
+
+
+class Trained(TypedDict):
+    """What training made, the same for every strategy and number of workers: full CPU tensors."""
+
+    parameters: dict[str, Tensor]
+    """Trained parameters, by their names in the model. The others are those of the checkpoint
+    that the stage began with."""
+    optimizer: dict[str, dict[str, Tensor]]
+    """By the same names what the optimizer keeps: of AdamW `exp_avg`, `exp_avg_sq`, `step`."""
 
 
 @dataclass
@@ -32,21 +42,12 @@ class TrainingState:
     """The meter's sums since the last log, so that the next average covers all its steps."""
 
 
-def save_state(
-    directory: Store,
-    model: nn.Module,
-    optimizer: torch.optim.Optimizer,
-    state: TrainingState,
-    folder: str = "",
-) -> None:
-    """Save trained parameters, optimizer, position and history; older states than the last two go.
-
-    Frozen parameters are those of the checkpoint that the stage began with.
-    """
+def save_state(directory: Store, trained: Trained, state: TrainingState, folder: str = "") -> None:
+    """Save what was trained, position and history; older states than the last two go."""
     place = folder or f"{_FOLDER}/{state.step:08d}"
     files = {
-        "trained.pt": _to_bytes(_trained(model)),
-        "optimizer.pt": _to_bytes(optimizer.state_dict()),
+        "trained.pt": _to_bytes(trained["parameters"]),
+        "optimizer.pt": _to_bytes(trained["optimizer"]),
         "history.json": json.dumps(state.history).encode(),
     }
     for name, data in files.items():
@@ -58,37 +59,20 @@ def save_state(
         directory.delete(old)
 
 
-def load_state(
-    directory: Store, model: nn.Module, optimizer: torch.optim.Optimizer
-) -> TrainingState:
-    """Continue from the newest whole state: fills model and optimizer; step 0 where none is."""
+def load_state(directory: Store) -> tuple[TrainingState, Trained | None]:
+    """The newest whole state: where to continue and with what; step 0 and None where none is."""
     for place in _saved_states(directory):
         files = _read_whole(directory, place)
         if files is None:
             continue
-        _restore(model, _from_bytes(files["trained.pt"]))
-        optimizer.load_state_dict(_from_bytes(files["optimizer.pt"]))
         position = json.loads(files[_POSITION])
         history = json.loads(files["history.json"])
-        return TrainingState(position["step"], history, position["window"])
-    return TrainingState()
-
-
-def _trained(model: nn.Module) -> dict[str, Tensor]:
-    return {name: p.detach() for name, p in model.named_parameters() if p.requires_grad}
-
-
-@torch.no_grad()
-def _restore(model: nn.Module, saved: dict[str, Tensor]) -> None:
-    trained = _trained(model)
-    if trained.keys() != saved.keys():
-        odd = sorted(trained.keys() ^ saved.keys())
-        raise ValueError(
-            f"the saved state and the model disagree about {len(odd)} trained parameters, such as "
-            f"{odd[0]}. Delete the stage's scratch/states to start it again."
+        trained = Trained(
+            parameters=_from_bytes(files["trained.pt"]),
+            optimizer=_from_bytes(files["optimizer.pt"]),
         )
-    for name, parameter in trained.items():
-        parameter.copy_(saved[name])
+        return TrainingState(position["step"], history, position["window"]), trained
+    return TrainingState(), None
 
 
 def _saved_states(directory: Store) -> list[str]:

@@ -192,7 +192,7 @@ def test_70_seconds_go_from_the_file_to_the_loss_and_to_an_answer(tmp_path: Path
 
     factory = SupervisedFactory(corpus, tuple((c,) for c in asked), AugmentRecipe(), 0.0, seed=0)
     objective = SupervisedObjective(factory, reader, processor)
-    outcome = objective.outcome(model.train(), [0, 1], step=0)
+    outcome = objective.outcome(model.train(), objective.prepare([0, 1], step=0))
     outcome.loss.backward()
     assert torch.isfinite(model.model.audio_tower.conv1.weight.grad).all()
     assert outcome.counts["audio_seconds"] == pytest.approx(72, rel=0.1)

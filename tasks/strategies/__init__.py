@@ -1,0 +1,1 @@
+"""How one training loop runs on one or many workers: `strategy` has what they share."""

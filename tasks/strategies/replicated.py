@@ -1,0 +1,69 @@
+"""The whole model on every worker: a single process, or DistributedDataParallel."""
+
+from contextlib import AbstractContextManager
+
+import torch
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
+
+from infra.compute import Worker
+from tasks.optimization import ObjectiveModule, OptimizerRecipe, adamw, set_rate
+from tasks.strategies.strategy import Strategy, trained_parameters
+from tasks.training_state import Trained
+
+
+class SingleProcess(Strategy):
+    """One worker, nothing to exchange."""
+
+    def __init__(
+        self,
+        objective: ObjectiveModule,
+        recipe: OptimizerRecipe,
+        worker: Worker,
+        saved: Trained | None,
+    ) -> None:
+        super().__init__(objective, self._wrap(objective.to(worker.device)))
+        self._rank = worker.rank
+        self._clip_norm = recipe.clip_norm
+        self._optimizer = adamw(objective.model, recipe)
+        moments = saved["optimizer"] if saved is not None else {}
+        named = trained_parameters(objective.model)
+        for name, values in moments.items():
+            # The number of steps stays on the CPU, as torch keeps it.
+            self._optimizer.state[named[name]] = {
+                key: value.to(worker.device) if value.dim() else value
+                for key, value in values.items()
+            }
+
+    def step(self, rate: float) -> float:
+        set_rate(self._optimizer, rate)
+        norm = nn.utils.clip_grad_norm_(self._module.parameters(), self._clip_norm)
+        self._optimizer.step()
+        self._optimizer.zero_grad(set_to_none=True)
+        return float(norm)
+
+    def _wrap(self, objective: ObjectiveModule) -> nn.Module:
+        return objective
+
+    def _gather(self, parameter: nn.Parameter) -> tuple[Tensor | None, dict[str, Tensor]]:
+        if self._rank > 0:
+            return None, {}
+        moments = self._optimizer.state[parameter]
+        return _copy(parameter), {key: _copy(torch.as_tensor(v)) for key, v in moments.items()}
+
+
+class DataParallel(SingleProcess):
+    """Every worker has a copy; gradients are averaged while the last micro-batch goes backward."""
+
+    _module: DistributedDataParallel
+
+    def _wrap(self, objective: ObjectiveModule) -> nn.Module:
+        return DistributedDataParallel(objective)
+
+    def _accumulating(self) -> AbstractContextManager[None]:
+        context: AbstractContextManager[None] = self._module.no_sync()
+        return context
+
+
+def _copy(tensor: Tensor) -> Tensor:
+    return tensor.detach().to("cpu", copy=True)
