@@ -1,6 +1,7 @@
-"""A user's data: a JSONL manifest of recordings, or a plain folder."""
+"""A user's data: a JSONL manifest of recordings, a plain folder, or public corpora."""
 
 import json
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
@@ -9,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError, field_validator, mo
 
 from data_contracts.digest import digest_of, digest_of_bytes
 from data_contracts.records import Clip, NonEmpty, Rejected, explain
+from tasks.corpora import CorpusSource, corpus_rows
 from tasks.decode import DecodeError, read_audio
 
 AUDIO_SUFFIXES = frozenset(
@@ -17,7 +19,7 @@ AUDIO_SUFFIXES = frozenset(
 
 
 class DataSource(BaseModel):
-    """Where the recordings are: exactly one of a manifest and a folder."""
+    """Where the recordings are: exactly one of a manifest, a folder and some corpora."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -26,6 +28,8 @@ class DataSource(BaseModel):
     folder: NonEmpty | None = None
     """Folder of recordings. `NAME.txt` beside `NAME.wav` holds its transcript; the first folder
     level is the language where it is a two-letter code."""
+    corpora: tuple[CorpusSource, ...] = ()
+    """Public corpora as they are published: tasks/corpora/."""
 
     @field_validator("manifest", "folder")
     @classmethod
@@ -35,9 +39,11 @@ class DataSource(BaseModel):
 
     @model_validator(mode="after")
     def _exactly_one(self) -> "DataSource":
-        if (self.manifest is None) == (self.folder is None):
+        if (self.manifest is not None) + (self.folder is not None) + bool(self.corpora) != 1:
+            names = [corpus.name for corpus in self.corpora]
             raise ValueError(
-                f"data has manifest={self.manifest!r} and folder={self.folder!r}; give exactly one"
+                f"data has manifest={self.manifest!r}, folder={self.folder!r} and corpora={names}; "
+                "give exactly one"
             )
         return self
 
@@ -65,12 +71,15 @@ def read_source(source: DataSource) -> Manifest:
     Raises:
         DataSourceError: nothing is there, or it holds no record.
     """
-    manifest = (
-        _read_manifest(source.manifest) if source.manifest else _scan_folder(source.folder or "")
-    )
+    if source.corpora:
+        manifest = _read_corpora(source.corpora)
+    elif source.manifest:
+        manifest = _read_manifest(source.manifest)
+    else:
+        manifest = _scan_folder(source.folder or "")
     if manifest.num_records == 0:
         raise DataSourceError(
-            f"{source.manifest or source.folder} holds no recordings. A manifest has one JSON "
+            f"{_name(source)} holds no recordings. A manifest has one JSON "
             f"object a line; a folder has files named *{', *'.join(sorted(AUDIO_SUFFIXES))}."
         )
     return manifest
@@ -87,11 +96,23 @@ def source_digest(source: DataSource) -> str:
         clip.model_dump(exclude={"audio"})
         | {
             "name": PurePosixPath(clip.audio).name,
-            "sha256": clip.sha256 or _file_digest(clip.audio),
+            "sha256": clip.sha256 or _file_digest(clip),
         }
         for clip in manifest.clips
     ]
     return digest_of({"rows": rows, "rejected": [r.model_dump() for r in manifest.rejected]})
+
+
+def _name(source: DataSource) -> str:
+    return source.manifest or source.folder or ", ".join(corpus.root for corpus in source.corpora)
+
+
+def _read_corpora(sources: Iterable[CorpusSource]) -> Manifest:
+    rows = [row for source in sources for row in corpus_rows(source)]
+    return Manifest(
+        tuple(row for row in rows if isinstance(row, Clip)),
+        tuple(row for row in rows if isinstance(row, Rejected)),
+    )
 
 
 def _read_manifest(url: str) -> Manifest:
@@ -172,9 +193,9 @@ def _labelled_by_place(path: Path, name: str) -> Clip:
     )
 
 
-def _file_digest(url: str) -> str:
+def _file_digest(clip: Clip) -> str:
     """Content digest, or a mark for what can't be read: ingest will say what is wrong with it."""
     try:
-        return digest_of_bytes(read_audio(url))
+        return digest_of_bytes(read_audio(clip.audio, clip.begin_byte, clip.num_bytes))
     except DecodeError as error:
         return error.reason
