@@ -1,4 +1,4 @@
-"""A user's data: a JSONL manifest of recordings, or a plain folder.
+"""A user's data: a JSONL manifest of recordings, a plain folder, or public corpora.
 
 Rows are streamed: nothing here holds more than one of them, so a source may have any size.
 """
@@ -6,7 +6,7 @@ Rows are streamed: nothing here holds more than one of them, so a source may hav
 import io
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
@@ -15,6 +15,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError, field_validator, mo
 
 from data_contracts.digest import digest_of_bytes, digest_of_each
 from data_contracts.records import Clip, NonEmpty, Rejected, explain
+from tasks.corpora import CorpusSource, corpus_rows
 from tasks.decode import DecodeError, read_audio
 from tasks.locations import RefusedLocationError, check_location, member_of, resolve
 
@@ -27,7 +28,7 @@ _MAX_TRANSCRIPT_BYTES = 1 << 16
 
 
 class DataSource(BaseModel):
-    """Where the recordings are: exactly one of a manifest and a folder."""
+    """Where the recordings are: exactly one of a manifest, a folder and some corpora."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -36,6 +37,8 @@ class DataSource(BaseModel):
     folder: NonEmpty | None = None
     """Folder of recordings. `NAME.txt` beside `NAME.wav` holds its transcript; the first folder
     level is the language where it is a two-letter code."""
+    corpora: tuple[CorpusSource, ...] = ()
+    """Public corpora as they are published: tasks/corpora/."""
 
     @field_validator("manifest", "folder")
     @classmethod
@@ -47,9 +50,11 @@ class DataSource(BaseModel):
 
     @model_validator(mode="after")
     def _exactly_one(self) -> "DataSource":
-        if (self.manifest is None) == (self.folder is None):
+        if (self.manifest is not None) + (self.folder is not None) + bool(self.corpora) != 1:
+            names = [corpus.name for corpus in self.corpora]
             raise ValueError(
-                f"data has manifest={self.manifest!r} and folder={self.folder!r}; give exactly one"
+                f"data has manifest={self.manifest!r}, folder={self.folder!r} and corpora={names}; "
+                "give exactly one"
             )
         return self
 
@@ -72,16 +77,21 @@ class Manifest:
 
 
 def iter_source(source: DataSource) -> Iterator[Clip | Rejected]:
-    """The rows of a manifest or folder in their order, and what is no row in its place.
+    """The rows of a source in their order, and what is no row in its place.
 
     Raises:
         DataSourceError: nothing is there, or it holds no record.
     """
-    rows = _iter_manifest(source.manifest) if source.manifest else _iter_folder(source.folder or "")
+    if source.corpora:
+        rows = _iter_corpora(source.corpora)
+    elif source.manifest:
+        rows = _iter_manifest(source.manifest)
+    else:
+        rows = _iter_folder(source.folder or "")
     first = next(rows, None)
     if first is None:
         raise DataSourceError(
-            f"{source.manifest or source.folder} holds no recordings. A manifest has one JSON "
+            f"{_name(source)} holds no recordings. A manifest has one JSON "
             f"object a line; a folder has files named *{', *'.join(sorted(AUDIO_SUFFIXES))}."
         )
     yield first
@@ -115,12 +125,21 @@ def source_place(source: DataSource) -> str:
     return source.folder or _folder_of(source.manifest or "")
 
 
+def _name(source: DataSource) -> str:
+    return source.manifest or source.folder or ", ".join(corpus.root for corpus in source.corpora)
+
+
+def _iter_corpora(sources: Iterable[CorpusSource]) -> Iterator[Clip | Rejected]:
+    for source in sources:
+        yield from corpus_rows(source)
+
+
 def _identity(row: Clip | Rejected) -> dict[str, object]:
     if isinstance(row, Rejected):
         return row.model_dump()
     found = member_of(row.audio)
     name = found[1] if found else PurePosixPath(row.audio).name
-    sha256 = row.sha256 or _file_digest(row.audio)
+    sha256 = row.sha256 or _file_digest(row)
     return row.model_dump(exclude={"audio"}) | {"name": name, "sha256": sha256}
 
 
@@ -236,9 +255,9 @@ def _labelled_by_place(path: Path, name: str) -> Clip:
     )
 
 
-def _file_digest(url: str) -> str:
+def _file_digest(clip: Clip) -> str:
     """Content digest, or a mark for what can't be read: ingest will say what is wrong with it."""
     try:
-        return digest_of_bytes(read_audio(url))
+        return digest_of_bytes(read_audio(clip.audio, clip.begin_byte, clip.num_bytes))
     except DecodeError as error:
         return error.reason

@@ -23,6 +23,12 @@ INDEX = "corpus/index.jsonl"
 """Written last: a corpus without it is not finished."""
 
 
+_PLACE = {
+    "audio", "begin_byte", "num_bytes", "begin_seconds", "end_seconds", "sha256", "seconds"
+}  # fmt: skip
+"""What a row says about the file that a clip was made of."""
+
+
 @dataclass(frozen=True)
 class MadeClip:
     """A clip that is ready to be written."""
@@ -57,7 +63,7 @@ def write_shard(directory: Store, number: int, clips: Iterable[MadeClip]) -> lis
     for position, made in enumerate(clips):
         key = f"{number:05d}{position:05d}"
         flac = encode_flac(made.waveform)
-        labels = made.clip.model_dump(mode="json", exclude={"audio", "sha256", "seconds"})
+        labels = made.clip.model_dump(mode="json", exclude=_PLACE)
         text = json.dumps(labels, sort_keys=True, ensure_ascii=False).encode()
         writer.write({"__key__": key, "flac": flac, "json": text})
         rows.append(_packed(number, made, flac))
@@ -85,8 +91,10 @@ def _packed(number: int, made: MadeClip, flac: bytes) -> PackedClip:
         peak=round(float(np.abs(waveform).max()), 6),
         rms=round(float(np.sqrt(np.mean(waveform**2))), 6),
         targets=clip.targets,
+        question=clip.question,
         conversation=clip.conversation,
         language=clip.language,
+        target_language=clip.target_language,
         speaker=clip.speaker,
         split=clip.split,
         phrase=clip.phrase,

@@ -131,12 +131,12 @@ def test_a_run_that_was_killed_keeps_finished_shards_and_ends_with_the_same_byte
 ) -> None:
     folder, decoded = tmp_path / "killed", 0
 
-    def decode_until_killed(data: bytes, name: str, max_seconds: float) -> Recording:
+    def decode_until_killed(data: bytes, name: str, *rest: Any) -> Recording:
         nonlocal decoded
         decoded += 1
         if decoded > 100:  # inside the third shard
             raise KeyboardInterrupt
-        return decode(data, name, max_seconds)
+        return decode(data, name, *rest)
 
     with monkeypatch.context() as patch:
         patch.setattr(ingest, "decode", decode_until_killed)
