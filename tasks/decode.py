@@ -7,19 +7,23 @@ from pathlib import PurePosixPath
 from typing import Literal, NamedTuple
 
 import av
-import fsspec
 import numpy as np
 import soundfile
 import soxr
 
+from infra.archives import ArchiveError, RefusedMemberError, read_member
+from infra.source_files import FileTooLargeError, read_part, read_url
 from model.audio import MAX_SECONDS, SAMPLE_RATE, num_audio_tokens
-from tasks.locations import RefusedLocationError, check_location
+from tasks.locations import RefusedLocationError, check_location, member_of
 
 Reason = Literal[
     "invalid_row",
     "missing_file",
     "refused_url",
+    "refused_member",
+    "too_large",
     "not_audio",
+    "damaged",
     "empty",
     "too_short",
     "too_long",
@@ -31,6 +35,16 @@ Reason = Literal[
 
 _SILENCE_RMS = 1e-4
 """-80 dB below full scale: no recording of ours that holds a sound is this quiet."""
+MAX_FILE_BYTES = 1 << 30
+"""A recording is decoded in memory: an hour of 24-bit stereo at 48 kHz fits."""
+_RATES = (1_000, 768_000)
+_MOST_CHANNELS = 64
+_BLOCK_FRAMES = 1 << 14
+_COUNTED = frozenset({"WAV", "WAVEX", "FLAC", "AIFF", "AU", "CAF", "W64", "RF64"})
+"""Formats whose header counts the samples; of the others it may estimate them."""
+_TOLERANCE_SECONDS = 0.01
+_UNKNOWN_SIZE = 0x7FFF_0000
+"""Programs that write a wav into a pipe can't know its size, and write one about this or larger."""
 _HEADERLESS = {".g722": "g722", ".gsm": "gsm"}
 """Formats without a header, which FFmpeg can't recognise by their bytes."""
 _CONTAINERS = "aac,aiff,amr,flac,g722,gsm,matroska,mov,mp3,ogg,wav"
@@ -69,7 +83,8 @@ def read_audio(url: str, begin_byte: int = 0, num_bytes: int | None = None) -> b
     """Bytes of a recording on a path or fsspec URL, or that lies in the file there.
 
     Raises:
-        DecodeError: `refused_url` for a protocol that is not a file store, `missing_file`.
+        DecodeError: `refused_url` for a protocol that is not a file store, `missing_file`,
+            `too_large`, `refused_member` or `damaged` for what an archive holds.
         OSError: the store itself does not answer; the run can continue later.
     """
     try:
@@ -77,17 +92,21 @@ def read_audio(url: str, begin_byte: int = 0, num_bytes: int | None = None) -> b
     except RefusedLocationError as error:
         raise DecodeError("refused_url", str(error)) from error
     try:
-        with fsspec.open(url, "rb") as stream:
-            stream.seek(begin_byte)
-            data = bytes(stream.read() if num_bytes is None else stream.read(num_bytes))
+        if begin_byte or num_bytes is not None:
+            return read_part(url, begin_byte, num_bytes, MAX_FILE_BYTES)
+        if member := member_of(url):
+            return read_member(*member, MAX_FILE_BYTES)
+        return read_url(url, MAX_FILE_BYTES)
+    except FileTooLargeError as error:
+        raise DecodeError("too_large", f"{url} {error.strerror}. Split the recording") from error
+    except RefusedMemberError as error:
+        raise DecodeError("refused_member", str(error)) from error
+    except ArchiveError as error:
+        raise DecodeError("damaged", str(error)) from error
     except OSError as error:
         if isinstance(error, _MISSING) or error.errno in _MISSING_ERRNO:
             raise DecodeError("missing_file", f"{url} can't be read: {error}") from error
         raise  # a network or disk that fails says nothing about the recording
-    if num_bytes is not None and len(data) < num_bytes:
-        detail = f"{url} ends before byte {begin_byte + num_bytes}, where the recording would end"
-        raise DecodeError("missing_file", detail)
-    return data
 
 
 def decode(
@@ -108,7 +127,7 @@ def decode(
             recording; cut before the rate is converted.
 
     Raises:
-        DecodeError: `empty`, `not_audio`, `not_finite`, `too_short` or `silent`.
+        DecodeError: `empty`, `not_audio`, `damaged`, `not_finite`, `too_short` or `silent`.
     """
     if not data:
         raise DecodeError("empty", f"{name} has no bytes")
@@ -163,17 +182,74 @@ def _decode_any(data: bytes, name: str, span: _Span) -> tuple[np.ndarray, int, f
     suffix = PurePosixPath(name).suffix.lower()
     if suffix not in _HEADERLESS:
         try:
-            with soundfile.SoundFile(io.BytesIO(data)) as sound:
-                rate = sound.samplerate
-                sound.seek(min(round(span.begin * rate), sound.frames))
-                samples = sound.read(round(span.most * rate), dtype="float32", always_2d=True)
-                return samples, rate, sound.frames / rate
+            sound = soundfile.SoundFile(io.BytesIO(data))
         except soundfile.LibsndfileError:
             pass  # m4a and others that libsndfile does not know: FFmpeg may
+        else:
+            _refuse_cut_chunk(data, name)
+            with sound:
+                return _read_sound(sound, name, span)
     try:
         return _decode_with_ffmpeg(data, _HEADERLESS.get(suffix), span)
     except (av.FFmpegError, ValueError) as error:
         raise DecodeError("not_audio", f"{name} can't be decoded: {error}") from error
+
+
+def _refuse_cut_chunk(data: bytes, name: str) -> None:
+    """libsndfile takes a wav or aiff that lost its end for a shorter one; its first chunk knows."""
+    order: Literal["little", "big"] = "little" if data[:4] == b"RIFF" else "big"
+    if data[:4] not in (b"RIFF", b"FORM"):
+        return
+    claimed = 8 + int.from_bytes(data[4:8], order)
+    if len(data) < claimed < _UNKNOWN_SIZE:
+        raise DecodeError(
+            "damaged", f"{name} has {len(data)} of {claimed} bytes: its end is lost. Copy it again"
+        )
+
+
+def _read_sound(
+    sound: soundfile.SoundFile, name: str, span: _Span
+) -> tuple[np.ndarray, int, float]:
+    """Block by block: what a header claims allocates nothing, only samples that are there do.
+
+    Raises:
+        DecodeError: `not_audio` for a rate or channels of no recording, `damaged` where samples
+            are missing that the header counts.
+    """
+    rate, claimed = sound.samplerate, sound.frames / sound.samplerate
+    if not (_RATES[0] <= rate <= _RATES[1] and sound.channels <= _MOST_CHANNELS):
+        raise DecodeError(
+            "not_audio",
+            f"{name} claims {rate} Hz and {sound.channels} channels; a recording has "
+            f"{_RATES[0]} to {_RATES[1]} Hz and at most {_MOST_CHANNELS} channels",
+        )
+    begin = min(round(span.begin * rate), sound.frames)
+    if begin:
+        sound.seek(begin)
+    pieces, missing = [np.zeros((0, 1), np.float32)], round(span.most * rate)
+    while missing > 0:
+        try:
+            block = sound.read(min(_BLOCK_FRAMES, missing), dtype="float32", always_2d=True)
+        except soundfile.LibsndfileError as error:
+            at = sum(map(len, pieces)) / rate
+            raise DecodeError(
+                "damaged", f"{name} can't be read from {at:.1f} s on: {error}"
+            ) from error
+        if len(block) == 0:
+            break
+        pieces.append(block.mean(axis=1, dtype=np.float32, keepdims=True))
+        missing -= len(block)
+    samples = np.concatenate(pieces)
+    there = len(samples) / rate
+    if (
+        sound.format in _COUNTED
+        and there < min(claimed - begin / rate, span.most) - _TOLERANCE_SECONDS
+    ):
+        raise DecodeError(
+            "damaged",
+            f"{name} holds {there:.3f} s, its header claims {claimed:.3f} s. Copy it again",
+        )
+    return samples, rate, claimed
 
 
 def _decode_with_ffmpeg(

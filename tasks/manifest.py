@@ -3,18 +3,17 @@
 Rows are streamed: nothing here holds more than one of them, so a source may have any size.
 """
 
-import io
 import json
 import os
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-import fsspec
 from pydantic import BaseModel, ConfigDict, ValidationError, field_validator, model_validator
 
 from data_contracts.digest import digest_of_bytes, digest_of_each
 from data_contracts.records import Clip, NonEmpty, Rejected, explain
+from infra.source_files import open_url
 from tasks.corpora import CorpusSource, corpus_rows
 from tasks.decode import DecodeError, read_audio
 from tasks.locations import RefusedLocationError, check_location, member_of, resolve
@@ -170,7 +169,7 @@ def _lines(url: str) -> Iterator[tuple[int, str]]:
     """
     number = 0
     try:
-        with fsspec.open(url, "rb") as opened, io.BufferedReader(opened, 1 << 20) as stream:
+        with open_url(url) as stream:
             while line := stream.readline(MAX_ROW_BYTES + 1):
                 number += 1
                 rest = line

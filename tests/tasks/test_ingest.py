@@ -3,7 +3,7 @@
 import hashlib
 import json
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -370,12 +370,12 @@ def test_a_store_that_does_not_answer_stops_the_run_instead_of_losing_records(
     write_tones(tmp_path, ["a", "b"])
     source = write_manifest(tmp_path, [row("a"), row("b")])
 
-    def unreachable(url: str, mode: str) -> Iterator[bytes]:
+    def unreachable(url: str, max_bytes: int) -> bytes:
         raise ConnectionError("the store is away")
 
     clips = [Clip.model_validate(row(name, audio=f"{tmp_path}/{name}.wav")) for name in "ab"]
     jobs = ingest.plan_shards([ingest.plain(clip) for clip in clips], 2)
-    monkeypatch.setattr("tasks.decode.fsspec.open", unreachable)
+    monkeypatch.setattr("tasks.decode.read_url", unreachable)
     with pytest.raises(ConnectionError, match="away"):
         ingest.pack(stage_context(tmp_path / "out"), jobs, LengthRule("reject", 120))
     assert not list((tmp_path / "out").rglob("*.tar"))
