@@ -88,6 +88,18 @@ class Store:
         with self.open(key) as stream:
             return stream.read()
 
+    def read_range(self, key: str, start: int, size: int) -> bytes:
+        """`size` bytes from `start` on, in one request where the store is remote.
+
+        Raises:
+            MissingFileError: the file is not there.
+        """
+        if self.is_local:
+            with self.open(key) as stream:
+                stream.seek(start)
+                return stream.read(size)
+        return bytes(self._fs.cat_file(self.path(key), start=start, end=start + size))
+
     def read_text(self, key: str) -> str:
         """The whole file as UTF-8 text."""
         return self.read_bytes(key).decode()
