@@ -24,13 +24,14 @@ from data_contracts.contract import ContractBreachError, enforce
 from data_contracts.records import Clip, Rejected, from_jsonl
 from infra.store import Store
 from tasks import ingest
+from tasks.clips import ClipReader
 from tasks.compose import ComposeRecipe
 from tasks.decode import Recording, decode
 from tasks.dialogues import DialogueRecipe
 from tasks.ingest import IngestRecipe, TooManyRejectedError, check, check_source, read_suites
 from tasks.long_audio import LengthRule
 from tasks.manifest import DataSource
-from tasks.shards import INDEX, ClipReader, read_index
+from tasks.shards import INDEX, read_index
 from tasks.suites import SuiteRecipe
 
 REAL = IngestRecipe(
