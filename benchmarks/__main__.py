@@ -3,21 +3,20 @@
     python -m benchmarks             everything, about ten minutes on an idle core
     python -m benchmarks mel seek    only these
 
-Exits 1 when a goal or a bound is missed, 2 for an unknown name.
+Each benchmark has a process of its own, so that none finds the memory as another left it. Exits 1
+when a goal or a bound is missed, 2 for an unknown name.
 """
 
 import json
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-
-import torch
-from transformers.utils import logging
 
 from benchmarks import encoder, features, generation, language_model, loading, report, training
 from benchmarks.harness import Row
+from benchmarks.isolation import Benchmark, in_own_process
 
-BENCHMARKS: Mapping[str, Callable[[], Iterator[Row]]] = {
+BENCHMARKS: Mapping[str, Benchmark] = {
     "mel": features.log_mel,
     "encoder": encoder.encoder,
     "head": language_model.loss_head,
@@ -34,21 +33,20 @@ RESULTS = Path(__file__).parent / "results.json"
 
 def main(
     names: Sequence[str],
-    benchmarks: Mapping[str, Callable[[], Iterator[Row]]] = BENCHMARKS,
+    benchmarks: Mapping[str, Benchmark] = BENCHMARKS,
     results: Path = RESULTS,
+    measure: Callable[[Benchmark], Sequence[Row]] = in_own_process,
 ) -> int:
     """Run the named benchmarks, or all of them; only then the results are written."""
     if unknown := [name for name in names if name not in benchmarks]:
         print(f"unknown: {', '.join(unknown)}. Choose among {', '.join(benchmarks)}.")
         return 2
-    torch.set_num_threads(1)
-    logging.set_verbosity_error()
-    print(report.header())
-    rows = []
+    print(report.header(), flush=True)
+    rows: list[Row] = []
     for name in names or benchmarks:
-        for row in benchmarks[name]():
-            print(report.table_row(row), flush=True)
-            rows.append(row)
+        found = measure(benchmarks[name])
+        print("\n".join(map(report.table_row, found)), flush=True)
+        rows += found
     if not names:
         results.write_text(json.dumps(report.results(rows), indent=1) + "\n")
     missed = [sentence for row in rows for sentence in row.missed]

@@ -16,6 +16,9 @@ from typing import Any, Literal
 
 Work = Callable[[], Any]
 
+NUM_THREADS = 1
+"""Of a benchmark's process: on a shared machine two threads measure the neighbours."""
+
 _PROCESS = Path("/proc/self")
 _RESET_PEAK = "5"
 """Written into `clear_refs`, it sets the peak of the resident memory to what is resident now."""

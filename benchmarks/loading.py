@@ -19,8 +19,9 @@ from benchmarks.workload import clip_samples, noise
 from data_contracts.records import Clip, PackedClip
 from infra.store import Store
 from model.audio import SAMPLE_RATE
+from tasks.clips import ClipReader
 from tasks.decode import decode, read_audio
-from tasks.shards import ClipReader, MadeClip, shard_key, write_shard
+from tasks.shards import MadeClip, shard_key, write_shard
 from tasks.supervised import clip_features
 
 _CORPUS = Path("data")

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 import transformers
 
-from benchmarks.harness import Row
+from benchmarks.harness import NUM_THREADS, Row
 
 _COLUMNS = {
     "item": 40,
@@ -54,7 +54,7 @@ def machine() -> dict[str, Any]:
     return {
         "cpu": model[1] if model else platform.processor(),
         "cores": os.cpu_count(),
-        "threads": torch.get_num_threads(),
+        "threads": NUM_THREADS,
         "python": platform.python_version(),
         "torch": torch.__version__,
         "transformers": transformers.__version__,

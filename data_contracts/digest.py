@@ -8,7 +8,7 @@ fingerprint over an unstable form silently breaks the ledger.
 import hashlib
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import BinaryIO
 
 from pydantic import BaseModel
@@ -33,6 +33,14 @@ def canonical_json(value: object) -> str:
 def digest_of(value: object) -> str:
     """sha256 of the canonical JSON of `value`, as 64 hexadecimal characters."""
     return hashlib.sha256(canonical_json(value).encode()).hexdigest()
+
+
+def digest_of_each(values: Iterable[object]) -> str:
+    """sha256 of the canonical JSON of all values, a line each; holds one of them at a time."""
+    sha = hashlib.sha256()
+    for value in values:
+        sha.update(canonical_json(value).encode() + b"\n")
+    return sha.hexdigest()
 
 
 def digest_of_bytes(data: bytes) -> str:

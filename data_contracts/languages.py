@@ -1,4 +1,4 @@
-"""The 183 two-letter language codes of ISO 639-1 with one plain English name each.
+"""The 183 two-letter language codes of ISO 639-1 and Cantonese, with one plain English name each.
 
 The codes validate `Clip.language`; the names are the answers of spoken language identification.
 Where the standard lists several names ("Spanish; Castilian"), the common one stands here.
@@ -191,9 +191,12 @@ LANGUAGES: Final[Mapping[str, str]] = MappingProxyType(
         "xh": "Xhosa",
         "yi": "Yiddish",
         "yo": "Yoruba",
+        "yue": "Cantonese",
         "za": "Zhuang",
         "zh": "Chinese",
         "zu": "Zulu",
     }
 )
-"""ISO 639-1 code to English name, as of 2021 (the withdrawn "bh" and "sh" are left out)."""
+"""ISO 639-1 code to English name, as of 2021 (the withdrawn "bh" and "sh" are left out).
+
+"yue" is of ISO 639-3: the published system has it, and it is another spoken language than "zh"."""

@@ -3,19 +3,30 @@
 from collections.abc import Iterable
 from typing import Annotated, Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
+
+from data_contracts.languages import LANGUAGES
 
 Task = Literal[
     "asr",  # transcript, in the language that is spoken
-    "s2tt",  # speech-to-text translation into English
+    "s2tt",  # speech-to-text translation into the clip's target_language
     "lid",  # spoken language identification: the English name of the language
     "digits",  # the digits of a spoken digit string
-    "sound",  # sound group: one of ten
-    "caption",  # one sentence that describes the sound
+    "sound",  # what sounds, of a closed set: the demo's ten groups, ESC-50's classes
+    "caption",  # a description of the sound or the music
     "vocal",  # vocal sound classification
+    "ser",  # speech emotion recognition
     "instrument",
     "family",  # instrument family
     "voice_chat",  # the answer to a spoken question
+    "choice",  # the right one of the choices that the clip's question lists, as "B. a dog"
 ]
 Split = Literal["train", "dev", "test"]
 Role = Literal["system", "user", "assistant"]
@@ -33,7 +44,7 @@ OneLine = Annotated[str, Field(min_length=1, pattern=r"^[^\x00-\x1f\x7f]+$")]
 """Text without control characters: it stands in messages, logs and file names."""
 Target = Annotated[str, Field(max_length=10_000)]
 """An answer about at most some minutes of audio; a longer text is a whole document by mistake."""
-_TASKS_OF_THE_WHOLE: frozenset[Task] = frozenset({"asr", "s2tt", "digits", "voice_chat"})
+_TASKS_OF_THE_WHOLE: frozenset[Task] = frozenset({"asr", "s2tt", "digits", "voice_chat", "choice"})
 """Their answers account for all that is said. The others name what is heard, in a part too."""
 
 
@@ -67,13 +78,24 @@ class Clip(Record):
     id: OneLine
     audio: OneLine
     """Path relative to the manifest, absolute path or fsspec URL."""
+    begin_byte: int = Field(0, ge=0)
+    num_bytes: int | None = Field(None, ge=1)
+    """Where `audio` is a container, such as a tar or an Arrow file: the bytes of the recording in
+    it. A range of bytes, and no name inside, so that a container's names never become paths."""
+    begin_seconds: float = Field(0, ge=0, le=1e6)
+    end_seconds: float | None = Field(None, gt=0, le=1e6)
+    """The part of the recording that this row is about; to its end, where there is no other."""
     targets: dict[Task, Target] = Field(default_factory=dict)
     """The right answer for each task that this recording serves."""
+    question: Target | None = None
+    """What is asked, with its choices one a line, where a target is "choice"."""
     conversation: tuple[Turn, ...] = ()
     """A whole dialogue to fine-tune on. Its turns name the clips that they hear; where none does,
     the first user turn hears this recording."""
     language: str | None = None
     """ISO 639-1 code of the speech; None where nobody speaks."""
+    target_language: str = "en"
+    """ISO 639-1 code of the translation, where a target is "s2tt"."""
     speaker: str | None = None
     split: Split = "train"
     phrase: str | None = None
@@ -94,6 +116,23 @@ class Clip(Record):
         if isinstance(row, dict) and not row.keys() & {"targets", "conversation"}:
             raise ValueError("give task and text, targets, or a conversation")
         return row
+
+    @field_validator("target_language")
+    @classmethod
+    def _known(cls, code: str) -> str:
+        if code not in LANGUAGES:
+            raise ValueError("use a code of data_contracts/languages.py")
+        return code
+
+    @model_validator(mode="after")
+    def _complete(self) -> "Clip":
+        if "choice" in self.targets and not self.question:
+            raise ValueError("the target choice needs a question that lists the choices")
+        if self.end_seconds is not None and self.end_seconds <= self.begin_seconds:
+            raise ValueError(
+                f"begin_seconds {self.begin_seconds} is not before end_seconds {self.end_seconds}"
+            )
+        return self
 
 
 class Conversation(Record):
@@ -151,8 +190,10 @@ class PackedClip(Record):
     rms: float
     """Root mean square of the samples, full scale is 1."""
     targets: dict[Task, str]
+    question: str | None = None
     conversation: tuple[Turn, ...] = ()
     language: str | None
+    target_language: str = "en"
     speaker: str | None
     split: Split
     phrase: str | None
@@ -195,7 +236,7 @@ class EvaluationItem(Record):
 
     conversation: Conversation
     suite: NonEmpty
-    metric: Literal["wer", "cer", "bleu", "accuracy", "balanced_accuracy", "dual_mode"]
+    metric: Literal["wer", "cer", "bleu", "accuracy", "balanced_accuracy", "choice", "dual_mode"]
     choices: tuple[str, ...] = ()
     """The closed set of answers for accuracy metrics; empty where the answer is open."""
 

@@ -79,7 +79,8 @@ MANIFEST = Contract(
             "manifest.language_is_iso_639_1",
             "language",
             _IN_SET,
-            "Use a two-letter code of data_contracts/languages.py, or null where nobody speaks.",
+            "Use a two-letter code (or yue) of data_contracts/languages.py, or null where nobody "
+            "speaks.",
             {"value_set": sorted(LANGUAGES)},
         ),
         Rule(

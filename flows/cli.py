@@ -4,6 +4,7 @@ Exit codes: 0 done, 1 a stage failed, 2 the command or configuration is wrong, 3
 contract or can't be used, 130 stopped by the user.
 """
 
+import json
 from pathlib import Path
 from typing import Annotated
 
@@ -17,6 +18,7 @@ from infra.settings import Settings, read_settings
 from infra.tracking import UnknownRunError
 from model.packaged import PackagedWeightsError
 from model.weights import CheckpointError
+from tasks.corpora import CorpusError
 from tasks.ingest import TooManyRejectedError
 from tasks.initial import WeightSourceError
 from tasks.manifest import DataSourceError
@@ -33,8 +35,8 @@ Json = Annotated[bool, typer.Option("--json", help="print JSON for scripts")]
 _WRONG_USE = (ConfigError, UnknownRunError, UnstableValueError)
 _INTERRUPTED = 130
 _WRONG_DATA = (
-    ContractBreachError, TooManyRejectedError, DataSourceError, WeightSourceError, CheckpointError,
-    PackagedWeightsError,
+    ContractBreachError, CorpusError, TooManyRejectedError, DataSourceError, WeightSourceError,
+    CheckpointError, PackagedWeightsError,
 )  # fmt: skip
 
 
@@ -80,14 +82,32 @@ def resume(run_id: Annotated[str, typer.Argument(help="MLflow id of the pipeline
 def ingest(
     manifest: Annotated[str | None, typer.Option(help="JSONL manifest of recordings")] = None,
     folder: Annotated[str | None, typer.Option(help="folder of recordings")] = None,
+    corpus: Annotated[
+        list[str] | None,
+        typer.Option(help="public corpus, NAME=ROOT or NAME:SPLIT,SPLIT=ROOT; repeatable"),
+    ] = None,
+    list_corpora: Annotated[
+        bool, typer.Option("--list", help="describe the corpora that --corpus knows")
+    ] = False,
     profile: Profile = "demo",
     overrides: Overrides = None,
+    as_json: Json = False,
 ) -> None:
-    """Pack your own recordings into checked shards: the first stage alone."""
-    if (manifest is None) == (folder is None):
-        raise ConfigError("give exactly one of --manifest PATH and --folder PATH")
-    source = f"data={{manifest: {manifest}}}" if manifest else f"data={{folder: {folder}}}"
-    settings, config = _prepare(profile, [source, *(overrides or [])])
+    """Pack your own recordings or public corpora into checked shards: the first stage alone."""
+    if list_corpora:
+        from flows.corpus_screens import corpora_as_json, print_corpora
+        from flows.screens import wide_console
+
+        typer.echo(corpora_as_json()) if as_json else print_corpora(wide_console())
+        return
+    given = {"manifest": manifest, "folder": folder, "corpora": _corpora(corpus or [])}
+    source = {name: value for name, value in given.items() if value}
+    if len(source) != 1:
+        raise ConfigError(
+            "give exactly one of --manifest PATH, --folder PATH and --corpus NAME=ROOT; --list "
+            "describes the corpora"
+        )
+    settings, config = _prepare(profile, [f"data={json.dumps(source)}", *(overrides or [])])
     _run(settings, config, None, "ingest")
 
 
@@ -171,6 +191,21 @@ def run_command() -> int:
 def _fail(message: str, code: int) -> int:
     Console(stderr=True).print(f"error: {message}", highlight=False, markup=False, soft_wrap=True)
     return code
+
+
+def _corpora(given: list[str]) -> list[dict[str, object]]:
+    """The values of --corpus as a profile would have them."""
+    sources: list[dict[str, object]] = []
+    for text in given:
+        corpus, separator, root = text.partition("=")
+        name, _, splits = corpus.partition(":")
+        if not (separator and name and root):
+            raise ConfigError(
+                f"--corpus {text!r} is not NAME=ROOT or NAME:SPLIT,SPLIT=ROOT, such as "
+                "librispeech:train-clean-100,dev-clean=/data/LibriSpeech"
+            )
+        sources.append({"name": name, "root": root, "splits": [s for s in splits.split(",") if s]})
+    return sources
 
 
 def _prepare(profile: str, overrides: list[str] | None) -> tuple[Settings, PipelineConfig]:

@@ -1,24 +1,38 @@
 """The artifact store: a tree of immutable files on a local folder or any fsspec file system."""
 
+import errno
+import io
 import os
 import shutil
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from tempfile import NamedTemporaryFile
 from typing import Any, BinaryIO, cast
 
-import fsspec
-
 from data_contracts.digest import digest_of_stream
+from infra.remote import (
+    BLOCK_BYTES,
+    RemoteFile,
+    open_file_system,
+    put_file,
+    read_range,
+    retried,
+    size_of,
+)
 
 _PARTIAL = ".partial-"
 """In the name of a local file that is still being written."""
+_FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 
 
 class MissingFileError(FileNotFoundError):
     """A file that an artifact should have is not in the store."""
+
+
+class DiskFullError(OSError):
+    """There is no room for a file; nothing of it is left."""
 
 
 class Store:
@@ -31,7 +45,7 @@ class Store:
     def __init__(self, url: str, storage_options: dict[str, object] | None = None) -> None:
         self.storage_options = dict(storage_options or {})
         # Other processes write too: a cached listing would hide what they have finished.
-        self._fs, self._root = fsspec.core.url_to_fs(
+        self._fs, self._root = open_file_system(
             url, use_listings_cache=False, **self.storage_options
         )
         self._root = self._root.rstrip("/")
@@ -54,16 +68,22 @@ class Store:
 
     def exists(self, key: str) -> bool:
         """Whether the file `key` is there."""
-        return bool(self._fs.isfile(self.path(key)))
+        path = self.path(key)
+        try:  # fsspec's own answer is "no" also where the store did not answer
+            found = retried(lambda: self._fs.info(path), f"asking for {path}")
+        except (FileNotFoundError, NotADirectoryError):
+            return False
+        return bool(found["type"] == "file")
 
     def list_keys(self, prefix: str = "") -> list[str]:
         """All files below `prefix`, sorted."""
-        found = self._fs.find(self.path(prefix))
+        path = self.path(prefix)
+        found = retried(lambda: self._fs.find(path), f"listing {path}")
         return sorted(name[len(self._root) + 1 :] for name in found if _PARTIAL not in name)
 
     def size(self, key: str) -> int:
         """Size in bytes."""
-        return int(self._fs.size(self.path(key)))
+        return size_of(self._fs, self.path(key)) or 0
 
     def digest(self, key: str) -> str:
         """sha256 of the file's bytes."""
@@ -77,7 +97,10 @@ class Store:
             MissingFileError: the file is not there.
         """
         try:
-            return cast(BinaryIO, self._fs.open(self.path(key), "rb"))
+            if self.is_local:
+                return Path(self.path(key)).open("rb")
+            remote = RemoteFile(self._fs, self.path(key))
+            return cast(BinaryIO, io.BufferedReader(remote, BLOCK_BYTES))
         except FileNotFoundError as error:
             raise MissingFileError(
                 f"{self.path(key)} is not in the store. Run `q2a plan` to see which stage makes it."
@@ -88,20 +111,47 @@ class Store:
         with self.open(key) as stream:
             return stream.read()
 
+    def read_range(self, key: str, start: int, size: int) -> bytes:
+        """`size` bytes from `start` on, in one request where the store is remote.
+
+        Raises:
+            MissingFileError: the file is not there.
+            StoreError: fewer bytes came, however often they were asked for.
+        """
+        if self.is_local:
+            with self.open(key) as stream:
+                stream.seek(start)
+                return stream.read(size)
+        return read_range(self._fs, self.path(key), start, start + size)
+
     def read_text(self, key: str) -> str:
         """The whole file as UTF-8 text."""
         return self.read_bytes(key).decode()
 
     @contextmanager
     def create(self, key: str) -> Iterator[BinaryIO]:
-        """Write a file that appears under `key` only when the block ends without an error."""
+        """Write a file that appears under `key` only when the block ends without an error.
+
+        Raises:
+            DiskFullError: there is no room; nothing of the file is left.
+            StoreError: the store does not take it.
+        """
         target = self.path(key)
-        if not self.is_local:
-            with NamedTemporaryFile() as buffer:
-                yield cast(BinaryIO, buffer)
-                buffer.flush()
-                self._fs.put_file(buffer.name, target)
-            return
+        try:
+            with self._create_local(target) if self.is_local else self._upload(target) as stream:
+                yield stream
+        except OSError as error:
+            if error.errno not in _FULL:
+                raise
+            raise DiskFullError(
+                error.errno,
+                f"there is no room to write {target} ({error.strerror}). Free space there"
+                f"{'' if self.is_local else ' or in the folder for temporary files'}, or move the "
+                "store (Q2A_HOME, Q2A_STORE), then run again: what is finished is kept",
+            ) from error
+
+    @contextmanager
+    def _create_local(self, target: str) -> Iterator[BinaryIO]:
         final = Path(target)
         final.parent.mkdir(parents=True, exist_ok=True)
         partial = final.with_name(f"{final.name}{_PARTIAL}{uuid.uuid4().hex[:8]}")
@@ -114,6 +164,14 @@ class Store:
         finally:
             partial.unlink(missing_ok=True)
 
+    @contextmanager
+    def _upload(self, target: str) -> Iterator[BinaryIO]:
+        """The bytes wait on this machine, so that an upload that fails can be repeated."""
+        with NamedTemporaryFile() as buffer:
+            yield cast(BinaryIO, buffer)
+            buffer.flush()
+            put_file(self._fs, buffer.name, target, buffer.tell())
+
     def write_bytes(self, key: str, data: bytes) -> None:
         """Write a whole file, atomically."""
         with self.create(key) as stream:
@@ -125,8 +183,9 @@ class Store:
 
     def delete(self, key: str) -> None:
         """Remove a file or folder; nothing happens where there is none."""
-        if self._fs.exists(self.path(key)):
-            self._fs.rm(self.path(key), recursive=True)
+        path = self.path(key)
+        with suppress(FileNotFoundError):
+            retried(lambda: self._fs.rm(path, recursive=True), f"deleting {path}")
 
     def delete_partial_files(self) -> None:
         """Remove what killed writers left; only for whoever is sure to be the one writer here."""
@@ -152,7 +211,8 @@ class Store:
             for name in self.list_keys(key):
                 target = copy / Path(name).relative_to(key)
                 target.parent.mkdir(parents=True, exist_ok=True)
-                self._fs.get_file(self.path(name), str(target))
+                with self.open(name) as stream, target.open("wb") as file:
+                    shutil.copyfileobj(stream, file, BLOCK_BYTES)
             yield copy
         finally:
             shutil.rmtree(copy, ignore_errors=True)

@@ -1,12 +1,14 @@
 """Log-mel spectrograms as transformers' WhisperFeatureExtractor makes them, without its 30 s pad.
 
 The reference pads every clip to 30 s with zeros and transforms mostly silence. Here all clips of a
-batch lie in one buffer, each followed by only as many zeros as the encoder looks at, and one
-Fourier transform and one matrix product serve them all.
+batch lie in one buffer, each followed by only as many zeros as the encoder looks at, and serve the
+Fourier transform in blocks. A mel filter is a triangle that ends after a few frequencies, so the
+product with the filters is made band by band, without most of its zeros.
 """
 
 from collections.abc import Sequence
 from functools import cache
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -31,10 +33,10 @@ _REFLECT = N_FFT // 2
 """Samples mirrored at both ends of the 30 s, so that window t is centred on sample 160 t."""
 _GUARD_HOPS = 2
 """Hops between clips in the buffer: the last window of a clip ends inside them."""
-_BLOCK = 256
-"""Windows that a CPU transforms at once: their spectrum stays in a core's cache, which is twice as
-fast as all at once.
-"""
+_BLOCK = 1536
+"""Windows that a CPU transforms at once: their spectrum stays in the cache."""
+_BAND = 8
+"""Mel channels that a CPU multiplies at once; a GPU has no use for bands."""
 _FLOOR = 1e-10
 """Mel power is clamped here before the logarithm (Whisper)."""
 
@@ -88,13 +90,15 @@ def _log_mel_of_windows(windows: Sequence[Tensor], num_mel_bins: int) -> list[Te
     buffer = _lay_out(windows, num_frames)
     frames = buffer.unfold(0, N_FFT, HOP_LENGTH)
     device = frames.device
-    block_size = _BLOCK if device.type == "cpu" else len(frames)
-    hann, filters = torch.hann_window(N_FFT, device=device), _mel_filters(num_mel_bins, device)
+    on_cpu = device.type == "cpu"
+    block_size = _BLOCK if on_cpu else len(frames)
+    bands = _mel_bands(num_mel_bins, _BAND if on_cpu else num_mel_bins, device)
+    hann = torch.hann_window(N_FFT, device=device)
     log_mel = torch.empty(num_mel_bins, len(frames), device=device)
     for block, mel in zip(frames.split(block_size), log_mel.split(block_size, dim=1), strict=True):
-        spectrum = torch.fft.rfft(block * hann)
-        power = spectrum.real.square() + spectrum.imag.square()
-        torch.mm(filters, power.T, out=mel)
+        squares = torch.view_as_real(torch.fft.rfft(block * hann)).flatten(1).square_()
+        for band in bands:
+            torch.mm(band.filters, squares[:, band.bins].T, out=mel[band.channels])
     log_mel.clamp_(min=_FLOOR).log10_()
 
     features = []
@@ -103,16 +107,27 @@ def _log_mel_of_windows(windows: Sequence[Tensor], num_mel_bins: int) -> list[Te
         signal = log_mel[:, start : start + min(count, MAX_MEL_FRAMES)]
         # The dynamic range is cut 80 dB below the loudest frame. All frames that touch the signal
         # are among these, so their maximum is the one over the padded 30 s.
-        scaled = signal.clamp(min=signal.amax() - 8.0).add_(4.0).div_(4.0)
-        features.append(functional.pad(scaled, (0, count - scaled.shape[1])))
+        scaled = signal.clamp(min=signal.amax() - 8.0).add_(4.0).mul_(0.25)
+        missing = count - scaled.shape[1]
+        features.append(functional.pad(scaled, (0, missing)) if missing else scaled)
         start += count + _GUARD_HOPS
     return features
 
 
+class _Band(NamedTuple):
+    """Neighbouring mel channels and the part of a spectrum that they hear."""
+
+    channels: slice
+    bins: slice
+    """Among the squares of real and imaginary parts, which alternate."""
+    filters: Tensor
+    """[channels, bins]: each filter's weights, for the real and for the imaginary part."""
+
+
 @cache
-def _mel_filters(num_mel_bins: int, device: torch.device) -> Tensor:
-    """Slaney mel filters [num_mel_bins, 201] from 0 to 8 kHz."""
-    filters = mel_filter_bank(
+def _mel_bands(num_mel_bins: int, width: int, device: torch.device) -> tuple[_Band, ...]:
+    """Slaney mel filters from 0 to 8 kHz, `width` channels a band."""
+    bank = mel_filter_bank(
         num_frequency_bins=N_FFT // 2 + 1,
         num_mel_filters=num_mel_bins,
         min_frequency=0.0,
@@ -121,22 +136,27 @@ def _mel_filters(num_mel_bins: int, device: torch.device) -> Tensor:
         norm="slaney",
         mel_scale="slaney",
     )
-    return torch.from_numpy(filters).float().T.to(device)
+    filters = torch.from_numpy(bank).float().T
+    bands = []
+    for first in range(0, num_mel_bins, width):
+        channels = slice(first, min(first + width, num_mel_bins))
+        heard = filters[channels].any(dim=0).nonzero()
+        low, high = int(heard.min()), int(heard.max()) + 1
+        weights = filters[channels, low:high].repeat_interleave(2, dim=1).to(device)
+        bands.append(_Band(channels, slice(2 * low, 2 * high), weights))
+    return tuple(bands)
 
 
 def _lay_out(waveforms: Sequence[Tensor], num_frames: Sequence[int]) -> Tensor:
     """One buffer in which window `start + t` of the whole is window `t` of the clip at `start`."""
-    total = sum(num_frames) + _GUARD_HOPS * len(num_frames)
-    buffer = torch.zeros(total * HOP_LENGTH, device=waveforms[0].device)
-    start = 0
+    pieces = []
     for waveform, count in zip(waveforms, num_frames, strict=True):
-        end = start + _REFLECT + len(waveform)
-        buffer[start + _REFLECT : end] = waveform
-        mirrored = buffer[start + _REFLECT + 1 : start + 2 * _REFLECT + 1].flip(0)
-        buffer[start : start + _REFLECT] = mirrored
-        if len(waveform) > MAX_SAMPLES - _REFLECT:
+        rest = (count + _GUARD_HOPS) * HOP_LENGTH - _REFLECT - len(waveform)
+        after = torch.zeros(rest, device=waveform.device)
+        edge = MAX_SAMPLES - len(waveform)
+        if edge < _REFLECT:
             # Only here does the reference's right mirror meet signal: elsewhere it mirrors zeros.
-            edge = start + _REFLECT + MAX_SAMPLES
-            buffer[edge : edge + _REFLECT] = buffer[edge - 1 - _REFLECT : edge - 1].flip(0)
-        start += (count + _GUARD_HOPS) * HOP_LENGTH
-    return buffer
+            padded = torch.cat([waveform, after[:edge]])
+            after[edge : edge + _REFLECT] = padded[-1 - _REFLECT : -1].flip(0)
+        pieces += [waveform[1 : _REFLECT + 1].flip(0), waveform, after]
+    return torch.cat(pieces)

@@ -13,7 +13,8 @@ from model.checkpoint import check_hears, load_checkpoint
 from model.generate import GenerationSettings, generate
 from model.sequence import render_prompt
 from model.tokenizer import END_OF_TEXT, TURN_END
-from tasks.shards import ClipReader, read_index
+from tasks.clips import ClipReader
+from tasks.corpus_index import CorpusIndex
 from tasks.supervised import clip_features
 
 _PROMPTS_AT_ONCE = 32
@@ -37,7 +38,7 @@ class Answerer:
         with checkpoint.local_folder("", scratch) as folder:
             model, processor = load_checkpoint(folder)
         check_hears(model, processor)
-        return cls(model, processor, ClipReader(corpus, read_index(corpus)))
+        return cls(model, processor, ClipReader(corpus, CorpusIndex(corpus)))
 
     def answer(
         self, conversations: Sequence[Conversation], settings: GenerationSettings

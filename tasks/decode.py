@@ -2,23 +2,28 @@
 
 import errno
 import io
+import math
 from pathlib import PurePosixPath
 from typing import Literal, NamedTuple
 
 import av
-import fsspec
 import numpy as np
 import soundfile
 import soxr
-from fsspec.utils import get_protocol
 
+from infra.archives import ArchiveError, RefusedMemberError, read_member
+from infra.source_files import FileTooLargeError, read_part, read_url
 from model.audio import MAX_SECONDS, SAMPLE_RATE, num_audio_tokens
+from tasks.locations import RefusedLocationError, check_location, member_of
 
 Reason = Literal[
     "invalid_row",
     "missing_file",
     "refused_url",
+    "refused_member",
+    "too_large",
     "not_audio",
+    "damaged",
     "empty",
     "too_short",
     "too_long",
@@ -30,8 +35,16 @@ Reason = Literal[
 
 _SILENCE_RMS = 1e-4
 """-80 dB below full scale: no recording of ours that holds a sound is this quiet."""
-_PROTOCOLS = {"file", "local", "s3", "s3a", "gs", "gcs", "abfs", "http", "https", "memory"}
-"""Where audio may come from. Chained URLs (`a::b`) and command-running ones are refused."""
+MAX_FILE_BYTES = 1 << 30
+"""A recording is decoded in memory: an hour of 24-bit stereo at 48 kHz fits."""
+_RATES = (1_000, 768_000)
+_MOST_CHANNELS = 64
+_BLOCK_FRAMES = 1 << 14
+_COUNTED = frozenset({"WAV", "WAVEX", "FLAC", "AIFF", "AU", "CAF", "W64", "RF64"})
+"""Formats whose header counts the samples; of the others it may estimate them."""
+_TOLERANCE_SECONDS = 0.01
+_UNKNOWN_SIZE = 0x7FFF_0000
+"""Programs that write a wav into a pipe can't know its size, and write one about this or larger."""
 _HEADERLESS = {".g722": "g722", ".gsm": "gsm"}
 """Formats without a header, which FFmpeg can't recognise by their bytes."""
 _CONTAINERS = "aac,aiff,amr,flac,g722,gsm,matroska,mov,mp3,ogg,wav"
@@ -58,44 +71,75 @@ class Recording(NamedTuple):
     """How long the whole file lasts; where not all of it was decoded, as its header tells."""
 
 
-def read_audio(url: str) -> bytes:
-    """Bytes of a recording on a path or fsspec URL.
+class _Span(NamedTuple):
+    """A part of a file, in seconds."""
+
+    begin: float
+    most: float
+    """How much of it at most."""
+
+
+def read_audio(url: str, begin_byte: int = 0, num_bytes: int | None = None) -> bytes:
+    """Bytes of a recording on a path or fsspec URL, or that lies in the file there.
 
     Raises:
-        DecodeError: `refused_url` for a protocol that is not a file store, `missing_file`.
+        DecodeError: `refused_url` for a protocol that is not a file store, `missing_file`,
+            `too_large`, `refused_member` or `damaged` for what an archive holds.
         OSError: the store itself does not answer; the run can continue later.
     """
-    protocol = get_protocol(url)
-    if "::" in url or protocol not in _PROTOCOLS:
-        raise DecodeError(
-            "refused_url",
-            f"{url!r} is chained (`::`) or of the protocol {protocol!r}; allowed are plain paths "
-            f"and URLs of {', '.join(sorted(_PROTOCOLS))}",
-        )
     try:
-        with fsspec.open(url, "rb") as stream:
-            return bytes(stream.read())
+        check_location(url)
+    except RefusedLocationError as error:
+        raise DecodeError("refused_url", str(error)) from error
+    try:
+        if begin_byte or num_bytes is not None:
+            return read_part(url, begin_byte, num_bytes, MAX_FILE_BYTES)
+        if member := member_of(url):
+            return read_member(*member, MAX_FILE_BYTES)
+        return read_url(url, MAX_FILE_BYTES)
+    except FileTooLargeError as error:
+        raise DecodeError("too_large", f"{url} {error.strerror}. Split the recording") from error
+    except RefusedMemberError as error:
+        raise DecodeError("refused_member", str(error)) from error
+    except ArchiveError as error:
+        raise DecodeError("damaged", str(error)) from error
     except OSError as error:
         if isinstance(error, _MISSING) or error.errno in _MISSING_ERRNO:
             raise DecodeError("missing_file", f"{url} can't be read: {error}") from error
         raise  # a network or disk that fails says nothing about the recording
 
 
-def decode(data: bytes, name: str, max_seconds: float = MAX_SECONDS) -> Recording:
+def decode(
+    data: bytes,
+    name: str,
+    max_seconds: float = MAX_SECONDS,
+    begin_seconds: float = 0.0,
+    end_seconds: float | None = None,
+) -> Recording:
     """Decode wav, flac, mp3, ogg (vorbis, opus), m4a, g722 or gsm to 16 kHz mono.
 
     Channels are averaged and the rate is converted (soxr, high quality). The file name only matters
     for formats without a header. Of a recording longer than `max_seconds`, the waveform holds a
     second more than that, so that its first `max_seconds` are those of the whole.
 
+    Args:
+        begin_seconds, end_seconds: the part that is wanted, whose length is then that of the
+            recording; cut before the rate is converted.
+
     Raises:
-        DecodeError: `empty`, `not_audio`, `not_finite`, `too_short` or `silent`.
+        DecodeError: `empty`, `not_audio`, `damaged`, `not_finite`, `too_short` or `silent`.
     """
     if not data:
         raise DecodeError("empty", f"{name} has no bytes")
-    channels_last, rate, seconds = _decode_any(data, name, max_seconds + 1)
+    wanted = math.inf if end_seconds is None else end_seconds - begin_seconds
+    span = _Span(begin_seconds, min(max_seconds + 1, wanted))
+    channels_last, rate, seconds = _decode_any(data, name, span)
     if channels_last.shape[0] == 0:
-        raise DecodeError("empty", f"{name} holds no samples")
+        detail = f"{name} holds no samples"
+        if begin_seconds:
+            detail += f" from {begin_seconds} s on: it ends after {seconds:.3f} s"
+        raise DecodeError("empty", detail)
+    seconds = min(seconds - begin_seconds, wanted)
     mono = channels_last.mean(axis=1, dtype=np.float32)
     if not np.isfinite(mono).all():  # before the clipping, which would make 1 of infinity
         raise DecodeError("not_finite", f"{name} holds NaN or infinite samples")
@@ -131,27 +175,85 @@ def decode_flac(data: bytes) -> np.ndarray:
     return np.asarray(waveform)
 
 
-def _decode_any(data: bytes, name: str, most_seconds: float) -> tuple[np.ndarray, int, float]:
-    """float32 [num_samples, channels] of at most about `most_seconds`, the rate in Hz, and how many
-    seconds the whole lasts.
+def _decode_any(data: bytes, name: str, span: _Span) -> tuple[np.ndarray, int, float]:
+    """float32 [num_samples, channels] of a span, the rate in Hz, and how many seconds the whole
+    lasts.
     """
     suffix = PurePosixPath(name).suffix.lower()
     if suffix not in _HEADERLESS:
         try:
-            with soundfile.SoundFile(io.BytesIO(data)) as sound:
-                rate = sound.samplerate
-                samples = sound.read(int(most_seconds * rate), dtype="float32", always_2d=True)
-                return samples, rate, sound.frames / rate
+            sound = soundfile.SoundFile(io.BytesIO(data))
         except soundfile.LibsndfileError:
             pass  # m4a and others that libsndfile does not know: FFmpeg may
+        else:
+            _refuse_cut_chunk(data, name)
+            with sound:
+                return _read_sound(sound, name, span)
     try:
-        return _decode_with_ffmpeg(data, _HEADERLESS.get(suffix), most_seconds)
+        return _decode_with_ffmpeg(data, _HEADERLESS.get(suffix), span)
     except (av.FFmpegError, ValueError) as error:
         raise DecodeError("not_audio", f"{name} can't be decoded: {error}") from error
 
 
+def _refuse_cut_chunk(data: bytes, name: str) -> None:
+    """libsndfile takes a wav or aiff that lost its end for a shorter one; its first chunk knows."""
+    order: Literal["little", "big"] = "little" if data[:4] == b"RIFF" else "big"
+    if data[:4] not in (b"RIFF", b"FORM"):
+        return
+    claimed = 8 + int.from_bytes(data[4:8], order)
+    if len(data) < claimed < _UNKNOWN_SIZE:
+        raise DecodeError(
+            "damaged", f"{name} has {len(data)} of {claimed} bytes: its end is lost. Copy it again"
+        )
+
+
+def _read_sound(
+    sound: soundfile.SoundFile, name: str, span: _Span
+) -> tuple[np.ndarray, int, float]:
+    """Block by block: what a header claims allocates nothing, only samples that are there do.
+
+    Raises:
+        DecodeError: `not_audio` for a rate or channels of no recording, `damaged` where samples
+            are missing that the header counts.
+    """
+    rate, claimed = sound.samplerate, sound.frames / sound.samplerate
+    if not (_RATES[0] <= rate <= _RATES[1] and sound.channels <= _MOST_CHANNELS):
+        raise DecodeError(
+            "not_audio",
+            f"{name} claims {rate} Hz and {sound.channels} channels; a recording has "
+            f"{_RATES[0]} to {_RATES[1]} Hz and at most {_MOST_CHANNELS} channels",
+        )
+    begin = min(round(span.begin * rate), sound.frames)
+    if begin:
+        sound.seek(begin)
+    pieces, missing = [np.zeros((0, 1), np.float32)], round(span.most * rate)
+    while missing > 0:
+        try:
+            block = sound.read(min(_BLOCK_FRAMES, missing), dtype="float32", always_2d=True)
+        except soundfile.LibsndfileError as error:
+            at = sum(map(len, pieces)) / rate
+            raise DecodeError(
+                "damaged", f"{name} can't be read from {at:.1f} s on: {error}"
+            ) from error
+        if len(block) == 0:
+            break
+        pieces.append(block.mean(axis=1, dtype=np.float32, keepdims=True))
+        missing -= len(block)
+    samples = np.concatenate(pieces)
+    there = len(samples) / rate
+    if (
+        sound.format in _COUNTED
+        and there < min(claimed - begin / rate, span.most) - _TOLERANCE_SECONDS
+    ):
+        raise DecodeError(
+            "damaged",
+            f"{name} holds {there:.3f} s, its header claims {claimed:.3f} s. Copy it again",
+        )
+    return samples, rate, claimed
+
+
 def _decode_with_ffmpeg(
-    data: bytes, container_format: str | None, most_seconds: float
+    data: bytes, container_format: str | None, span: _Span
 ) -> tuple[np.ndarray, int, float]:
     """Raises FFmpegError, or ValueError where rate or channels change on the way."""
     options = {"format_whitelist": _CONTAINERS}
@@ -160,12 +262,17 @@ def _decode_with_ffmpeg(
             raise ValueError("no audio stream")
         as_float = av.AudioResampler(format="fltp")
         pieces, rate, count = [np.zeros((0, 1), np.float32)], SAMPLE_RATE, 0
+        skipped = 0
         for frame in container.decode(container.streams.audio[0]):
             for converted in as_float.resample(frame):
                 rate = converted.sample_rate
                 # Averaged here: FFmpeg's own down-mix of floats is 3 dB louder.
                 pieces.append(converted.to_ndarray().mean(axis=0, dtype=np.float32)[:, None])
                 count += len(pieces[-1])
-            if count >= most_seconds * rate:
+                if count <= round(span.begin * rate):
+                    pieces, skipped = pieces[:1], count
+            if count >= (span.begin + span.most) * rate:
                 break
-        return np.concatenate(pieces), rate, (container.duration or 0) / av.time_base
+        begin = round(span.begin * rate) - skipped
+        samples = np.concatenate(pieces)[begin : begin + round(span.most * rate)]
+        return samples, rate, max((container.duration or 0) / av.time_base, count / rate)

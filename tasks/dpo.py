@@ -18,11 +18,12 @@ from model.losses import dpo_loss
 from model.sequence import render_answer, render_prompt
 from model.tuning import TuningRecipe
 from tasks.answering import Answerer
+from tasks.clips import ClipReader
 from tasks.collect_preferences import read_pairs
 from tasks.context import StageContext, StageResult
+from tasks.corpus_index import CorpusIndex
 from tasks.mixture import plan_mixture
 from tasks.optimization import MicroBatch, OptimizerRecipe, StepOutcome, reduced_precision
-from tasks.shards import ClipReader, read_index
 from tasks.split import Load
 from tasks.supervised import batch_counts, clip_features
 from tasks.training import CHECKPOINT, fit
@@ -53,7 +54,7 @@ class DpoFactory:
 
     def __call__(self, processor: Qwen2AudioProcessor) -> "DpoObjective":
         """Open the corpus."""
-        return DpoObjective(self, ClipReader(self.corpus, read_index(self.corpus)), processor)
+        return DpoObjective(self, ClipReader(self.corpus, CorpusIndex(self.corpus)), processor)
 
 
 class DpoObjective:

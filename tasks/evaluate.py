@@ -21,6 +21,7 @@ from data_contracts.records import (
 from infra.store import Store
 from model.generate import GenerationSettings
 from tasks.answering import Answerer
+from tasks.clips import ClipReader
 from tasks.collect_preferences import read_pairs
 from tasks.context import StageContext, StageResult
 from tasks.dpo import score_pairs
@@ -29,7 +30,7 @@ from tasks.report import Report
 from tasks.report_builder import build_report
 from tasks.report_page import render_report
 from tasks.scoring import score_item
-from tasks.shards import ClipReader, read_index
+from tasks.shards import read_index
 from tasks.training import CHECKPOINT
 
 CHECKPOINTS = ("base", "sft", "dpo")

@@ -191,11 +191,12 @@ def make_waveform(composition: Composition, rule: LengthRule) -> Kept:
 
 
 def _read_part(part: Clip, rule: LengthRule) -> Kept:
-    data = read_audio(part.audio)
+    data = read_audio(part.audio, part.begin_byte, part.num_bytes)
     if part.sha256 is not None and (found := digest_of_bytes(data)) != part.sha256:
         detail = f"{part.audio} has sha256 {found[:12]}..., the manifest says {part.sha256[:12]}..."
         raise DecodeError("digest_differs", detail)
-    recording = decode(data, part.audio, rule.max_seconds)
+    span = (part.begin_seconds, part.end_seconds)
+    recording = decode(data, part.audio, rule.max_seconds, *span)
     return rule.keep(recording.waveform, recording.seconds, part)
 
 

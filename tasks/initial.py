@@ -19,10 +19,10 @@ from model.construct import ModelRecipe, build_model
 from model.encoder import encode_frames
 from model.projector import fit_projector, transcript_targets
 from model.tokenizer import build_processor, train_tokenizer
+from tasks.clips import ClipReader
 from tasks.context import StageContext
 from tasks.ingest import DIALOGUES, read_conversations
 from tasks.prompts import completion_prompts
-from tasks.shards import ClipReader
 from tasks.supervised import clip_features
 
 INITIAL = "scratch/initial"

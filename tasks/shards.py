@@ -1,14 +1,13 @@
 """WebDataset shards: FLAC and JSON in plain tars, the same bytes from the same input.
 
-A shard is read by offset, not by scanning: the index holds where each FLAC file lies, so that a
-loader can follow any planned order and resume anywhere.
+A shard is read by offset, not by scanning (`clips`): the index holds where each FLAC file lies, so
+that a loader can follow any planned order and resume anywhere.
 """
 
 import io
 import json
 import tarfile
-from collections import OrderedDict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,10 +16,16 @@ import webdataset
 from data_contracts.digest import digest_of_bytes
 from data_contracts.records import Clip, PackedClip, from_jsonl, to_jsonl
 from infra.store import Store
-from tasks.decode import decode_flac, encode_flac
+from tasks.decode import encode_flac
 
 INDEX = "corpus/index.jsonl"
 """Written last: a corpus without it is not finished."""
+
+
+_PLACE = {
+    "audio", "begin_byte", "num_bytes", "begin_seconds", "end_seconds", "sha256", "seconds"
+}  # fmt: skip
+"""What a row says about the file that a clip was made of."""
 
 
 @dataclass(frozen=True)
@@ -57,7 +62,7 @@ def write_shard(directory: Store, number: int, clips: Iterable[MadeClip]) -> lis
     for position, made in enumerate(clips):
         key = f"{number:05d}{position:05d}"
         flac = encode_flac(made.waveform)
-        labels = made.clip.model_dump(mode="json", exclude={"audio", "sha256", "seconds"})
+        labels = made.clip.model_dump(mode="json", exclude=_PLACE)
         text = json.dumps(labels, sort_keys=True, ensure_ascii=False).encode()
         writer.write({"__key__": key, "flac": flac, "json": text})
         rows.append(_packed(number, made, flac))
@@ -85,8 +90,10 @@ def _packed(number: int, made: MadeClip, flac: bytes) -> PackedClip:
         peak=round(float(np.abs(waveform).max()), 6),
         rms=round(float(np.sqrt(np.mean(waveform**2))), 6),
         targets=clip.targets,
+        question=clip.question,
         conversation=clip.conversation,
         language=clip.language,
+        target_language=clip.target_language,
         speaker=clip.speaker,
         split=clip.split,
         phrase=clip.phrase,
@@ -105,63 +112,3 @@ def write_index(directory: Store, rows: Sequence[PackedClip]) -> None:
 def read_index(corpus: Store) -> list[PackedClip]:
     """All rows of a finished corpus."""
     return from_jsonl(corpus.read_text(INDEX), PackedClip, corpus.path(INDEX))
-
-
-class ClipReader(Mapping[str, np.ndarray]):
-    """Waveforms of a corpus by clip id: float32 [num_samples] at 16 kHz.
-
-    Shard files stay open; the `cache_bytes` most recently used FLAC files are kept in memory.
-    """
-
-    def __init__(
-        self, corpus: Store, rows: Sequence[PackedClip], cache_bytes: int = 256 << 20
-    ) -> None:
-        self._corpus = corpus
-        self._rows = {row.id: row for row in rows}
-        self._files: dict[str, io.BufferedIOBase] = {}
-        self._cache: OrderedDict[str, bytes] = OrderedDict()
-        self._room = cache_bytes
-
-    def __getitem__(self, clip_id: str) -> np.ndarray:
-        return decode_flac(self.flac(clip_id))
-
-    def __contains__(self, clip_id: object) -> bool:
-        return clip_id in self._rows  # Mapping would read and decode the clip to find out
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._rows)
-
-    def __len__(self) -> int:
-        return len(self._rows)
-
-    def row(self, clip_id: str) -> PackedClip:
-        """The index row of a clip."""
-        return self._rows[clip_id]
-
-    def flac(self, clip_id: str) -> bytes:
-        """The FLAC file of a clip.
-
-        Raises:
-            ValueError: the bytes are not those that were packed; names the clip and its shard.
-        """
-        if clip_id in self._cache:
-            self._cache.move_to_end(clip_id)
-            return self._cache[clip_id]
-        row = self._rows[clip_id]
-        if row.shard not in self._files:
-            self._files[row.shard] = self._corpus.open(row.shard)  # type: ignore[assignment]
-        stream = self._files[row.shard]
-        stream.seek(row.offset)
-        data = stream.read(row.size)
-        if digest_of_bytes(data) != row.sha256:
-            raise ValueError(
-                f"clip {clip_id!r} in {self._corpus.path(row.shard)} at byte {row.offset} is "
-                "damaged: its sha256 differs from the index. Run `q2a run` again: the ledger "
-                "finds the damaged shard and rebuilds it."
-            )
-        self._cache[clip_id] = data
-        self._room -= len(data)
-        while self._room < 0:
-            _, dropped = self._cache.popitem(last=False)
-            self._room += len(dropped)
-        return data

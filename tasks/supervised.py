@@ -24,10 +24,11 @@ from model.flops import step_flops
 from model.forward import cross_entropy
 from model.sequence import render
 from model.tuning import TuningRecipe
+from tasks.clips import ClipReader
 from tasks.context import StageContext, StageResult
+from tasks.corpus_index import CorpusIndex
 from tasks.mixture import plan_mixture
 from tasks.optimization import MicroBatch, OptimizerRecipe, StepOutcome
-from tasks.shards import ClipReader, read_index
 from tasks.split import Load
 from tasks.training import fit
 
@@ -58,7 +59,7 @@ class SupervisedFactory:
 
     def __call__(self, processor: Qwen2AudioProcessor) -> "SupervisedObjective":
         """Open the corpus and keep what the objective needs."""
-        reader = ClipReader(self.corpus, read_index(self.corpus))
+        reader = ClipReader(self.corpus, CorpusIndex(self.corpus))
         return SupervisedObjective(self, reader, processor)
 
 

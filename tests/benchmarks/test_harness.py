@@ -1,7 +1,9 @@
 """The harness measures what it says, and a missed goal is an exit code."""
 
 import json
+import os
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -9,6 +11,7 @@ import torch
 
 from benchmarks.__main__ import main
 from benchmarks.harness import Condition, Race, Row, peak_bytes, race
+from benchmarks.isolation import KEEP_MEMORY, in_own_process
 from benchmarks.workload import clip_samples
 from model.audio import SAMPLE_RATE
 
@@ -28,7 +31,13 @@ def run(tmp_path: Path, found: Row, *names: str) -> int:
     def benchmark() -> Iterator[Row]:
         yield found
 
-    return main(names, {"some": benchmark}, tmp_path / "results.json")
+    return main(names, {"some": benchmark}, tmp_path / "results.json", lambda run: list(run()))
+
+
+def whereabouts() -> Iterator[Row]:
+    """What a process can tell about itself, as a row."""
+    kept = int(os.environ.get("MALLOC_TRIM_THRESHOLD_", "0"))
+    yield replace(row(ratio=os.getpid(), error=kept), work=f"{torch.get_num_threads()} threads")
 
 
 def test_a_met_goal_exits_0_and_is_written(
@@ -67,6 +76,17 @@ def test_a_part_of_the_benchmarks_leaves_the_results_alone(tmp_path: Path) -> No
 def test_an_unknown_name_exits_2(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(tmp_path, row(3.0, 0.0), "other") == 2
     assert capsys.readouterr().out == "unknown: other. Choose among some.\n"
+
+
+def test_a_benchmark_has_a_process_of_its_own_that_keeps_its_memory(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for name in KEEP_MEMORY:
+        monkeypatch.setenv(name, "0")
+    (found,) = in_own_process(whereabouts)
+    assert found.race.ratio != os.getpid()
+    assert found.conditions[0].value >= 2**30
+    assert found.work == "1 threads"
 
 
 def test_the_ratio_is_that_of_the_work() -> None:

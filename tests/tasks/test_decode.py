@@ -2,6 +2,9 @@
 
 import hashlib
 import io
+import os
+import tarfile
+import tracemalloc
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,7 +16,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from recordings import noise, sound_file, tone
 
-from tasks.decode import DecodeError, check_clip, decode, decode_flac, encode_flac, read_audio
+from tasks.decode import (
+    MAX_FILE_BYTES,
+    DecodeError,
+    check_clip,
+    decode,
+    decode_flac,
+    encode_flac,
+    read_audio,
+)
 
 HZ = 1000.0
 
@@ -159,6 +170,58 @@ def test_of_a_long_file_a_second_more_than_is_allowed_is_decoded_and_its_length_
     assert np.array_equal(beginning[:480_000], whole[:480_000])
 
 
+def claiming(flac: bytes, num_samples: int) -> bytes:
+    """The FLAC file with another count of samples: the low 36 bits of bytes 18 to 25."""
+    assert flac[:4] == b"fLaC"
+    field = int.from_bytes(flac[18:26], "big") >> 36 << 36 | num_samples
+    return flac[:18] + field.to_bytes(8, "big") + flac[26:]
+
+
+def traced_peak(call: Callable[[], object]) -> int:
+    tracemalloc.start()
+    try:
+        call()
+        return tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+
+
+def test_a_flac_that_claims_ten_hours_allocates_what_it_holds_and_is_refused() -> None:
+    data = claiming(sound_file(tone(1), container="FLAC"), 36_000 * 16_000)
+    with soundfile.SoundFile(io.BytesIO(data)) as sound:
+        assert sound.frames == 36_000 * 16_000
+    assert reason_of(lambda: decode(data, "a.flac", max_seconds=36_000)) == "damaged"
+    whole = 36_000 * 16_000 * 4
+    peak = traced_peak(lambda: reason_of(lambda: decode(data, "a.flac", max_seconds=36_000)))
+    assert peak < whole / 1_000
+
+
+def test_a_small_file_of_ten_real_hours_is_decoded_only_as_far_as_it_is_heard() -> None:
+    data = sound_file(np.zeros(10 * 3_600 * 1_000, np.int16), 1_000, "FLAC")
+    loud = sound_file(tone(40, HZ), container="FLAC")
+    assert len(data) < 500_000  # 2.3 GB as 16 kHz float32
+    peak = traced_peak(lambda: reason_of(lambda: decode(data, "bomb.flac")))
+    assert peak < 10 * traced_peak(lambda: decode(loud, "a.flac"))
+    assert reason_of(lambda: decode(data, "bomb.flac")) == "silent"
+
+
+@pytest.mark.parametrize("kind", ["WAV", "FLAC", "AIFF"])
+def test_half_a_file_is_damaged_and_not_a_shorter_clip(kind: str) -> None:
+    data = sound_file(noise(4, 1), container=kind, subtype="PCM_16")
+    assert len(decode(data, "a").waveform) == 64_000
+    assert reason_of(lambda: decode(data[: len(data) // 2], "a")) == "damaged"
+
+
+def test_a_header_with_a_rate_or_channels_of_no_recording_is_refused_before_decoding() -> None:
+    for place, value, claim in ((24, 4_000_000_000, "Hz"), (24, 7, "7 Hz"), (22, 1000, "channels")):
+        data = bytearray(sound_file(tone(1)))
+        size = 2 if place == 22 else 4
+        data[place : place + size] = value.to_bytes(size, "little")
+        with pytest.raises(DecodeError, match=rf"claims .*{claim}|can't be decoded") as caught:
+            decode(bytes(data), "a.wav")
+        assert caught.value.reason in ("not_audio", "empty")
+
+
 @pytest.mark.parametrize(
     "playlist",
     [
@@ -203,6 +266,8 @@ def test_a_damaged_file_becomes_a_clip_or_a_decode_error(
         "simplecache::/a.wav",
         "/a::b.wav",
         "file:///a::ssh://b",
+        "pipe:0",
+        "cat a.wav |",
     ],
 )
 def test_urls_that_are_no_plain_file_store_are_refused(url: str) -> None:
@@ -210,7 +275,7 @@ def test_urls_that_are_no_plain_file_store_are_refused(url: str) -> None:
 
 
 def test_a_colon_in_a_name_starts_nothing() -> None:
-    assert reason_of(lambda: read_audio("pipe:0")) == "missing_file"
+    assert reason_of(lambda: read_audio("./pipe:0")) == "missing_file"
 
 
 def test_files_are_read_by_path_and_by_url(tmp_path: Path) -> None:
@@ -219,10 +284,48 @@ def test_files_are_read_by_path_and_by_url(tmp_path: Path) -> None:
     assert read_audio(str(path)) == read_audio(f"file://{path}") == b"bytes"
 
 
+def test_a_recording_is_read_out_of_a_tar_and_a_hostile_member_is_a_reason(tmp_path: Path) -> None:
+    place = tmp_path / "all.tar"
+    with tarfile.open(place, "w") as writer:
+        for name in ("clips/a.wav", "../b.wav"):
+            info = tarfile.TarInfo(name)
+            info.size = 5
+            writer.addfile(info, io.BytesIO(b"bytes"))
+    assert read_audio(f"tar://clips/a.wav::{place}") == b"bytes"
+    assert reason_of(lambda: read_audio(f"tar://../b.wav::{place}")) == "refused_member"
+    assert reason_of(lambda: read_audio(f"tar://c.wav::{place}")) == "missing_file"
+    os.truncate(place, 1000)
+    assert reason_of(lambda: read_audio(f"tar://clips/a.wav::{place}")) == "damaged"
+
+
+def test_a_wav_from_a_pipe_that_does_not_know_its_size_is_whole() -> None:
+    data = bytearray(sound_file(tone(1)))
+    data[4:8] = b"\xff\xff\xff\xff"
+    assert len(decode(bytes(data), "a.wav").waveform) == 16_000
+
+
 @pytest.mark.parametrize("where", ["none.wav", ".", "file/below.wav", "a" * 300 + ".wav"])
 def test_what_is_not_a_readable_file_is_missing(where: str, tmp_path: Path) -> None:
     (tmp_path / "file").write_bytes(b"")
     assert reason_of(lambda: read_audio(f"{tmp_path}/{where}")) == "missing_file"
+
+
+def test_a_device_a_pipe_and_a_link_to_one_are_never_read(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.wav")
+    (tmp_path / "link.wav").symlink_to("/dev/zero")
+    for place in ("/dev/zero", f"{tmp_path}/pipe.wav", f"{tmp_path}/link.wav"):
+        with pytest.raises(DecodeError, match="device or a pipe") as caught:
+            read_audio(place)
+        assert caught.value.reason == "missing_file"
+
+
+def test_a_file_of_more_than_a_gigabyte_is_refused_unread(tmp_path: Path) -> None:
+    path = tmp_path / "huge.wav"
+    path.touch()
+    os.truncate(path, MAX_FILE_BYTES + 1)  # a hole: it takes no place on the disk
+    with pytest.raises(DecodeError, match=r"huge.wav has 1073741825 bytes.*Split") as caught:
+        read_audio(str(path))
+    assert caught.value.reason == "too_large"
 
 
 def test_flac_is_16_bit_mono_at_16_khz_and_within_half_a_step_of_the_samples() -> None:

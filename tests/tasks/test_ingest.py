@@ -3,7 +3,7 @@
 import hashlib
 import json
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -24,13 +24,14 @@ from data_contracts.contract import ContractBreachError, enforce
 from data_contracts.records import Clip, Rejected, from_jsonl
 from infra.store import Store
 from tasks import ingest
+from tasks.clips import ClipReader
 from tasks.compose import ComposeRecipe
 from tasks.decode import Recording, decode
 from tasks.dialogues import DialogueRecipe
 from tasks.ingest import IngestRecipe, TooManyRejectedError, check, check_source, read_suites
 from tasks.long_audio import LengthRule
 from tasks.manifest import DataSource
-from tasks.shards import INDEX, ClipReader, read_index
+from tasks.shards import INDEX, read_index
 from tasks.suites import SuiteRecipe
 
 REAL = IngestRecipe(
@@ -131,12 +132,12 @@ def test_a_run_that_was_killed_keeps_finished_shards_and_ends_with_the_same_byte
 ) -> None:
     folder, decoded = tmp_path / "killed", 0
 
-    def decode_until_killed(data: bytes, name: str, max_seconds: float) -> Recording:
+    def decode_until_killed(data: bytes, name: str, *rest: Any) -> Recording:
         nonlocal decoded
         decoded += 1
         if decoded > 100:  # inside the third shard
             raise KeyboardInterrupt
-        return decode(data, name, max_seconds)
+        return decode(data, name, *rest)
 
     with monkeypatch.context() as patch:
         patch.setattr(ingest, "decode", decode_until_killed)
@@ -370,12 +371,12 @@ def test_a_store_that_does_not_answer_stops_the_run_instead_of_losing_records(
     write_tones(tmp_path, ["a", "b"])
     source = write_manifest(tmp_path, [row("a"), row("b")])
 
-    def unreachable(url: str, mode: str) -> Iterator[bytes]:
+    def unreachable(url: str, max_bytes: int) -> bytes:
         raise ConnectionError("the store is away")
 
     clips = [Clip.model_validate(row(name, audio=f"{tmp_path}/{name}.wav")) for name in "ab"]
     jobs = ingest.plan_shards([ingest.plain(clip) for clip in clips], 2)
-    monkeypatch.setattr("tasks.decode.fsspec.open", unreachable)
+    monkeypatch.setattr("tasks.decode.read_url", unreachable)
     with pytest.raises(ConnectionError, match="away"):
         ingest.pack(stage_context(tmp_path / "out"), jobs, LengthRule("reject", 120))
     assert not list((tmp_path / "out").rglob("*.tar"))

@@ -32,10 +32,11 @@ from model.sequence import render
 from model.tokenizer import build_processor, train_tokenizer
 from tasks import ingest
 from tasks.answering import Answerer
+from tasks.clips import ClipReader
 from tasks.context import StageResult
 from tasks.dialogues import completion
 from tasks.ingest import LONG_AUDIO, IngestRecipe
-from tasks.shards import ClipReader, read_index
+from tasks.shards import read_index
 from tasks.supervised import SupervisedFactory, SupervisedObjective, clip_features
 
 SOUND = {"targets": {"sound": "rain", "caption": "Rain falls."}, "language": None, "kind": "sound"}

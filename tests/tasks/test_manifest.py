@@ -2,7 +2,9 @@
 
 import json
 import os
+import re
 import shutil
+import tracemalloc
 from collections.abc import Callable
 from pathlib import Path
 
@@ -10,7 +12,8 @@ import pytest
 from pydantic import ValidationError
 from recordings import row, sound_file, tone, write_manifest, write_tones
 
-from tasks.manifest import DataSource, DataSourceError, read_source, source_digest
+from data_contracts.records import Rejected
+from tasks.manifest import DataSource, DataSourceError, iter_source, read_source, source_digest
 
 
 def test_the_short_form_is_one_target(tmp_path: Path) -> None:
@@ -75,7 +78,8 @@ def test_line_ends_and_byte_order_marks_of_windows_are_accepted(tmp_path: Path) 
         ("at 10:30.wav", "{folder}/at 10:30.wav"),
         ("/somewhere/a.wav", "/somewhere/a.wav"),
         ("s3://bucket/a.wav", "s3://bucket/a.wav"),
-        ("simplecache::x", "simplecache::x"),
+        ("tar://clips/a.wav::all.tar", "tar://clips/a.wav::{folder}/all.tar"),
+        ("zip://a.wav::s3://bucket/all.zip", "zip://a.wav::s3://bucket/all.zip"),
     ],
 )
 def test_relative_audio_starts_from_the_manifest(audio: str, resolved: str, tmp_path: Path) -> None:
@@ -104,12 +108,74 @@ def test_a_source_that_can_not_be_read_says_what_to_do(tmp_path: Path) -> None:
         ({"manifest": str(tmp_path)}, "no manifest"),
         ({"manifest": f"{tmp_path}/binary.jsonl"}, "binary.jsonl.* not UTF-8 .* JSONL"),
         ({"manifest": f"{tmp_path}/empty.jsonl"}, "empty.jsonl holds no recordings.* JSON object"),
-        ({"manifest": "carrierpigeon://a/b.jsonl"}, "carrierpigeon.* can't be read"),
+        ({"manifest": "memory://nothing/here.jsonl"}, "no manifest 'memory://nothing/here.jsonl'"),
         ({"folder": f"{tmp_path}/none"}, "no folder .*none.* data.folder"),
         ({"folder": f"{tmp_path}/no sound"}, "holds no recordings.*wav"),
     ):
         with pytest.raises(DataSourceError, match=message):
             read_source(DataSource(**fields))
+
+
+@pytest.mark.parametrize("place", ["carrierpigeon://a/b.jsonl", "pipe:cat rows", "cat rows |"])
+@pytest.mark.parametrize("name", ["manifest", "folder"])
+def test_a_source_is_no_command_and_of_no_unknown_protocol(name: str, place: str) -> None:
+    with pytest.raises(ValidationError, match=r"command pipe|carrierpigeon|'pipe'"):
+        DataSource.model_validate({name: place})
+
+
+COMMANDS = [
+    "pipe:cat /etc/passwd", "sh:touch owned", "sox a.wav -t wav - |", "| tee owned",
+    "simplecache::a.wav", "ssh://host/a.wav", "github://a:b@main/c.wav", "data:audio/wav;base64,AA",
+    "tar://a.wav::pipe:cat x.tar", "zip://a::tar://b::c.tar", "tar://a.wav::ftp://host/x.tar",
+    "foo.ark:1234", "reference::file:///etc/passwd",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("audio", COMMANDS)
+def test_a_row_that_would_run_a_command_or_open_another_protocol_is_refused_by_id(
+    audio: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    source = write_manifest(tmp_path, [GOOD, row("bad", audio=audio), GOOD])
+    manifest = read_source(source)
+    source_digest(source)
+    assert [clip.id for clip in manifest.clips] == ["good", "good"]
+    (rejected,) = manifest.rejected
+    assert (rejected.id, rejected.reason) == ("bad", "refused_url")
+    assert audio.split("::")[-1] in rejected.detail
+    assert re.search(r"Copy the file|name the file|Unpack the outer", rejected.detail)
+    assert [path.name for path in tmp_path.iterdir()] == ["manifest.jsonl"]
+
+
+def test_a_row_of_100_megabytes_is_refused_without_being_held(tmp_path: Path) -> None:
+    path = tmp_path / "manifest.jsonl"
+    with path.open("wb") as stream:
+        stream.write(b'{"id": "big", "audio": "a.wav", "task": "asr", "text": "')
+        for _ in range(100):
+            stream.write(b"x" * 1_000_000)
+        stream.write(b'"}\n' + GOOD.encode() + b"\n")
+    tracemalloc.start()
+    rejected, clip = iter_source(DataSource(manifest=str(path)))
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert isinstance(rejected, Rejected)
+    assert (rejected.id, rejected.reason) == ("line 1", "invalid_row")
+    assert "longer than 1048576 bytes" in rejected.detail
+    assert clip.id == "good"
+    assert peak < 10_000_000
+
+
+def test_rows_are_read_one_by_one(tmp_path: Path) -> None:
+    path = tmp_path / "manifest.jsonl"
+    with path.open("w") as stream:
+        for number in range(20_000):
+            stream.write(json.dumps(row(f"clip {number}")) + "\n")
+    tracemalloc.start()
+    count = sum(1 for _ in iter_source(DataSource(manifest=str(path))))
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert count == 20_000
+    assert peak < 5_000_000 < 8 * path.stat().st_size
 
 
 def fill_folder(folder: Path) -> None:
@@ -133,6 +199,26 @@ def test_a_folder_gives_transcripts_and_languages(tmp_path: Path) -> None:
     }
     assert all(Path(clip.audio).is_file() for clip in manifest.clips)
     assert manifest.rejected == ()
+
+
+def test_a_folder_is_walked_in_the_order_of_its_paths_and_never_in_circles(tmp_path: Path) -> None:
+    for name in ("b/x", "a", "a/deep/y", "a.b", "b", "a-/z"):
+        place = tmp_path / f"{name}.wav"
+        place.parent.mkdir(parents=True, exist_ok=True)
+        place.write_bytes(b"")
+        place.with_suffix(".txt").write_text("text")
+    (tmp_path / "b" / "circle").symlink_to(tmp_path)
+    found = [clip.audio for clip in read_source(DataSource(folder=str(tmp_path))).clips]
+    assert found == [str(path) for path in sorted(tmp_path.rglob("*.wav"))]
+    assert len(found) == 6
+
+
+def test_a_transcript_of_a_gigabyte_is_refused_unread(tmp_path: Path) -> None:
+    fill_folder(tmp_path)
+    os.truncate(tmp_path / "zz.txt", 1 << 30)  # a hole: it takes no place on the disk
+    (rejected,) = read_source(DataSource(folder=str(tmp_path))).rejected
+    assert (rejected.id, rejected.reason) == ("zz", "invalid_row")
+    assert "over 65536 bytes" in rejected.detail
 
 
 def test_recordings_of_a_folder_without_a_usable_transcript_or_name_are_rejected(

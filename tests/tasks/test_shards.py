@@ -14,7 +14,8 @@ from recordings import noise
 
 from data_contracts.records import Clip, PackedClip, RecordError
 from infra.store import MissingFileError, Store
-from tasks.shards import ClipReader, MadeClip, read_index, shard_key, write_index, write_shard
+from tasks.clips import ClipReader
+from tasks.shards import MadeClip, read_index, shard_key, write_index, write_shard
 
 NAMES = ["a", "b/with slash.and dot", "ünïcode", "d"]
 

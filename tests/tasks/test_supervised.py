@@ -8,8 +8,9 @@ from data_contracts.records import Clip, Conversation, PackedClip, PreferencePai
 from infra.store import Store
 from model.augment import AugmentRecipe
 from model.tokenizer import build_processor, train_tokenizer
+from tasks.clips import ClipReader
 from tasks.dpo import DpoFactory, DpoObjective, collate_preferences
-from tasks.shards import ClipReader, MadeClip, write_shard
+from tasks.shards import MadeClip, write_shard
 from tasks.split import Load
 from tasks.supervised import SupervisedFactory, SupervisedObjective
 

@@ -1,0 +1,239 @@
+"""Members of tar and zip archives that others made, by name, without unpacking anything.
+
+Nothing is ever written, so no name can reach outside. Beyond that, a member is refused that only an
+attack or an accident makes: links, devices, absolute names or names with `..`, names of kilobytes,
+a second member of one name, more bytes than the reader allows. What a header claims is compared
+with the archive's size before it is believed. Headers are read here and not by `tarfile`, which
+reads a long name or a pax header as far as its size field says.
+"""
+
+import stat
+import zipfile
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from io import SEEK_END
+from typing import BinaryIO, NoReturn
+
+from infra.source_files import open_url
+
+BLOCK = 512
+MAX_NAME_BYTES = 1024
+_MAX_HEADER_BYTES = 1 << 16
+_END = bytes(BLOCK)
+_REGULAR = frozenset({b"0", b"\0", b"7"})
+_FOLDER, _LONG_NAME, _LONG_LINK, _PAX, _PAX_GLOBAL = b"5", b"L", b"K", b"x", b"g"
+_REFUSED_KINDS = {
+    b"1": "a hard link", b"2": "a symbolic link", b"3": "a character device",
+    b"4": "a block device", b"6": "a pipe", b"S": "a sparse file",
+}  # fmt: skip
+
+
+class ArchiveError(ValueError):
+    """An archive is damaged, or not what its name says."""
+
+
+class RefusedMemberError(ValueError):
+    """A member that is not read; says the rule."""
+
+
+@dataclass(frozen=True)
+class Member:
+    """A file in an archive."""
+
+    name: str
+    offset: int
+    """Byte in the archive at which its data begin; 0 in a zip, whose data are packed."""
+    size: int
+
+
+@dataclass(frozen=True)
+class Refused:
+    """A member that is not read."""
+
+    name: str
+    rule: str
+
+
+def scan_tar(stream: BinaryIO) -> Iterator[Member | Refused]:
+    """All members of an uncompressed tar but folders, in their order; the names differ.
+
+    Raises:
+        ArchiveError: the tar is damaged or cut; the members before are told first.
+    """
+    total = stream.seek(0, SEEK_END)
+    place, names = 0, set[str]()
+    extended: dict[str, str] = {}
+    while True:
+        stream.seek(place)
+        header = stream.read(BLOCK)
+        if header == _END:
+            return
+        if len(header) < BLOCK:
+            raise ArchiveError(
+                f"the tar ends at byte {total} without an end mark: it was cut. Copy it again."
+            )
+        kind, size = header[156:157], _size(header, place)
+        size = int(extended.get("size", size)) if kind in _REGULAR else size
+        data, after = place + BLOCK, place + BLOCK + -(-size // BLOCK) * BLOCK
+        if data + size > total:
+            raise ArchiveError(
+                f"the member at byte {place} claims {size} bytes, but the tar ends at byte "
+                f"{total}: it was cut, or its header is false. Copy it again."
+            )
+        place = after
+        if kind in (_LONG_NAME, _PAX):
+            if size > _MAX_HEADER_BYTES:
+                extended["path"] = "?" * (MAX_NAME_BYTES + 1)
+            else:
+                extended |= _extension(kind, stream.read(size))
+            continue
+        if kind in (_LONG_LINK, _PAX_GLOBAL):
+            continue
+        name = extended.get("path") or _short_name(header)
+        extended = {}
+        if kind == _FOLDER or (kind in _REGULAR and name.endswith("/")):
+            continue
+        rule = _REFUSED_KINDS.get(kind) if kind not in _REGULAR else name_rule(name)
+        if kind not in _REGULAR:
+            rule = f"it is {rule or f'of the unknown kind {kind!r}'}"
+        elif rule is None and name in names:
+            rule = "another member has the same name"
+        names.add(name)
+        yield Refused(name[:100], rule) if rule else Member(name, data, size)
+
+
+def name_rule(name: str) -> str | None:
+    """The rule that a member's name breaks, None where it breaks none."""
+    if len(name.encode("utf-8", "surrogateescape")) > MAX_NAME_BYTES:
+        return f"its name has over {MAX_NAME_BYTES} bytes"
+    if name.startswith(("/", "\\")) or name[1:2] == ":":
+        return "its name is absolute"
+    if ".." in name.replace("\\", "/").split("/"):
+        return "its name leads out of the archive with '..'"
+    if not name.isprintable():  # lone surrogates, which stand for other encodings, neither
+        return "its name has control characters, or is not UTF-8"
+    return None if name else "it has no name"
+
+
+def read_member(kind: str, name: str, place: str, max_bytes: int) -> bytes:
+    """The bytes of one member of the archive ("tar" or "zip") at a path or URL.
+
+    Raises:
+        FileNotFoundError: there is no such archive or member.
+        RefusedMemberError: the member is not read, or has more than `max_bytes`.
+        ArchiveError: the archive is damaged.
+        StoreError: the store does not answer.
+    """
+    with open_url(place) as stream:
+        members = _members(kind, place, stream.seek(0, SEEK_END))
+        found = members.get(name)
+        if found is None:
+            raise FileNotFoundError(f"{place} has no member {name!r:.200}")
+        if isinstance(found, Refused):
+            _refuse(name, place, found.rule)
+        if found.size > max_bytes:
+            _refuse(name, place, f"it has {found.size} bytes, at most {max_bytes} are read")
+        if kind == "tar":
+            stream.seek(found.offset)
+            data = stream.read(found.size)
+        else:
+            data = _unzip(stream, name, found.size, place)
+    if len(data) != found.size:
+        raise ArchiveError(f"{place} gives {len(data)} of {found.size} bytes of {name!r:.200}")
+    return data
+
+
+@lru_cache(maxsize=16)
+def _members(kind: str, place: str, size: int) -> Mapping[str, Member | Refused]:
+    """What is where in an archive of `size` bytes; recordings of one archive are read together."""
+    with open_url(place) as stream:
+        if stream.seek(0, SEEK_END) != size:
+            raise ArchiveError(f"{place} is being written: wait for its end.")
+        found = scan_tar(stream) if kind == "tar" else _scan_zip(stream)
+        try:
+            members: dict[str, Member | Refused] = {}
+            for member in found:
+                members.setdefault(member.name, member)
+        except ArchiveError as error:
+            raise ArchiveError(f"{place}: {error}") from error
+    return members
+
+
+def _scan_zip(stream: BinaryIO) -> Iterator[Member | Refused]:
+    try:
+        infos = zipfile.ZipFile(stream).infolist()
+    except (zipfile.BadZipFile, NotImplementedError, ValueError) as error:
+        raise ArchiveError(f"it is no readable zip: {error}") from error
+    names = set[str]()
+    for info in infos:
+        if info.is_dir():
+            continue
+        rule = name_rule(info.filename)
+        if stat.S_ISLNK(info.external_attr >> 16):
+            rule = "it is a symbolic link"
+        elif info.flag_bits & 1:
+            rule = "it is encrypted"
+        elif rule is None and info.filename in names:
+            rule = "another member has the same name"
+        names.add(info.filename)
+        yield (
+            Refused(info.filename[:100], rule) if rule else Member(info.filename, 0, info.file_size)
+        )
+
+
+def _unzip(stream: BinaryIO, name: str, size: int, place: str) -> bytes:
+    try:
+        with zipfile.ZipFile(stream) as archive, archive.open(name) as packed:
+            data = packed.read(size)
+            return data + packed.read(1)  # a member that unpacks to more than it claims
+    except (zipfile.BadZipFile, NotImplementedError, EOFError, OSError) as error:
+        raise ArchiveError(f"{name!r:.200} in {place} can't be unpacked: {error}") from error
+
+
+def _refuse(name: str, place: str, rule: str) -> NoReturn:
+    raise RefusedMemberError(
+        f"{name!r:.200} in {place} is not read: {rule}. Make the archive anew from plain files."
+    )
+
+
+def _size(header: bytes, place: int) -> int:
+    """The size field, after the header's checksum has proved that this is a header."""
+    field = header[148:156].strip(b" \0")
+    unsigned = sum(header) - sum(header[148:156]) + 8 * ord(" ")
+    try:
+        if int(field, 8) != unsigned:
+            raise ValueError("checksum differs")
+        if header[124] & 0x80:  # base 256, for what eight gigabytes exceeds
+            return int.from_bytes(header[125:136], "big")
+        return int(header[124:136].strip(b" \0") or b"0", 8)
+    except ValueError as error:
+        raise ArchiveError(
+            f"there is no tar header at byte {place}: {error}. It is damaged, or compressed: "
+            "unpack a .tar.gz to a .tar, members are read by their place."
+        ) from error
+
+
+def _short_name(header: bytes) -> str:
+    name, prefix = header[:100].split(b"\0")[0], header[345:500].split(b"\0")[0]
+    if header[257:263] == b"ustar\0" and prefix:
+        name = prefix + b"/" + name
+    return name.decode("utf-8", "surrogateescape")
+
+
+def _extension(kind: bytes, data: bytes) -> dict[str, str]:
+    """Name, and in pax size, that a header gives to the member behind it."""
+    if kind == _LONG_NAME:
+        return {"path": data.split(b"\0")[0].decode("utf-8", "surrogateescape")}
+    found = {}
+    while data:
+        length = data.split(b" ", 1)[0]
+        if not length.isdigit() or not len(length) + 1 < int(length) <= len(data):
+            raise ArchiveError("a pax header is damaged. Copy the tar again.")
+        name, _, value = data[len(length) + 1 : int(length) - 1].partition(b"=")
+        if name in (b"path", b"size"):
+            found[name.decode()] = value.decode("utf-8", "surrogateescape")
+        data = data[int(length) :]
+    if not found.get("size", "0").isdigit():
+        raise ArchiveError(f"a pax header claims the size {found['size']!r:.50}.")
+    return found

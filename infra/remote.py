@@ -1,0 +1,181 @@
+"""File systems that can fail for a while: what is tried again, how often, and what is said.
+
+This is the one place of retries. Below it, botocore repeats a single request some times without a
+word (a part of an upload must not cost the whole); what outlasts that is repeated here, and the log
+says so. Short answers count as failures: a truncated object is never taken for a whole one.
+"""
+
+import errno
+import io
+import logging
+import random
+import time
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+from fsspec.asyn import sync
+from fsspec.core import url_to_fs
+
+T = TypeVar("T")
+
+ATTEMPTS = 6
+FIRST_WAIT_SECONDS = 0.5
+"""Doubled after each attempt: 15 s of waiting in all."""
+SLOWEST_BYTES_PER_SECOND = 64 << 10
+"""A transfer that is slower counts as failed: a server that trickles would hold a run for days."""
+PATIENCE_SECONDS = 30.0
+"""What a transfer may take besides."""
+BLOCK_BYTES = 8 << 20
+"""What sequential reading fetches at once."""
+
+_S3_OPTIONS = {"config_kwargs": {"retries": {"mode": "standard", "total_max_attempts": 3}}}
+_PERMANENT = (FileNotFoundError, IsADirectoryError, NotADirectoryError, PermissionError)
+_PERMANENT_ERRNO = frozenset(
+    {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.ENAMETOOLONG, errno.ELOOP}
+)
+_NETWORK_LIBRARIES = frozenset({"aiohttp", "botocore", "aiobotocore", "urllib3", "http"})
+_log = logging.getLogger(__name__)
+
+
+class StoreError(OSError):
+    """A store that did not do what it was asked, however often; says what was tried."""
+
+
+class TruncatedError(OSError):
+    """Fewer bytes came, or are there, than there must be."""
+
+
+def open_file_system(url: str, **options: Any) -> tuple[Any, str]:
+    """The fsspec file system of a URL and the path on it."""
+    if url.startswith(("s3://", "s3a://")):
+        file_system, path = url_to_fs(url, **(_S3_OPTIONS | options))
+        file_system.retries = 1  # botocore's and ours are enough
+        return file_system, path
+    return url_to_fs(url, **options)
+
+
+def retried(operation: Callable[[], T], what: str) -> T:
+    """The result of `operation`, which is called again while it fails as a network does.
+
+    Raises:
+        StoreError: it failed `ATTEMPTS` times.
+        Exception: what another time would not change (no such file, no right, a full disk).
+    """
+    for attempt in range(1, ATTEMPTS + 1):
+        try:
+            return operation()
+        except Exception as error:
+            if not is_transient(error):
+                raise
+            if attempt == ATTEMPTS:
+                raise StoreError(
+                    f"{what} failed {ATTEMPTS} times, at last with {_told(error)}. Look after the "
+                    "store or the network, then run again: what is finished is kept."
+                ) from error
+            wait = FIRST_WAIT_SECONDS * 2 ** (attempt - 1) * random.uniform(0.5, 1)
+            _log.warning(
+                "%s: attempt %d of %d failed (%s); again in %.1f s",
+                what, attempt, ATTEMPTS, _told(error), wait,
+            )  # fmt: skip
+            time.sleep(wait)
+    raise AssertionError("unreachable")
+
+
+def is_transient(error: Exception) -> bool:
+    """Whether the same call may succeed later."""
+    if isinstance(error, FileNotFoundError) and _library_of(error.__cause__) == "aiohttp":
+        # fsspec calls every failure of an HTTP server this; only a missing file has no such cause.
+        return getattr(error.__cause__, "status", None) not in (401, 403, 404, 410)
+    if isinstance(error, OSError):
+        permanent = isinstance(error, (*_PERMANENT, StoreError))
+        return not permanent and error.errno not in _PERMANENT_ERRNO
+    return _library_of(error) in _NETWORK_LIBRARIES
+
+
+def size_of(file_system: Any, path: str) -> int | None:
+    """Size in bytes, None where the server does not tell."""
+    info = retried(lambda: file_system.info(path), f"asking for {path}")
+    if info["type"] == "directory":
+        raise IsADirectoryError(errno.EISDIR, "is a folder", path)
+    return info["size"]
+
+
+def read_range(file_system: Any, path: str, start: int, end: int) -> bytes:
+    """Bytes `start` to `end` (exclusive) of a file, all of them."""
+
+    def fetch() -> bytes:
+        data = _call(file_system, "cat_file", end - start, path, start=start, end=end)
+        if len(data) != end - start:
+            raise TruncatedError(f"{len(data)} of {end - start} bytes came")
+        return bytes(data)
+
+    return retried(fetch, f"reading {path} from byte {start}") if end > start else b""
+
+
+def put_file(file_system: Any, source: str, target: str, size: int) -> None:
+    """Copy a local file of `size` bytes to `target`, and look whether it arrived whole."""
+
+    def put() -> None:
+        _call(file_system, "put_file", size, source, target)
+        if (found := file_system.info(target)["size"]) != size:
+            raise TruncatedError(f"{found} of {size} bytes arrived")
+
+    retried(put, f"writing {target}")
+
+
+class RemoteFile(io.RawIOBase):
+    """A file on another machine, read by ranges; wrap it in a `BufferedReader`.
+
+    Raises:
+        FileNotFoundError: when it is made.
+    """
+
+    def __init__(self, file_system: Any, path: str) -> None:
+        self._file_system, self._path = file_system, path
+        self._size = size_of(file_system, path) or 0
+        self._position = 0
+
+    def readable(self) -> bool:
+        """It is."""
+        return True
+
+    def seekable(self) -> bool:
+        """It is: the next read asks for another range."""
+        return True
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        """Go to a place; returns it, in bytes from the start."""
+        base = {io.SEEK_SET: 0, io.SEEK_CUR: self._position, io.SEEK_END: self._size}[whence]
+        self._position = max(0, base + offset)
+        return self._position
+
+    def tell(self) -> int:
+        """Where the next read begins."""
+        return self._position
+
+    def readinto(self, buffer: Any) -> int:
+        """Fill `buffer` as far as the file goes; returns the number of bytes."""
+        end = min(self._position + len(buffer), self._size)
+        data = read_range(self._file_system, self._path, self._position, end)
+        buffer[: len(data)] = data
+        self._position += len(data)
+        return len(data)
+
+
+def _call(file_system: Any, name: str, num_bytes: int, *args: Any, **kwargs: Any) -> Any:
+    """Call a transferring method; one that takes far too long for its bytes is given up."""
+    if not file_system.async_impl:
+        return getattr(file_system, name)(*args, **kwargs)
+    allowed = PATIENCE_SECONDS + num_bytes / SLOWEST_BYTES_PER_SECOND
+    return sync(
+        file_system.loop, getattr(file_system, f"_{name}"), *args, timeout=allowed, **kwargs
+    )
+
+
+def _library_of(error: BaseException | None) -> str:
+    return type(error).__module__.partition(".")[0]
+
+
+def _told(error: Exception) -> str:
+    cause = error.__cause__ if _library_of(error.__cause__) in _NETWORK_LIBRARIES else None
+    return f"{type(cause or error).__name__}: {cause or error}"[:300]

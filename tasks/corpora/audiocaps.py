@@ -1,0 +1,39 @@
+"""AudioCaps: captions of ten seconds of YouTube videos (Kim et al., 2019)."""
+
+from collections.abc import Iterator
+
+from tasks.corpora.corpus import Corpus, Row
+from tasks.corpora.files import CorpusFiles
+
+SECONDS = 10
+"""Of AudioSet's segments."""
+
+
+def _rows(files: CorpusFiles, split: str) -> Iterator[Row]:
+    columns = ("audiocap_id", "youtube_id", "start_time", "caption")
+    for line in files.table(f"{split}.csv", columns):
+        begin = float(line["start_time"]) if line["start_time"].isdecimal() else -1.0
+        yield {
+            "id": line["audiocap_id"],
+            "audio": files.place(f"audio/{line['youtube_id']}.wav"),
+            # What is no number fails the rule of the field, and the row is rejected.
+            "begin_seconds": begin,
+            "end_seconds": begin + SECONDS,
+            "targets": {"caption": line["caption"]},
+            "kind": "sound",
+        }
+
+
+CORPUS = Corpus(
+    name="audiocaps",
+    title="AudioCaps",
+    license="MIT (captions); each video has its own",
+    homepage="https://audiocaps.github.io",
+    tasks=("caption",),
+    languages=(),
+    splits={"train": "train", "val": "dev", "test": "test"},
+    layout="{train,val,test}.csv (audiocap_id, youtube_id, start_time, caption); the sound is not "
+    "published: audio/YOUTUBE_ID.wav is the whole soundtrack of a video, of which ten seconds from "
+    "start_time on are packed. Each caption is a row",
+    rows=_rows,
+)

@@ -1,0 +1,38 @@
+"""ESC-50: 2,000 environmental sounds of 50 classes (Piczak, 2015)."""
+
+from collections.abc import Iterator
+
+from tasks.corpora.corpus import Corpus, Row
+from tasks.corpora.files import CorpusFiles
+
+
+def _rows(files: CorpusFiles, split: str) -> Iterator[Row]:
+    for line in files.table("meta/esc50.csv", ("filename", "fold", "category", "src_file")):
+        if f"fold{line['fold']}" == split:
+            yield {
+                "id": line["filename"].removesuffix(".wav"),
+                "audio": files.place(f"audio/{line['filename']}"),
+                "targets": {"sound": line["category"].replace("_", " ")},
+                "kind": "sound",
+                # Several clips are cut from one recording, all for one fold.
+                "phrase": line["src_file"],
+            }
+
+
+CORPUS = Corpus(
+    name="esc50",
+    title="ESC-50",
+    license="CC-BY-NC-3.0",
+    homepage="https://github.com/karolpiczak/ESC-50",
+    tasks=("sound",),
+    languages=(),
+    splits={
+        "fold1": "train",
+        "fold2": "train",
+        "fold3": "train",
+        "fold4": "dev",
+        "fold5": "test",
+    },
+    layout="meta/esc50.csv (filename, fold, category, src_file) and audio/*.wav",
+    rows=_rows,
+)

@@ -1,0 +1,192 @@
+"""Reading the tables of an unpacked corpus, on this machine or in any fsspec store."""
+
+import csv
+import json
+import tarfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from functools import partial
+from typing import Any, BinaryIO, NamedTuple, cast
+
+import fsspec
+
+_MOST_CHARACTERS = 1 << 17
+"""Of one field of a table, which is csv's own limit, and of one line of a list."""
+
+
+class CorpusError(ValueError):
+    """A folder is not laid out as the corpus is published; says what is missing where."""
+
+
+class TarMember(NamedTuple):
+    """Where a member's bytes lie in an uncompressed tar."""
+
+    name: str
+    begin_byte: int
+    num_bytes: int
+
+
+class CorpusFiles:
+    """The files below the folder into which a corpus was unpacked. Keys are relative paths."""
+
+    def __init__(self, root: str) -> None:
+        """Args: root: folder or fsspec URL."""
+        self._fs, self._root = fsspec.core.url_to_fs(root)
+        self._root = self._root.rstrip("/")
+        self.is_local = "file" in self._fs.protocol
+
+    @property
+    def name(self) -> str:
+        """Of the root folder itself."""
+        return str(self._root.rsplit("/", 1)[-1])
+
+    def place(self, key: str) -> str:
+        """The path or URL of a file, as a row's `audio`."""
+        path = f"{self._root}/{key}"
+        return path if self.is_local else str(self._fs.unstrip_protocol(path))
+
+    def names(self, folder: str = "", *, below: bool = False) -> list[str]:
+        """Keys of the files in a folder, or of all below it, sorted.
+
+        Raises:
+            CorpusError: there is no such folder.
+        """
+        path = f"{self._root}/{folder}".rstrip("/")
+        if not self._fs.isdir(path):
+            raise CorpusError(_missing(path, "folder"))
+        found = self._fs.find(path, maxdepth=None if below else 1)
+        return sorted(str(name)[len(self._root) + 1 :] for name in found)
+
+    @contextmanager
+    def open(self, key: str) -> Iterator[BinaryIO]:
+        """Open a file for reading bytes.
+
+        Raises:
+            CorpusError: it is not there.
+        """
+        try:
+            stream = self._fs.open(f"{self._root}/{key}", "rb")
+        except (FileNotFoundError, IsADirectoryError) as error:
+            raise CorpusError(_missing(f"{self._root}/{key}", "file")) from error
+        with stream:
+            yield cast(BinaryIO, stream)
+
+    def lines(self, key: str) -> Iterator[str]:
+        """The lines of a UTF-8 text that are not blank, without their ends.
+
+        Raises:
+            CorpusError: there is no such file, or it is no such text.
+        """
+        with self.open(key) as stream:
+            number = 0
+            while raw := stream.readline(_MOST_CHARACTERS + 1):
+                number += 1
+                try:
+                    line = raw.decode("utf-8-sig" if number == 1 else "utf-8").rstrip("\r\n")
+                except UnicodeDecodeError as error:
+                    line = None
+                    cause = error
+                if line is None or len(raw) > _MOST_CHARACTERS:
+                    why = f"{cause}" if line is None else f"over {_MOST_CHARACTERS} bytes long"
+                    raise CorpusError(
+                        f"line {number} of {self.place(key)} is no line of UTF-8 text: {why}. "
+                        "Unpack the corpus again."
+                    )
+                if line.strip():
+                    yield line
+
+    def table(
+        self,
+        key: str,
+        columns: Sequence[str],
+        *,
+        header: bool = True,
+        encoding: str = "utf-8-sig",
+        **dialect: Any,
+    ) -> Iterator[dict[str, str]]:
+        """The rows of a CSV file by column name; with `delimiter="\\t"` and such of a TSV file.
+
+        Args:
+            columns: that must be there; without a header, all columns in their order.
+
+        Raises:
+            CorpusError: there is no such file, a column is missing, or a row is no row.
+        """
+        with self.open(key) as raw:
+            pieces = iter(partial(raw.readline, _MOST_CHARACTERS), b"")
+            text = (piece.decode(encoding) for piece in pieces)
+            reader = csv.DictReader(text, None if header else columns, strict=True, **dialect)
+            try:
+                found = reader.fieldnames or ()
+                if absent := [column for column in columns if column not in found]:
+                    raise CorpusError(
+                        f"{self.place(key)} has the columns {', '.join(found)}; {absent} are "
+                        "missing. Is this the version of the corpus that --list describes?"
+                    )
+                for row in reader:
+                    if any(row[column] is None for column in columns):
+                        raise CorpusError(
+                            f"line {reader.line_num} of {self.place(key)} has too few columns. "
+                            "Unpack the corpus again."
+                        )
+                    yield row
+            except (csv.Error, UnicodeDecodeError) as error:
+                raise CorpusError(
+                    f"line {reader.line_num + 1} of {self.place(key)} can't be read: {error}. "
+                    "Unpack the corpus again."
+                ) from error
+
+    def json(self, key: str) -> Any:
+        """A JSON document.
+
+        Raises:
+            CorpusError: there is no such file, or it is no JSON.
+        """
+        with self.open(key) as stream:
+            try:
+                return json.load(stream)
+            except (ValueError, RecursionError) as error:
+                raise CorpusError(
+                    f"{self.place(key)} is not JSON: {error}. Unpack the corpus again."
+                ) from error
+
+    def tar_members(self, key: str) -> Iterator[TarMember]:
+        """Where the plain files of an uncompressed tar lie, in their order; links are left out.
+
+        Raises:
+            CorpusError: there is no such file, or it is compressed, cut off or no tar.
+        """
+        with self.open(key) as stream:
+            try:
+                with tarfile.open(fileobj=stream, mode="r:") as members:
+                    for member in members:
+                        if member.isfile() and not member.issparse():
+                            yield TarMember(member.name, member.offset_data, member.size)
+            except tarfile.TarError as error:
+                raise CorpusError(
+                    f"{self.place(key)} is no plain tar: {error}. A compressed one has no places "
+                    "to point at: unpack it with gzip -d, or copy the shard again if it is damaged."
+                ) from error
+
+    def bytes_of(self, key: str, member: TarMember) -> bytes:
+        """The bytes of a small text in a tar.
+
+        Raises:
+            CorpusError: it is no small text.
+        """
+        if member.num_bytes > _MOST_CHARACTERS:
+            raise CorpusError(
+                f"{member.name!r} in {self.place(key)} has {member.num_bytes} bytes: no text of "
+                "one recording. Remove it from the tar."
+            )
+        with self.open(key) as stream:
+            stream.seek(member.begin_byte)
+            return stream.read(member.num_bytes)
+
+
+def _missing(path: str, kind: str) -> str:
+    return (
+        f"there is no {kind} {path}. Give the folder into which the corpus was unpacked, with the "
+        "layout that `q2a ingest --list --json` describes, and name the splits that are there: "
+        "--corpus NAME:SPLIT,SPLIT=ROOT."
+    )

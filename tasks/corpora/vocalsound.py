@@ -1,0 +1,55 @@
+"""VocalSound: laughs, sighs, coughs and more of 3,365 people (Gong et al., 2022)."""
+
+from collections.abc import Iterator
+from typing import Any
+
+from tasks.corpora.corpus import Corpus, Row
+from tasks.corpora.files import CorpusError, CorpusFiles
+
+_ANSWERS = {
+    "laughter": "laughter",
+    "sigh": "sigh",
+    "cough": "cough",
+    "throatclearing": "throat clearing",
+    "sneeze": "sneeze",
+    "sniff": "sniff",
+}
+_LISTS = {"train": "tr", "validation": "val", "test": "te"}
+
+
+def _rows(files: CorpusFiles, split: str) -> Iterator[Row]:
+    key = f"datafiles/{_LISTS[split]}.json"
+    for name in _file_names(files.json(key), files.place(key)):
+        stem = name.removesuffix(".wav")
+        speaker, _, label = stem.split("_")[0], *stem.rpartition("_")[1:]
+        yield {
+            "id": stem,
+            "audio": files.place(f"audio_16k/{name}"),
+            "targets": {"vocal": _ANSWERS.get(label, "")},
+            "speaker": speaker,
+            "kind": "sound",
+        }
+
+
+def _file_names(listed: Any, place: str) -> list[str]:
+    """The paths in the lists are those of the machine that wrote them; only the names count."""
+    try:
+        return [str(entry["wav"]).rsplit("/", 1)[-1] for entry in listed["data"]]
+    except (TypeError, KeyError) as error:
+        raise CorpusError(
+            f'{place} is not {{"data": [{{"wav": PATH, ...}}, ...]}}. Unpack the corpus again.'
+        ) from error
+
+
+CORPUS = Corpus(
+    name="vocalsound",
+    title="VocalSound (16 kHz release)",
+    license="CC-BY-SA-4.0",
+    homepage="https://github.com/YuanGongND/vocalsound",
+    tasks=("vocal",),
+    languages=(),
+    splits={"train": "train", "validation": "dev", "test": "test"},
+    layout="vs_release_16k unpacked: datafiles/{tr,val,te}.json ({data: [{wav}]}) and "
+    "audio_16k/SPEAKER_SESSION_LABEL.wav",
+    rows=_rows,
+)

@@ -1,0 +1,48 @@
+"""WebDataset tars of transcribed speech."""
+
+from collections.abc import Iterator
+from itertools import groupby
+
+from data_contracts.languages import LANGUAGES
+from tasks.corpora.corpus import Corpus, Row, by_language
+from tasks.corpora.files import CorpusFiles, TarMember
+
+AUDIO = ("flac", "wav", "mp3", "ogg", "opus", "m4a")
+
+
+def _rows(files: CorpusFiles, split: str) -> Iterator[Row]:
+    language, folder = split.split("/")
+    for key in files.names(folder):
+        if key.endswith(".tar"):
+            for name, members in groupby(files.tar_members(key), lambda m: _key(m)[0]):
+                row: Row = {"id": f"{folder}/{name}", "audio": files.place(key)}
+                row |= {"language": language, "source": files.name, "license": "unknown"}
+                for member in members:
+                    extension = _key(member)[1]
+                    if extension in AUDIO:
+                        row |= {"begin_byte": member.begin_byte, "num_bytes": member.num_bytes}
+                    elif extension == "txt":
+                        row["targets"] = {"asr": files.bytes_of(key, member).decode().strip()}
+                if "num_bytes" in row:
+                    yield row
+
+
+def _key(member: TarMember) -> tuple[str, str]:
+    """WebDataset's rule: a sample's key ends at the first dot of the file's name."""
+    folder, slash, name = member.name.rpartition("/")
+    stem, _, extension = name.partition(".")
+    return folder + slash + stem, extension.lower()
+
+
+CORPUS = Corpus(
+    name="webdataset",
+    title="WebDataset tars of speech",
+    license="that of the corpus",
+    homepage="https://github.com/webdataset/webdataset",
+    tasks=("asr",),
+    languages=tuple(LANGUAGES),
+    splits=by_language(LANGUAGES, {"train": "train", "dev": "dev", "test": "test"}),
+    layout="SPLIT/*.tar, not compressed; of each sample KEY.{flac,wav,mp3,ogg,opus,m4a} and "
+    "KEY.txt with its transcript, behind one another",
+    rows=_rows,
+)

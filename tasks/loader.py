@@ -1,0 +1,128 @@
+"""A worker's micro-batches in the planned order, made ready while the network computes.
+
+What a micro-batch holds depends on the plan, the step and the number of workers alone, so neither
+threads nor depth change a number, and the position to continue from is the step. Decoding and
+spectra leave Python's lock free: threads do.
+"""
+
+import time
+from collections import deque
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Generic, Protocol, TypeVar
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict, Field
+
+from tasks.split import Load, split
+
+M = TypeVar("M")
+M_co = TypeVar("M_co", covariant=True)
+
+
+class Loading(BaseModel):
+    """How far ahead micro-batches are made. Nothing here changes a number."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    threads: int = Field(
+        1, ge=1, description="threads a worker that read, decode and pack, a step each"
+    )
+    steps_ahead: int = Field(
+        2, ge=0, description="steps that may wait, ready, for the network; 0: made when asked for"
+    )
+
+
+class Source(Protocol[M_co]):
+    """Where micro-batches come from: an objective, as far as the loader knows it."""
+
+    def loads(self, examples: Sequence[int]) -> list[Load]:
+        """How much each example asks of the network, at most."""
+        ...
+
+    def prepare(self, examples: Sequence[int], step: int, /) -> M_co:
+        """Read and pack some examples of a step; called from several threads."""
+        ...
+
+
+@dataclass(frozen=True)
+class LoadedStep(Generic[M]):
+    """What a worker computes in a step."""
+
+    step: int
+    examples: list[list[int]]
+    """The numbers of the examples of each micro-batch."""
+    micro_batches: list[M]
+
+
+class Loader(Generic[M]):
+    """Iterate once over the steps from `first` on; leave the block to end the threads."""
+
+    def __init__(
+        self,
+        plan: np.ndarray,
+        source: Source[M],
+        rank: int,
+        num_workers: int,
+        max_tokens: int,
+        loading: Loading,
+        first: int = 0,
+    ) -> None:
+        """Begin nothing yet.
+
+        Args:
+            plan: int64 [steps, examples_per_step]: which examples each step takes.
+            source: makes micro-batches of example numbers.
+            rank: of this worker, of `num_workers`.
+            max_tokens: most tokens of a micro-batch.
+            first: the step to begin with, which is the number of steps that are done.
+        """
+        self._plan = plan
+        self._source = source
+        self._rank, self._num_workers = rank, num_workers
+        self._max_tokens = max_tokens
+        self._ahead = loading.steps_ahead
+        self._steps = iter(range(first, len(plan)))
+        self._threads = ThreadPoolExecutor(loading.threads, thread_name_prefix="loader")
+        self._waiting: deque[Future[LoadedStep[M]]] = deque()
+        self.seconds_waited = 0.0
+        """How long the network has waited for data since the loader was made."""
+
+    def __enter__(self) -> "Loader[M]":
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._waiting.clear()
+        self._threads.shutdown(wait=True, cancel_futures=True)
+
+    def __iter__(self) -> Iterator[LoadedStep[M]]:
+        """Yield the steps as they become ready, in order.
+
+        Raises:
+            SplitError: a step has no split.
+            Exception: what the source raised for this step, after all steps before it came.
+        """
+        while True:
+            while (
+                len(self._waiting) <= self._ahead and (step := next(self._steps, None)) is not None
+            ):
+                self._waiting.append(self._threads.submit(self._make, step))
+            if not self._waiting:
+                return
+            start = time.perf_counter()
+            ready = self._waiting.popleft().result()
+            self.seconds_waited += time.perf_counter() - start
+            yield ready
+
+    def _make(self, step: int) -> LoadedStep[M]:
+        drawn = self._plan[step].tolist()
+        loads = self._source.loads(drawn)
+        mine = split(drawn, loads, self._num_workers, self._max_tokens)[self._rank]
+        return LoadedStep(step, mine, [self._source.prepare(some, step) for some in mine])

@@ -1,0 +1,205 @@
+"""The store on a real S3 server behind a network that breaks, and on a disk that is full."""
+
+import hashlib
+import subprocess
+import sys
+from collections.abc import Iterator
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from threading import Thread
+
+import numpy as np
+import pytest
+from botocore.retries.standard import ExponentialBackoff
+from seaweed import BUCKET, KEYS, Fault, FaultyProxy, seaweed
+
+from infra import remote
+from infra.remote import StoreError
+from infra.source_files import open_url, read_url
+from infra.store import MissingFileError, Store
+
+DATA = np.random.default_rng(1).bytes(300_000)
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    with seaweed(tmp_path_factory.mktemp("s3") / "weed") as endpoint:
+        yield endpoint
+
+
+@pytest.fixture(scope="module")
+def one_proxy(server: str) -> Iterator[FaultyProxy]:
+    with FaultyProxy(server).running() as running:
+        yield running
+
+
+@pytest.fixture
+def proxy(one_proxy: FaultyProxy, monkeypatch: pytest.MonkeyPatch) -> FaultyProxy:
+    for name, value in KEYS.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr(remote, "FIRST_WAIT_SECONDS", 0.01)
+    monkeypatch.setattr(ExponentialBackoff, "delay_amount", lambda *_: 0.01)  # botocore's
+    one_proxy.plan.clear()
+    one_proxy.happened.clear()
+    return one_proxy
+
+
+@pytest.fixture
+def store(proxy: FaultyProxy, request: pytest.FixtureRequest) -> Store:
+    name = hashlib.sha256(request.node.name.encode()).hexdigest()[:12]
+    return Store(f"s3://{BUCKET}/{name}", {"endpoint_url": proxy.endpoint})
+
+
+READ_FAULTS: list[Fault] = ["error", "cut", "short"]
+
+
+@pytest.mark.parametrize("fault", READ_FAULTS)
+def test_a_broken_answer_is_read_again_and_the_log_says_so(
+    fault: Fault, store: Store, proxy: FaultyProxy, caplog: pytest.LogCaptureFixture
+) -> None:
+    store.write_bytes("a", DATA)
+    proxy.fail("GET", "/a", fault, times=4)  # more than botocore repeats by itself
+    assert store.read_bytes("a") == DATA
+    assert [happened[2] for happened in proxy.happened] == [fault] * 4
+    told = [record.getMessage() for record in caplog.records if record.name == "infra.remote"]
+    assert told
+    assert all("/a from byte 0: attempt" in line and "of 6 failed" in line for line in told)
+
+
+def test_slow_bytes_are_given_up_and_asked_for_again(
+    store: Store, proxy: FaultyProxy, monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:  # fmt: skip
+    monkeypatch.setattr(remote, "PATIENCE_SECONDS", 0.5)
+    monkeypatch.setattr(remote, "SLOWEST_BYTES_PER_SECOND", 1 << 20)
+    store.write_bytes("a", DATA)
+    proxy.fail("GET", "/a", "slow")
+    assert store.read_bytes("a") == DATA
+    (told,) = [record.getMessage() for record in caplog.records]
+    assert "attempt 1 of 6 failed (FSTimeoutError" in told
+
+
+@pytest.mark.parametrize("fault", ["error", "error after"])
+def test_an_upload_that_fails_is_repeated_whole(
+    fault: Fault, store: Store, proxy: FaultyProxy
+) -> None:
+    proxy.fail("PUT", "/a", fault, times=4)
+    store.write_bytes("a", DATA)
+    assert proxy.plan == []
+    assert store.read_bytes("a") == DATA
+
+
+def test_an_upload_of_several_parts_survives_failing_parts(
+    store: Store, proxy: FaultyProxy
+) -> None:
+    data = np.random.default_rng(2).bytes(120 << 20)  # s3fs sends parts of 50 MB from 100 MB on
+    proxy.fail("PUT", "partNumber=2", "error", times=4)
+    store.write_bytes("large", data)
+    assert store.digest("large") == hashlib.sha256(data).hexdigest()
+    assert len(proxy.happened) == 4
+
+
+def test_a_store_that_never_answers_ends_in_an_error_that_says_what_was_tried(
+    store: Store, proxy: FaultyProxy, caplog: pytest.LogCaptureFixture
+) -> None:
+    store.write_bytes("a", DATA)
+    proxy.fail("GET", "/a", "error", times=100)
+    with pytest.raises(StoreError, match=r"reading .*/a from byte 0 failed 6 times.*run again"):
+        store.read_bytes("a")
+    assert len(caplog.records) == 5
+    proxy.plan.clear()
+    proxy.fail("PUT", "/b", "error", times=100)
+    with pytest.raises(StoreError, match=r"writing .*/b failed 6 times"):
+        store.write_bytes("b", DATA)
+    proxy.plan.clear()
+    assert store.list_keys() == ["a"]
+
+
+def test_a_server_in_trouble_is_no_missing_file(store: Store, proxy: FaultyProxy) -> None:
+    store.write_bytes("a", DATA)
+    proxy.fail("HEAD", "/a", "error", times=4)
+    assert store.exists("a")
+    assert not store.exists("b")
+    proxy.fail("HEAD", "/a", "error", times=100)
+    with pytest.raises(StoreError):
+        store.exists("a")
+    proxy.plan.clear()
+    with pytest.raises(MissingFileError):
+        store.open("b")
+
+
+def test_an_object_that_lost_its_end_on_arrival_is_sent_again(
+    store: Store, proxy: FaultyProxy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file_system = store.file_system
+    put, sizes = file_system._put_file, [1000, len(DATA)]
+
+    async def cut(source: str, target: str, **options: object) -> None:
+        size = sizes.pop(0)
+        Path(f"{source}.cut").write_bytes(Path(source).read_bytes()[:size])
+        await put(f"{source}.cut", target, **options)
+        Path(f"{source}.cut").unlink()
+
+    monkeypatch.setattr(file_system, "_put_file", cut)
+    store.write_bytes("a", DATA)
+    assert sizes == []
+    assert store.read_bytes("a") == DATA
+
+
+@pytest.mark.parametrize("fault", READ_FAULTS)
+def test_recordings_and_manifests_on_a_broken_network_are_read_whole(
+    fault: Fault, store: Store, proxy: FaultyProxy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AWS_ENDPOINT_URL_S3", proxy.endpoint)
+    store.write_bytes("a.wav", DATA)
+    url = f"s3://{store.path('a.wav')}"
+    proxy.fail("GET", "/a.wav", fault, times=4)
+    assert read_url(url, 1 << 20) == DATA
+    proxy.fail("GET", "/a.wav", fault, times=4)
+    with open_url(url) as stream:
+        assert stream.read() == DATA
+    assert proxy.plan == []
+
+
+def test_an_http_server_in_trouble_is_no_missing_recording(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(remote, "FIRST_WAIT_SECONDS", 0.01)
+    (tmp_path / "a.wav").write_bytes(DATA)
+    files = ThreadingHTTPServer(
+        ("127.0.0.1", 0), partial(SimpleHTTPRequestHandler, directory=str(tmp_path))
+    )
+    Thread(target=files.serve_forever, daemon=True).start()
+    with FaultyProxy(f"http://127.0.0.1:{files.server_port}").running() as web:
+        for method, fault in (("HEAD", "error"), ("GET", "error"), ("GET", "cut")):
+            web.fail(method, "/a.wav", fault, times=2)
+        assert read_url(f"{web.endpoint}/a.wav", 1 << 20) == DATA
+        assert web.plan == []
+        with pytest.raises(FileNotFoundError):
+            read_url(f"{web.endpoint}/none.wav", 1 << 20)
+    files.shutdown()
+    files.server_close()
+
+
+FILL_THE_DISK = """
+import resource, sys
+from infra.store import Store
+store = Store(sys.argv[1])
+store.write_bytes("before", b"whole")
+resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))  # as a full disk: writing fails
+try:
+    store.write_bytes("a", bytes(300_000))
+except OSError as error:
+    print(type(error).__name__, error.strerror)
+"""
+
+
+def test_a_full_disk_is_told_with_a_remedy_and_leaves_no_part_of_a_file(tmp_path: Path) -> None:
+    told = subprocess.run(
+        [sys.executable, "-c", FILL_THE_DISK, str(tmp_path)],
+        check=True, capture_output=True, text=True,
+    ).stdout  # fmt: skip
+    assert told.startswith(f"DiskFullError there is no room to write {tmp_path}/a (")
+    assert "Free space there, or move the store" in told
+    assert [path.name for path in tmp_path.rglob("*")] == ["before"]

@@ -1,0 +1,189 @@
+"""A real S3 server (SeaweedFS), and a proxy before it that breaks answers as networks do."""
+
+import http.client
+import os
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from threading import Thread
+from typing import Literal
+
+KEYS = {"AWS_ACCESS_KEY_ID": "drill", "AWS_SECRET_ACCESS_KEY": "drill-secret"}
+BUCKET = "drill"
+Fault = Literal[
+    "error",  # 500, before the request reaches the server
+    "error after",  # 500, after the server has done it
+    "slow",  # a byte a second
+    "cut",  # the connection ends after half of the promised bytes
+    "short",  # half of the bytes, promised as if they were all
+]
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+@contextmanager
+def seaweed(folder: Path) -> Iterator[str]:
+    """Runs a server that keeps its data in `folder`; yields its address. It has the bucket."""
+    ports = {name: free_port() for name in ("master", "volume", "filer", "s3", "admin")}
+    folder.mkdir(parents=True)
+    command = [
+        str(Path(sys.executable).parent / "weed"), "mini", f"-dir={folder}",
+        "-ip=127.0.0.1", "-ip.bind=127.0.0.1",
+        "-master.telemetry=false", "-admin.ui=false", "-webdav=false",
+        *(f"-{name}.port={port}" for name, port in ports.items()),
+        *(f"-{name}.port.grpc={free_port()}" for name in ports),
+        "-s3.port.iceberg=0",
+    ]  # fmt: skip
+    log = folder.with_suffix(".log")
+    with log.open("w") as stream:
+        server = subprocess.Popen(
+            command, stdout=stream, stderr=subprocess.STDOUT, cwd=folder, start_new_session=True,
+            env=os.environ | KEYS,
+        )  # fmt: skip
+    endpoint = f"http://127.0.0.1:{ports['s3']}"
+    try:
+        end = time.monotonic() + 60
+        while not _takes_an_object(endpoint):
+            assert server.poll() is None, log.read_text()
+            assert time.monotonic() < end, log.read_text()
+            time.sleep(0.1)
+        yield endpoint
+    finally:
+        server.terminate()
+        server.wait(30)
+
+
+def _takes_an_object(endpoint: str) -> bool:
+    import boto3
+    from botocore.config import Config
+
+    client = boto3.client(
+        "s3",
+        endpoint_url=endpoint,
+        region_name="us-east-1",
+        aws_access_key_id=KEYS["AWS_ACCESS_KEY_ID"],
+        aws_secret_access_key=KEYS["AWS_SECRET_ACCESS_KEY"],
+        config=Config(connect_timeout=2, read_timeout=5, retries={"max_attempts": 1}),
+    )
+    try:
+        if not client.list_buckets()["Buckets"]:
+            client.create_bucket(Bucket=BUCKET)
+        client.put_object(Bucket=BUCKET, Key="probe", Body=b"probe")
+    except Exception:
+        return False
+    return True
+
+
+@dataclass
+class FaultyProxy:
+    """Passes requests on to a server; those that are planned to fail, fail."""
+
+    server: str
+    endpoint: str = ""
+    plan: list[tuple[str, str, Fault]] = field(default_factory=list)
+    """(method, part of the path, what happens), each for one request, in order."""
+    happened: list[tuple[str, str, Fault]] = field(default_factory=list)
+
+    def fail(self, method: str, where: str, fault: Fault, times: int = 1) -> None:
+        """Let the next `times` requests of `method` whose path holds `where` fail."""
+        self.plan += [(method, where, fault)] * times
+
+    def take(self, method: str, path: str) -> Fault | None:
+        for planned in self.plan:
+            if planned[0] == method and planned[1] in path:
+                self.plan.remove(planned)
+                self.happened.append((method, path, planned[2]))
+                return planned[2]
+        return None
+
+    @contextmanager
+    def running(self) -> Iterator["FaultyProxy"]:
+        """Listen at a free port until the block ends."""
+        proxy = self
+
+        class Handler(BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"
+
+            def log_message(self, *args: object) -> None:
+                """Quiet."""
+
+            def _pass_on(self) -> None:
+                _answer(self, proxy)
+
+            do_GET = do_PUT = do_HEAD = do_POST = do_DELETE = _pass_on  # noqa: N815
+
+        listener = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        listener.daemon_threads = True
+        self.endpoint = f"http://127.0.0.1:{listener.server_port}"
+        Thread(target=listener.serve_forever, daemon=True).start()
+        try:
+            yield self
+        finally:
+            listener.shutdown()
+            listener.server_close()
+
+
+def _answer(request: BaseHTTPRequestHandler, proxy: FaultyProxy) -> None:
+    body = _body(request)
+    fault = proxy.take(request.command, request.path)
+    if fault != "error":
+        upstream = http.client.HTTPConnection(proxy.server.removeprefix("http://"))
+        headers = {k: v for k, v in request.headers.items() if k.lower() != "transfer-encoding"}
+        headers["Content-Length"] = str(len(body))
+        upstream.putrequest(
+            request.command, request.path, skip_host=True, skip_accept_encoding=True
+        )
+        for name, value in headers.items():
+            if not (name == "Content-Length" and request.command in ("GET", "HEAD", "DELETE")):
+                upstream.putheader(name, value)
+        upstream.endheaders(body or None)
+        answer = upstream.getresponse()
+        data = answer.read()
+    if fault in ("error", "error after"):
+        request.send_response(500)
+        request.send_header("Content-Length", "0")
+        request.end_headers()
+        return
+    sent = data[: len(data) // 2] if fault in ("cut", "short", "slow") else data
+    promised = len(sent) if fault == "short" else len(data)
+    request.send_response(answer.status)
+    for name, value in answer.getheaders():
+        if name.lower() not in ("content-length", "transfer-encoding", "connection"):
+            request.send_header(name, value)
+    length = answer.getheader("Content-Length") if request.command == "HEAD" else str(promised)
+    if length:
+        request.send_header("Content-Length", length)
+    request.end_headers()
+    try:
+        if fault == "slow":
+            for place in range(len(sent)):
+                request.wfile.write(sent[place : place + 1])
+                request.wfile.flush()
+                time.sleep(1)
+        request.wfile.write(sent if request.command != "HEAD" else b"")
+    except OSError:
+        pass  # the client was tired of waiting
+    if fault == "cut":
+        request.close_connection = True
+
+
+def _body(request: BaseHTTPRequestHandler) -> bytes:
+    """The request's bytes as they came: a signed, chunked upload keeps its signatures."""
+    if request.headers.get("Transfer-Encoding", "").lower() == "chunked":
+        pieces = []
+        while size := int(request.rfile.readline().split(b";")[0], 16):
+            pieces.append(request.rfile.read(size))
+            request.rfile.readline()
+        request.rfile.readline()
+        return b"".join(pieces)
+    return request.rfile.read(int(request.headers.get("Content-Length", 0)))

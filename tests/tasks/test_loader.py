@@ -1,0 +1,192 @@
+"""Micro-batches made ahead: the same ones, in order, over any interruption."""
+
+import random
+import threading
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from tasks.audit import Consumed, audit, epochs_are_exact
+from tasks.loader import LoadedStep, Loader, Loading
+from tasks.mixture import plan_mixture
+from tasks.split import Load, SplitError
+
+POOL = range(60)
+PLAN = plan_mixture({"asr": POOL}, {"asr": 1}, steps=60, examples_per_step=10, seed=3)
+"""Ten epochs."""
+
+
+@dataclass
+class Numbers:
+    """Examples of different lengths, whose batch is their numbers; slow where it is told."""
+
+    damaged: frozenset[int] = frozenset()
+    slow_steps: frozenset[int] = frozenset()
+    made: list[int] = field(default_factory=list)
+
+    def loads(self, examples: Sequence[int]) -> list[Load]:
+        return [Load(20 + 7 * (i % 11), 10 + 7 * (i % 11)) for i in examples]
+
+    def prepare(self, examples: Sequence[int], step: int, /) -> tuple[int, ...]:
+        if step in self.slow_steps:
+            time.sleep(0.01)
+        self.made.append(step)
+        if broken := self.damaged & set(examples):
+            raise ValueError(f"example {min(broken)} of step {step} is damaged")
+        return (step, *examples)
+
+
+def load(
+    source: Numbers, rank: int = 0, num_workers: int = 1, first: int = 0, ahead: int = 2, n: int = 2
+) -> Loader[tuple[int, ...]]:
+    return Loader(
+        PLAN, source, rank, num_workers, 300, Loading(threads=n, steps_ahead=ahead), first
+    )
+
+
+def all_of(loader: Loader[tuple[int, ...]]) -> list[LoadedStep[tuple[int, ...]]]:
+    with loader:
+        return list(loader)
+
+
+@pytest.mark.parametrize(("threads", "ahead"), [(1, 1), (1, 5), (3, 2), (4, 30)])
+def test_threads_and_depth_change_nothing(threads: int, ahead: int) -> None:
+    plain = all_of(load(Numbers(), ahead=0, n=1))
+    slow = Numbers(slow_steps=frozenset({0, 5, 6}))
+    assert all_of(load(slow, ahead=ahead, n=threads)) == plain
+    assert [ready.step for ready in plain] == list(range(len(PLAN)))
+    assert len(plain[0].micro_batches) > 1
+    for ready in plain:
+        assert ready.micro_batches == [(ready.step, *some) for some in ready.examples]
+
+
+def test_no_more_steps_are_made_than_may_wait() -> None:
+    source = Numbers()
+    with load(source, ahead=3, n=2) as loader:
+        next(iter(loader))
+        time.sleep(0.1)
+        assert max(source.made) <= 4
+
+
+@dataclass(frozen=True)
+class Interruption:
+    """One attempt: how many workers it has, how far it comes, and how far back the next begins."""
+
+    num_workers: int
+    threads: int
+    ahead: int
+    steps: int
+    undone: int
+
+
+INTERRUPTIONS = st.lists(
+    st.builds(
+        Interruption,
+        num_workers=st.integers(1, 5),
+        threads=st.integers(1, 3),
+        ahead=st.integers(0, 4),
+        steps=st.integers(0, 6),
+        undone=st.integers(0, 3),
+    ),
+    min_size=20,
+    max_size=24,
+)
+
+
+@settings(max_examples=50, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(INTERRUPTIONS, st.randoms(use_true_random=False))
+def test_no_example_is_lost_or_repeated_over_a_thousand_interruptions(
+    interruptions: list[Interruption], draw: random.Random
+) -> None:
+    """50 runs of 20 to 24 interruptions each, with changing workers, threads and depth."""
+    notes: list[Consumed] = []
+    position = 0
+
+    def attempt(number: int, workers: int, loading: Loading, steps: int) -> int:
+        ends = []
+        for rank in range(workers):
+            # The workers of a killed group end at different places of the step after the last.
+            end = min(len(PLAN), position + steps + draw.randint(0, 1) * (steps < len(PLAN)))
+            with Loader(PLAN, Numbers(), rank, workers, 300, loading, position) as loader:
+                for ready in loader:
+                    if ready.step >= end:
+                        break
+                    for some in ready.micro_batches:
+                        notes.append(Consumed(number, some[0], rank, some[1:]))
+            ends.append(end)
+        return min(ends)
+
+    for number, cut in enumerate(interruptions):
+        reached = attempt(
+            number, cut.num_workers, Loading(threads=cut.threads, steps_ahead=cut.ahead), cut.steps
+        )
+        position = max(position, reached - cut.undone)  # the last checkpoint
+    attempt(len(interruptions), 2, Loading(), len(PLAN))
+    found = audit(PLAN, notes)
+    assert found.is_exact, str(found)
+    assert epochs_are_exact(PLAN, [POOL])
+
+
+def test_the_audit_names_what_is_lost_and_what_is_repeated() -> None:
+    plan = np.array([[1, 2, 3], [4, 5, 6]])
+    whole = [Consumed(0, 0, 0, (1, 2)), Consumed(0, 0, 1, (3,)), Consumed(0, 1, 0, (6, 5, 4))]
+    assert audit(plan, whole).is_exact
+    without = audit(plan, whole[::2])
+    assert without.lost == {0: (3,)}
+    assert "step 0 lost 3" in str(without)
+    twice = audit(plan, [*whole, Consumed(0, 1, 1, (5,)), Consumed(0, 7, 0, (9,))])
+    assert (twice.repeated, twice.lost) == ({1: (5,), 7: (9,)}, {})
+    assert str(twice) == "2 examples differ from the plan: step 1 repeated 5; step 7 repeated 9"
+
+
+def test_only_the_last_attempt_at_a_step_counts() -> None:
+    plan = np.array([[1, 2], [3, 4]])
+    notes = [
+        Consumed(0, 0, 0, (1, 2)), Consumed(0, 1, 0, (3,)),  # killed in the middle of step 1
+        Consumed(1, 1, 0, (4,)), Consumed(1, 1, 1, (3,)),
+    ]  # fmt: skip
+    assert audit(plan, notes).is_exact
+    assert audit(plan, notes[:-1]).lost == {1: (3,)}
+
+
+def test_an_epoch_that_repeats_an_example_is_not_exact() -> None:
+    assert epochs_are_exact(np.array([[1, 2], [2, 1]]), [[1, 2]])
+    assert not epochs_are_exact(np.array([[1, 1], [2, 2]]), [[1, 2]])
+
+
+def test_an_error_comes_at_its_step_and_ends_the_threads() -> None:
+    (step,) = np.flatnonzero((PLAN == 17).any(axis=1))[:1]
+    with load(Numbers(damaged=frozenset({17})), ahead=4, n=3) as loader:
+        steps = iter(loader)
+        assert [next(steps).step for _ in range(step)] == list(range(step))
+        with pytest.raises(ValueError, match=f"example 17 of step {step} is damaged"):
+            next(steps)
+    assert not [thread for thread in threading.enumerate() if thread.name.startswith("loader")]
+
+
+def test_a_step_that_has_no_split_is_an_error_of_that_step() -> None:
+    loader = Loader(PLAN, Numbers(), 0, 11, 300, Loading())
+    with loader, pytest.raises(SplitError, match="10 examples for 11 workers"):
+        next(iter(loader))
+
+
+def test_leaving_early_ends_the_threads_and_what_was_not_begun() -> None:
+    source = Numbers(slow_steps=frozenset(range(len(PLAN))))
+    with load(source, ahead=50, n=1) as loader:
+        next(iter(loader))
+    assert len(source.made) < 40
+    assert not [thread for thread in threading.enumerate() if thread.name.startswith("loader")]
+
+
+def test_waiting_for_data_is_measured() -> None:
+    slow = Numbers(slow_steps=frozenset(range(20)))
+    with load(slow, ahead=0, n=1) as loader:
+        for _ in loader:
+            pass
+        waited = loader.seconds_waited
+    assert waited >= 20 * 0.01  # a sleep lasts no less than it was asked for
