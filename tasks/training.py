@@ -30,6 +30,7 @@ from model.flops import measured_peak
 from model.parity import measure_parity
 from model.tuning import TuningRecipe, apply_tuning, merge_adapters
 from tasks.context import MetricLogger, StageContext
+from tasks.first_cause import run_naming_first_cause
 from tasks.optimization import (
     Meter,
     Objective,
@@ -108,7 +109,8 @@ def fit(
         scratch=context.scratch,
     )
     with _announcing(context):
-        context.compute.fit(partial(train, job))
+        loop = partial(train, job)
+        context.compute.fit(partial(run_naming_first_cause, context.directory, loop))
     history = json.loads(job.directory.read_text(f"{FINAL_STATE}/history.json"))
     return dict(history[-1]["metrics"]) if history else {}
 
@@ -144,7 +146,11 @@ def train(job: TrainingJob, worker: Worker) -> None:
                 f"{ranks[worker.rank]}. Look at them with the plan of the stage, or lower the "
                 "learning rate."
             )
-        norm = strategy.step(job.optimizer.rate(step))
+        norm = strategy.step(job.optimizer.rate(step), math.isfinite)
+        if not math.isfinite(norm):
+            raise FloatingPointError(
+                f"the gradient of step {step} has the norm {norm}; lower the learning rate."
+            )
         state.step += 1
         if state.step % job.log_every_steps == 0 or state.step == job.optimizer.steps:
             metrics = meter.read() | {
