@@ -32,7 +32,7 @@ WRONG_USE = [
     (["plan", "-p", "tiny", "-s", "dpo.beta=0"], "dpo.beta: Input should be greater than 0 (got 0"),
     (["run", "-p", "tiny", "--until", "sfft"], "there is no stage 'sfft'; there are ['ingest'"),
     (["resume", "0123456789abcdef"], "has no run '0123456789abcdef'. `q2a show` lists"),
-    (["ingest"], "give exactly one of --manifest PATH and --folder PATH"),
+    (["ingest"], "give exactly one of --manifest PATH, --folder PATH and --corpus NAME=ROOT"),
     (["ingest", "--manifest", "a", "--folder", "b"], "give exactly one of"),
     (["serve", "-p", "tiny"], "q2a serve needs a Prefect server that stays"),
     (["plan", "--profil", "tiny"], "No such option"),
