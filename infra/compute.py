@@ -15,6 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 T = TypeVar("T")
 U = TypeVar("U")
+StrategyName = Literal["ddp", "fsdp2", "zero1", "zero2", "zero3", "zero3_offload"]
 
 
 class Resources(BaseModel):
@@ -28,6 +29,8 @@ class Resources(BaseModel):
     num_workers: int = Field(2, ge=1)
     """Training workers."""
     gpus_per_worker: float = Field(0, ge=0)
+    strategy: StrategyName = "ddp"
+    """How several workers share the model: see `tasks/strategies`."""
     max_failures: int = Field(3, ge=0)
     """How often Ray restarts a training group from its last checkpoint."""
     max_tokens_per_micro_batch: int = Field(32_768, ge=1)

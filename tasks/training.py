@@ -23,7 +23,7 @@ from transformers import Qwen2AudioForConditionalGeneration, Qwen2AudioProcessor
 from data_contracts import suites as contracts
 from data_contracts import tables
 from data_contracts.contract import ContractResult, validate
-from infra.compute import Worker
+from infra.compute import StrategyName, Worker
 from infra.store import Store
 from model.checkpoint import check_hears, load_checkpoint, save_checkpoint
 from model.flops import measured_peak
@@ -67,6 +67,7 @@ class TrainingJob:
     objective: ObjectiveFactory
     optimizer: OptimizerRecipe
     tuning: TuningRecipe
+    strategy: StrategyName
     logger: MetricLogger
     checkpoint_every_steps: int
     log_every_steps: int
@@ -99,6 +100,7 @@ def fit(
         objective=objective,
         optimizer=optimizer,
         tuning=tuning,
+        strategy=context.resources.strategy,
         logger=context.logger,
         checkpoint_every_steps=context.resources.checkpoint_every_steps,
         log_every_steps=context.resources.log_every_steps,
@@ -125,7 +127,7 @@ def train(job: TrainingJob, worker: Worker) -> None:
         for entry in state.history:
             job.logger.metrics(entry["metrics"], entry["step"])
     module = ObjectiveModule(model.train(), objective, job.optimizer.precision)
-    strategy = open_strategy(module, job.optimizer, worker, saved)
+    strategy = open_strategy(job.strategy, module, job.optimizer, worker, saved)
     meter = Meter(worker, state.window, measured_peak(model.device, job.optimizer.dtype))
     while state.step < job.optimizer.steps:
         step = state.step

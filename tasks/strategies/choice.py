@@ -1,22 +1,46 @@
 """Which strategy a run gets."""
 
-from infra.compute import Worker
+from collections.abc import Callable
+from functools import partial
+
+from infra.compute import StrategyName, Worker
 from tasks.optimization import ObjectiveModule, OptimizerRecipe
+from tasks.strategies.fsdp2 import FullySharded
 from tasks.strategies.replicated import DataParallel, SingleProcess
 from tasks.strategies.strategy import Strategy, restore_parameters
+from tasks.strategies.zero import Zero
 from tasks.training_state import Trained
+
+_OFFLOADED = {
+    "stage": 3,
+    "offload_optimizer": {"device": "cpu"},
+    "offload_param": {"device": "cpu"},
+}
+_STRATEGIES: dict[StrategyName, Callable[..., Strategy]] = {
+    "ddp": DataParallel,
+    "fsdp2": FullySharded,
+    "zero1": partial(Zero, zero_optimization={"stage": 1}),
+    "zero2": partial(Zero, zero_optimization={"stage": 2}),
+    "zero3": partial(Zero, zero_optimization={"stage": 3}),
+    "zero3_offload": partial(Zero, zero_optimization=_OFFLOADED),
+}
 
 
 def open_strategy(
-    objective: ObjectiveModule, recipe: OptimizerRecipe, worker: Worker, saved: Trained | None
+    name: StrategyName,
+    objective: ObjectiveModule,
+    recipe: OptimizerRecipe,
+    worker: Worker,
+    saved: Trained | None,
 ) -> Strategy:
     """Place a model on the workers of its group; every worker calls it.
 
     Args:
+        name: with one worker there is nothing to divide, and it plays no part.
         objective: with the whole model, the same on every worker, on the CPU.
         saved: where to continue, from any strategy and number of workers; None for the beginning.
     """
     if saved is not None:
         restore_parameters(objective.model, saved["parameters"])
-    kind = SingleProcess if worker.world_size == 1 else DataParallel
+    kind: Callable[..., Strategy] = SingleProcess if worker.world_size == 1 else _STRATEGIES[name]
     return kind(objective, recipe, worker, saved)

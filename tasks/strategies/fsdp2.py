@@ -1,0 +1,68 @@
+"""Parameters, gradients and moments in shares on all workers: torch's fully_shard.
+
+Every layer is gathered when it computes and let go afterwards; what belongs to no layer
+(embeddings, head, projector, convolutions) is one more unit, gathered for the whole pass.
+"""
+
+import torch
+from torch import Tensor, nn
+from torch.distributed.device_mesh import init_device_mesh
+from torch.distributed.fsdp import fully_shard
+from torch.distributed.tensor import DTensor, distribute_tensor
+
+from infra.compute import Worker
+from tasks.optimization import ObjectiveModule, OptimizerRecipe, adamw, set_rate
+from tasks.strategies.strategy import Strategy, trained_parameters
+from tasks.training_state import Trained
+
+
+class FullySharded(Strategy):
+    """FSDP2. Micro-batches of a step exchange their gradients one by one: nothing whole is kept."""
+
+    def __init__(
+        self,
+        objective: ObjectiveModule,
+        recipe: OptimizerRecipe,
+        worker: Worker,
+        saved: Trained | None,
+    ) -> None:
+        mesh = init_device_mesh(torch.device(worker.device).type, (worker.world_size,))
+        model = objective.model
+        for layer in (*model.model.audio_tower.layers, *model.model.language_model.layers):
+            fully_shard(layer, mesh=mesh)
+        fully_shard(objective, mesh=mesh)
+        super().__init__(objective, objective)
+        self._rank = worker.rank
+        self._clip_norm = recipe.clip_norm
+        self._optimizer = adamw(model, recipe)
+        named = trained_parameters(model)
+        for name, values in saved["optimizer"].items() if saved is not None else ():
+            self._optimizer.state[named[name]] = {
+                key: _share(value, named[name]) if value.dim() else value
+                for key, value in values.items()
+            }
+
+    def step(self, rate: float) -> float:
+        set_rate(self._optimizer, rate)
+        norm = nn.utils.clip_grad_norm_(self._module.parameters(), self._clip_norm)
+        self._optimizer.step()
+        self._optimizer.zero_grad(set_to_none=True)
+        return float(norm.full_tensor() if isinstance(norm, DTensor) else norm)
+
+    def _gather(self, parameter: nn.Parameter) -> tuple[Tensor | None, dict[str, Tensor]]:
+        moments = self._optimizer.state[parameter]
+        whole = {key: _whole(value) for key, value in moments.items()}
+        weights = _whole(parameter)
+        return (weights, whole) if self._rank == 0 else (None, {})
+
+
+def _share(whole: Tensor, parameter: nn.Parameter) -> DTensor:
+    """This worker's share of a tensor that lies like `parameter`; every worker has it whole."""
+    assert isinstance(parameter, DTensor)
+    return distribute_tensor(whole, parameter.device_mesh, parameter.placements, src_data_rank=None)
+
+
+def _whole(tensor: Tensor) -> Tensor:
+    """On the CPU; every worker calls it."""
+    whole = tensor.full_tensor() if isinstance(tensor, DTensor) else tensor
+    return whole.detach().to("cpu", copy=True)

@@ -1,0 +1,113 @@
+"""One recipe under every strategy: the same losses and weights, the same examples, no hang."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from recordings import stage_context
+from training_jobs import EXAMPLES_PER_STEP, STEPS, Finished, Training
+
+from data_contracts.records import Conversation, Turn
+from model.augment import AugmentRecipe
+from model.construct import ModelRecipe
+from model.tuning import TuningRecipe
+from tasks import ingest
+from tasks.ingest import IngestRecipe
+from tasks.initial import build_initial
+from tasks.manifest import DataSource
+from tasks.optimization import OptimizerRecipe
+from tasks.pretrain import completion_examples
+from tasks.shards import read_index
+from tasks.supervised import SupervisedFactory
+
+TEXT_ONLY_STEP = 7
+RECIPE = OptimizerRecipe(
+    steps=STEPS, examples_per_step=EXAMPLES_PER_STEP, learning_rate=3e-3, warmup_steps=3,
+    rate_factors={"audio_encoder": 0.5},
+)  # fmt: skip
+TINY = ModelRecipe(
+    audio_layers=2, audio_width=32, audio_heads=2, audio_ffn=64,
+    text_layers=2, text_width=34, text_heads=1, text_kv_heads=1, text_ffn=62, vocab_size=512,
+)  # fmt: skip
+"""Widths that no two or three workers divide evenly."""
+
+
+@pytest.fixture(scope="session")
+def training(small_manifest: Path, tmp_path_factory: pytest.TempPathFactory) -> Training:
+    """Real recordings, and dialogues of text alone; one step has nothing else."""
+    folder = tmp_path_factory.mktemp("training")
+    corpus = stage_context(folder / "corpus")
+    ingest.run(corpus, IngestRecipe(), DataSource(manifest=str(small_manifest)))
+    clips = read_index(corpus.directory)
+    context = stage_context(folder / "initial", {"corpus": corpus.directory})
+    initial = build_initial(context, TINY, None, clips)
+    heard, _ = completion_examples(clips)
+    short = {clip.id for clip in clips if clip.num_samples < 3 * 16_000}
+    heard = [variants for variants in heard if set(variants[0].clip_ids) <= short]
+    written = [(sum_dialogue(number),) for number in range(12)]
+    draw = np.random.default_rng(0)
+    plan = draw.choice(len(heard), (STEPS, EXAMPLES_PER_STEP), replace=False)
+    plan[:, 0] = len(heard) + draw.choice(len(written), STEPS)
+    plan[TEXT_ONLY_STEP] = len(heard) + np.arange(EXAMPLES_PER_STEP)
+    factory = SupervisedFactory(
+        corpus.directory, (*heard, *written), AugmentRecipe(), label_smoothing=0.05, seed=0
+    )
+    return Training(initial, factory, plan, RECIPE, TuningRecipe())
+
+
+def sum_dialogue(number: int) -> Conversation:
+    turns = (
+        Turn(role="user", text=f"What is {number} + {number}?"),
+        Turn(role="assistant", text=f"{2 * number}."),
+    )
+    return Conversation(id=f"sum-{number}", format="chat", turns=turns, task="voice_chat")
+
+
+@pytest.fixture(scope="session")
+def alone(training: Training, tmp_path_factory: pytest.TempPathFactory) -> Finished:
+    """One process, each step in one micro-batch: what all others must equal."""
+    return training.run(tmp_path_factory.mktemp("alone"))
+
+
+def assert_same_training(found: Finished, expected: Finished) -> None:
+    """Losses of every step within 1e-5, and the weights that they lead to; the same examples."""
+    assert len(found.losses) == STEPS
+    assert found.losses == pytest.approx(expected.losses, rel=0, abs=1e-5)
+    for name, weights in expected.weights.items():
+        torch.testing.assert_close(found.weights[name], weights, rtol=0, atol=1e-4, msg=name)
+    for step, examples in enumerate(found.training.plan):
+        batches = found.consumed[step]
+        assert sorted(e for batch in batches for e in batch) == sorted(examples), step
+
+
+MICRO_BATCHES = {"max_tokens_per_micro_batch": 150}
+"""A step then takes two or more on each worker."""
+
+
+def test_micro_batches_give_the_step_of_one_batch(
+    training: Training, alone: Finished, tmp_path: Path
+) -> None:
+    several = training.under(1, **MICRO_BATCHES).run(tmp_path)
+    assert_same_training(several, alone)
+    assert max(len(batches) for batches in several.consumed.values()) > 1
+    assert max(len(batches) for batches in alone.consumed.values()) == 1
+
+
+@pytest.mark.parametrize(
+    "strategy",
+    [
+        "ddp",
+        "fsdp2",
+        pytest.param("zero1", marks=pytest.mark.drill),
+        pytest.param("zero2", marks=pytest.mark.drill),
+        pytest.param("zero3", marks=pytest.mark.drill),
+        pytest.param("zero3_offload", marks=pytest.mark.drill),
+    ],
+)
+def test_two_workers_train_as_one(
+    training: Training, alone: Finished, tmp_path: Path, strategy: str
+) -> None:
+    found = training.under(2, strategy=strategy, **MICRO_BATCHES).run(tmp_path)
+    assert_same_training(found, alone)
+    assert max(len(batches) for batches in found.consumed.values()) > 2
