@@ -6,9 +6,10 @@ import tarfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from itertools import count
-from typing import Any, BinaryIO, NamedTuple, cast
+from typing import Any, BinaryIO, NamedTuple
 
-import fsspec
+from infra.remote import open_file_system
+from infra.source_files import open_url
 
 _MOST_BYTES = 1 << 17
 """Of one line or one small text: no label of a recording is longer."""
@@ -31,7 +32,7 @@ class CorpusFiles:
 
     def __init__(self, root: str) -> None:
         """Args: root: folder or fsspec URL."""
-        self._fs, self._root = fsspec.core.url_to_fs(root)
+        self._fs, self._root = open_file_system(root)
         self._root = self._root.rstrip("/")
         self.is_local = "file" in self._fs.protocol
 
@@ -65,11 +66,11 @@ class CorpusFiles:
             CorpusError: it is not there.
         """
         try:
-            stream = self._fs.open(f"{self._root}/{key}", "rb")
-        except (FileNotFoundError, IsADirectoryError) as error:
+            stream = open_url(self.place(key))
+        except (FileNotFoundError, IsADirectoryError, NotADirectoryError) as error:
             raise CorpusError(_missing(f"{self._root}/{key}", "file")) from error
         with stream:
-            yield cast(BinaryIO, stream)
+            yield stream
 
     def lines(self, key: str) -> Iterator[str]:
         """The lines of a UTF-8 text that are not blank, without their ends.

@@ -287,18 +287,7 @@ def meld(root: Path) -> Tree:
         root / "test_sent_emo.csv",
         [
             header,
-            (
-                1,
-                "Why do all",
-                "Mark",
-                "surprise",
-                "positive",
-                0,
-                0,
-                3,
-                19,
-                *times,
-            ),
+            (1, "Why do all", "Mark", "surprise", "positive", 0, 0, *rest),
         ],
     )
     video(recordings()[0], root / "train_splits/dia0_utt0.mp4")
