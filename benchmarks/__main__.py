@@ -12,7 +12,16 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-from benchmarks import encoder, features, generation, language_model, loading, report, training
+from benchmarks import (
+    encoder,
+    features,
+    generation,
+    language_model,
+    loading,
+    memory,
+    report,
+    training,
+)
 from benchmarks.harness import Row
 from benchmarks.isolation import Benchmark, in_own_process
 
@@ -27,6 +36,7 @@ BENCHMARKS: Mapping[str, Benchmark] = {
     "sampling": generation.sampling,
     "loading": loading.shard_to_mel,
     "seek": loading.seek,
+    "memory": memory.memory,
 }
 RESULTS = Path(__file__).parent / "results.json"
 

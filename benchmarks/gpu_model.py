@@ -5,11 +5,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 import torch
-from transformers import Qwen2AudioConfig
 
-from benchmarks.workload import AUDIO, PAD, Model
+from benchmarks.workload import Model, configuration
 from model.attention import use_packed_attention
-from model.audio import MAX_POSITIONS
 
 
 @dataclass(frozen=True)
@@ -81,16 +79,7 @@ def build(shape: Shape, device: torch.device) -> Model:
     """Random bfloat16 weights, drawn on the device; all but the positions are trained, and every
     layer is checkpointed in training mode.
     """
-    config = Qwen2AudioConfig(
-        audio_config={
-            "model_type": "qwen2_audio_encoder",
-            "max_source_positions": MAX_POSITIONS,
-            **shape.audio,
-        },
-        text_config={"model_type": "qwen2", "max_position_embeddings": 8192, **shape.text},
-        audio_token_index=AUDIO,
-        pad_token_id=PAD,
-    )
+    config = configuration(shape.audio, shape.text)
     with device:
         model: Model = Model._from_config(config, dtype=torch.bfloat16)
     use_packed_attention(model)

@@ -125,9 +125,9 @@ class Models:
     reference: Model
 
 
-def build(audio: Mapping[str, int], text: Mapping[str, int], seed: int = 0) -> Models:
-    """Random float32 weights under which every part matters: deviation 1 / sqrt(fan in)."""
-    config = Qwen2AudioConfig(
+def configuration(audio: Mapping[str, int], text: Mapping[str, int]) -> Qwen2AudioConfig:
+    """A model of these sizes, with a Qwen2 for its text."""
+    return Qwen2AudioConfig(
         audio_config={
             "model_type": "qwen2_audio_encoder",
             "max_source_positions": MAX_POSITIONS,
@@ -137,6 +137,11 @@ def build(audio: Mapping[str, int], text: Mapping[str, int], seed: int = 0) -> M
         audio_token_index=AUDIO,
         pad_token_id=PAD,
     )
+
+
+def build(audio: Mapping[str, int], text: Mapping[str, int], seed: int = 0) -> Models:
+    """Random float32 weights under which every part matters: deviation 1 / sqrt(fan in)."""
+    config = configuration(audio, text)
     models = []
     generator = torch.Generator().manual_seed(seed)
     for _ in range(2):

@@ -95,7 +95,9 @@ def build_model(
         )
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(recipe.seed)
-        model = Qwen2AudioForConditionalGeneration(_configuration(recipe, tokenizer)).float()
+        audio_token = tokenizer.convert_tokens_to_ids(AUDIO)
+        config = configuration(recipe, len(tokenizer), audio_token)
+        model = Qwen2AudioForConditionalGeneration(config).float()
         _initialise(model)
     model.generation_config = generation_config(tokenizer)
     use_packed_attention(model)
@@ -151,7 +153,8 @@ def sinusoids(length: int, width: int) -> Tensor:
     return torch.cat([angle.sin(), angle.cos()], dim=1)
 
 
-def _configuration(recipe: ModelRecipe, tokenizer: PreTrainedTokenizerFast) -> Qwen2AudioConfig:
+def configuration(recipe: ModelRecipe, num_tokens: int, audio_token: int) -> Qwen2AudioConfig:
+    """The shape of a recipe's model; of its `num_tokens` tokens one stands for audio."""
     return Qwen2AudioConfig(
         audio_config={
             "model_type": "qwen2_audio_encoder",
@@ -166,7 +169,7 @@ def _configuration(recipe: ModelRecipe, tokenizer: PreTrainedTokenizerFast) -> Q
         text_config={
             "model_type": "qwen2",
             "dtype": "float32",
-            "vocab_size": padded_vocab_size(len(tokenizer)),
+            "vocab_size": padded_vocab_size(num_tokens),
             "num_hidden_layers": recipe.text_layers,
             "hidden_size": recipe.text_width,
             "num_attention_heads": recipe.text_heads,
@@ -174,5 +177,5 @@ def _configuration(recipe: ModelRecipe, tokenizer: PreTrainedTokenizerFast) -> Q
             "intermediate_size": recipe.text_ffn,
             "max_position_embeddings": recipe.max_text_positions,
         },
-        audio_token_index=tokenizer.convert_tokens_to_ids(AUDIO),
+        audio_token_index=audio_token,
     )

@@ -14,7 +14,7 @@ from transformers import Qwen2AudioConfig, Qwen2AudioForConditionalGeneration
 from model.attention import Packed
 from model.audio import MAX_MEL_FRAMES, MAX_POSITIONS, WINDOW_FRAMES
 from model.batch import Batch
-from model.parts import part_of
+from model.parts import Part, part_of
 
 _PEAK_SIDE = {"cpu": 768, "cuda": 8192}
 _PEAK_ROUNDS = 6
@@ -79,58 +79,98 @@ def language_model_flops(
     return _language_model(config, plan.num_positions, round(4 * plan.num_pairs), num_labels)
 
 
+@dataclass(frozen=True)
+class StepSizes:
+    """What a packed batch asks of the network: all that operations and memory depend on."""
+
+    num_positions: int
+    """Of the language model's row."""
+    num_pairs: float
+    """Scores that attention makes for one head: `attention.Packed.num_pairs`."""
+    num_labels: int
+    window_positions: tuple[int, ...]
+    """Positions of each window of audio in the encoder: two a token."""
+
+    @property
+    def audio_positions(self) -> int:
+        """Of all windows."""
+        return sum(self.window_positions)
+
+
+def sizes_of(batch: Batch) -> StepSizes:
+    """The sizes of a batch that is there."""
+    windows = (w for clip in batch.features for w in clip.split(WINDOW_FRAMES, dim=1))
+    return StepSizes(
+        num_positions=batch.plan.num_positions,
+        num_pairs=batch.plan.num_pairs,
+        num_labels=batch.num_labels,
+        window_positions=tuple(window.shape[1] // 2 - 1 for window in windows),
+    )
+
+
+@dataclass(frozen=True)
+class Learning:
+    """Which parts of the model learn."""
+
+    parts: frozenset[Part]
+    """In full or through adapters."""
+    in_full: frozenset[Part]
+
+
+def learning_of(model: Qwen2AudioForConditionalGeneration) -> Learning:
+    """What learns of a model that `tuning.apply_tuning` has prepared."""
+    trained = [name for name, p in model.named_parameters() if p.requires_grad]
+    return Learning(
+        parts=frozenset(part_of(name) for name in trained),
+        in_full=frozenset(part_of(name) for name in trained if ".lora_" not in name),
+    )
+
+
 def step_flops(model: Qwen2AudioForConditionalGeneration, batch: Batch) -> int:
-    """One training step over a packed batch: each part forward, and backward where it must be.
+    """One training step over a packed batch: see `training_flops`."""
+    return training_flops(model.config, sizes_of(batch), learning_of(model))
+
+
+def training_flops(config: Qwen2AudioConfig, sizes: StepSizes, learning: Learning) -> int:
+    """One training step: each part forward, and backward where it must be.
 
     A part learns in full, is frozen before nothing that learns (forward alone), or passes a
     gradient on: frozen ones to what lies before them, adapted ones to their adapters, whose own
     small products are not counted.
     """
-    encoder = encoder_flops(model.config, _window_positions(batch))
+    encoder = encoder_flops(config, sizes.window_positions)
     text = _language_model(
-        model.config,
-        batch.plan.num_positions,
-        round(4 * batch.plan.num_pairs),
-        batch.num_labels,
+        config, sizes.num_positions, round(4 * sizes.num_pairs), sizes.num_labels
     )
-    learning = {part_of(name) for name, p in model.named_parameters() if p.requires_grad}
-    in_full = {
-        part_of(name)
-        for name, p in model.named_parameters()
-        if p.requires_grad and ".lora_" not in name
-    }
-    flops = text.trained if "language_model" in in_full else text.frozen
-    if "audio_encoder" in in_full:
+    flops = text.trained if "language_model" in learning.in_full else text.frozen
+    if "audio_encoder" in learning.in_full:
         return flops + encoder.trained
-    return flops + (encoder.frozen if "audio_encoder" in learning else encoder.forward)
+    return flops + (encoder.frozen if "audio_encoder" in learning.parts else encoder.forward)
 
 
 def checkpointing_flops(model: Qwen2AudioForConditionalGeneration, batch: Batch) -> int:
-    """What gradient checkpointing of every layer adds to `step_flops`: the layers' forward pass
+    """What gradient checkpointing adds to `step_flops`: see `recomputed_flops`."""
+    return recomputed_flops(model.config, sizes_of(batch), learning_of(model))
+
+
+def recomputed_flops(config: Qwen2AudioConfig, sizes: StepSizes, learning: Learning) -> int:
+    """What gradient checkpointing of every layer adds to `training_flops`: the layers' forward pass
     again, of the towers that learn or pass a gradient on.
 
     The last product of a layer is not made again: the backward pass needs its inputs alone.
     """
-    text, audio = model.config.text_config, model.config.audio_config
-    positions = batch.plan.num_positions
-    last_product = 2 * positions * text.num_hidden_layers * text.hidden_size
-    flops = _text_layers(model.config, positions, round(4 * batch.plan.num_pairs)).forward
+    text, audio = config.text_config, config.audio_config
+    last_product = 2 * sizes.num_positions * text.num_hidden_layers * text.hidden_size
+    flops = _text_layers(config, sizes.num_positions, round(4 * sizes.num_pairs)).forward
     flops -= last_product * text.intermediate_size
-    learning = {part_of(name) for name, p in model.named_parameters() if p.requires_grad}
-    if "audio_encoder" not in learning:
+    if "audio_encoder" not in learning.parts:
         return flops
-    windows = _window_positions(batch)
-    last_product = 2 * sum(windows) * audio.encoder_layers * audio.d_model
+    last_product = 2 * sizes.audio_positions * audio.encoder_layers * audio.d_model
     return (
         flops
-        + _encoder_layers(model.config, windows).forward
+        + _encoder_layers(config, sizes.window_positions).forward
         - (last_product * audio.encoder_ffn_dim)
     )
-
-
-def _window_positions(batch: Batch) -> list[int]:
-    windows = (w for clip in batch.features for w in clip.split(WINDOW_FRAMES, dim=1))
-    return [window.shape[1] // 2 - 1 for window in windows]
 
 
 def measured_peak(device: torch.device, dtype: torch.dtype) -> float:

@@ -14,6 +14,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 from data_contracts.records import Clip, NonEmpty, Rejected, explain
 from tasks.corpora.corpus import Corpus, Row
 from tasks.corpora.files import CorpusError, CorpusFiles
+from tasks.locations import check_location
 
 __all__ = ["Corpus", "CorpusError", "CorpusSource", "corpora", "corpus_rows", "find_corpus"]
 
@@ -35,6 +36,7 @@ class CorpusSource(BaseModel):
     def _absolute(cls, values: object) -> object:
         """Workers, and whoever resumes, have other working directories."""
         if isinstance(values, dict) and isinstance(root := values.get("root"), str):
+            check_location(root)
             local = root and "://" not in root
             return {**values, "root": str(Path(root).absolute()) if local else root}
         return values

@@ -5,13 +5,14 @@ import json
 import tarfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from functools import partial
-from typing import Any, BinaryIO, NamedTuple, cast
+from itertools import count
+from typing import Any, BinaryIO, NamedTuple
 
-import fsspec
+from infra.remote import open_file_system
+from infra.source_files import open_url
 
-_MOST_CHARACTERS = 1 << 17
-"""Of one field of a table, which is csv's own limit, and of one line of a list."""
+_MOST_BYTES = 1 << 17
+"""Of one line or one small text: no label of a recording is longer."""
 
 
 class CorpusError(ValueError):
@@ -31,7 +32,7 @@ class CorpusFiles:
 
     def __init__(self, root: str) -> None:
         """Args: root: folder or fsspec URL."""
-        self._fs, self._root = fsspec.core.url_to_fs(root)
+        self._fs, self._root = open_file_system(root)
         self._root = self._root.rstrip("/")
         self.is_local = "file" in self._fs.protocol
 
@@ -65,11 +66,11 @@ class CorpusFiles:
             CorpusError: it is not there.
         """
         try:
-            stream = self._fs.open(f"{self._root}/{key}", "rb")
-        except (FileNotFoundError, IsADirectoryError) as error:
+            stream = open_url(self.place(key))
+        except (FileNotFoundError, IsADirectoryError, NotADirectoryError) as error:
             raise CorpusError(_missing(f"{self._root}/{key}", "file")) from error
         with stream:
-            yield cast(BinaryIO, stream)
+            yield stream
 
     def lines(self, key: str) -> Iterator[str]:
         """The lines of a UTF-8 text that are not blank, without their ends.
@@ -77,23 +78,13 @@ class CorpusFiles:
         Raises:
             CorpusError: there is no such file, or it is no such text.
         """
-        with self.open(key) as stream:
-            number = 0
-            while raw := stream.readline(_MOST_CHARACTERS + 1):
-                number += 1
-                try:
-                    line = raw.decode("utf-8-sig" if number == 1 else "utf-8").rstrip("\r\n")
-                except UnicodeDecodeError as error:
-                    line = None
-                    cause = error
-                if line is None or len(raw) > _MOST_CHARACTERS:
-                    why = f"{cause}" if line is None else f"over {_MOST_CHARACTERS} bytes long"
-                    raise CorpusError(
-                        f"line {number} of {self.place(key)} is no line of UTF-8 text: {why}. "
-                        "Unpack the corpus again."
-                    )
-                if line.strip():
-                    yield line
+        for number, raw in self._raw_lines(key):
+            try:
+                line = raw.decode("utf-8-sig").rstrip("\r\n")
+            except UnicodeDecodeError as error:
+                raise self._unreadable(key, number, error) from error
+            if line.strip():
+                yield line
 
     def table(
         self,
@@ -112,29 +103,37 @@ class CorpusFiles:
         Raises:
             CorpusError: there is no such file, a column is missing, or a row is no row.
         """
-        with self.open(key) as raw:
-            pieces = iter(partial(raw.readline, _MOST_CHARACTERS), b"")
-            text = (piece.decode(encoding) for piece in pieces)
-            reader = csv.DictReader(text, None if header else columns, strict=True, **dialect)
-            try:
-                found = reader.fieldnames or ()
-                if absent := [column for column in columns if column not in found]:
-                    raise CorpusError(
-                        f"{self.place(key)} has the columns {', '.join(found)}; {absent} are "
-                        "missing. Is this the version of the corpus that --list describes?"
-                    )
-                for row in reader:
-                    if any(row[column] is None for column in columns):
-                        raise CorpusError(
-                            f"line {reader.line_num} of {self.place(key)} has too few columns. "
-                            "Unpack the corpus again."
-                        )
-                    yield row
-            except (csv.Error, UnicodeDecodeError) as error:
+        text = (raw.decode(encoding) for _, raw in self._raw_lines(key))
+        reader = csv.DictReader(text, None if header else columns, strict=True, **dialect)
+        try:
+            found = reader.fieldnames or ()
+            if absent := [column for column in columns if column not in found]:
                 raise CorpusError(
-                    f"line {reader.line_num + 1} of {self.place(key)} can't be read: {error}. "
-                    "Unpack the corpus again."
-                ) from error
+                    f"{self.place(key)} has the columns {', '.join(found)}; {absent} are missing. "
+                    "Is this the version of the corpus that --list describes?"
+                )
+            for row in reader:
+                if any(row[column] is None for column in columns):
+                    raise self._unreadable(key, reader.line_num, "it has too few columns")
+                yield row
+        except (csv.Error, UnicodeDecodeError) as error:
+            raise self._unreadable(key, reader.line_num + 1, error) from error
+
+    def _raw_lines(self, key: str) -> Iterator[tuple[int, bytes]]:
+        """The lines of a file with their numbers from 1, none of them longer than is sane."""
+        with self.open(key) as stream:
+            for number in count(1):
+                line = stream.readline(_MOST_BYTES + 1)
+                if not line:
+                    return
+                if len(line) > _MOST_BYTES:
+                    raise self._unreadable(key, number, f"it has over {_MOST_BYTES} bytes")
+                yield number, line
+
+    def _unreadable(self, key: str, number: int, why: object) -> CorpusError:
+        return CorpusError(
+            f"line {number} of {self.place(key)} can't be read: {why}. Unpack the corpus again."
+        )
 
     def json(self, key: str) -> Any:
         """A JSON document.
@@ -174,7 +173,7 @@ class CorpusFiles:
         Raises:
             CorpusError: it is no small text.
         """
-        if member.num_bytes > _MOST_CHARACTERS:
+        if member.num_bytes > _MOST_BYTES:
             raise CorpusError(
                 f"{member.name!r} in {self.place(key)} has {member.num_bytes} bytes: no text of "
                 "one recording. Remove it from the tar."

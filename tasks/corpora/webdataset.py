@@ -4,13 +4,14 @@ from collections.abc import Iterator
 from itertools import groupby
 
 from data_contracts.languages import LANGUAGES
+from data_contracts.records import Rejected
 from tasks.corpora.corpus import Corpus, Row, by_language
 from tasks.corpora.files import CorpusFiles, TarMember
 
 AUDIO = ("flac", "wav", "mp3", "ogg", "opus", "m4a")
 
 
-def _rows(files: CorpusFiles, split: str) -> Iterator[Row]:
+def _rows(files: CorpusFiles, split: str) -> Iterator[Row | Rejected]:
     language, folder = split.split("/")
     for key in files.names(folder):
         if key.endswith(".tar"):
@@ -25,6 +26,9 @@ def _rows(files: CorpusFiles, split: str) -> Iterator[Row]:
                         row["targets"] = {"asr": files.bytes_of(key, member).decode().strip()}
                 if "num_bytes" in row:
                     yield row
+                else:
+                    detail = f"its sample in {key} has no file named *.{', *.'.join(AUDIO)}"
+                    yield Rejected(id=row["id"], reason="missing_file", detail=detail)
 
 
 def _key(member: TarMember) -> tuple[str, str]:

@@ -32,7 +32,11 @@ WRONG_USE = [
     (["plan", "-p", "tiny", "-s", "dpo.beta=0"], "dpo.beta: Input should be greater than 0 (got 0"),
     (["run", "-p", "tiny", "--until", "sfft"], "there is no stage 'sfft'; there are ['ingest'"),
     (["resume", "0123456789abcdef"], "has no run '0123456789abcdef'. `q2a show` lists"),
-    (["ingest"], "give exactly one of --manifest PATH and --folder PATH"),
+    (["ingest"], "give exactly one of --manifest PATH, --folder PATH and --corpus NAME=ROOT"),
+    (["ingest", "--corpus", "a=/b", "--folder", "b"], "give exactly one of"),
+    (["ingest", "--corpus", "esc50"], "--corpus 'esc50' is not NAME=ROOT or NAME:SPLIT,SPLIT=ROOT"),
+    (["ingest", "--corpus", "esc5=/data"], "there is no corpus 'esc5'; there are air_bench"),
+    (["ingest", "--corpus", "esc50:fold9=/data"], "esc50 has no split fold9; it has fold1, fold2"),
     (["ingest", "--manifest", "a", "--folder", "b"], "give exactly one of"),
     (["serve", "-p", "tiny"], "q2a serve needs a Prefect server that stays"),
     (["plan", "--profil", "tiny"], "No such option"),
@@ -59,6 +63,28 @@ def test_data_that_is_not_there_ends_with_3(
 ) -> None:
     assert q2a(monkeypatch, "plan", "-p", "tiny", "-s", "data.manifest=/no/such.jsonl") == 3
     assert "error: there is no manifest '/no/such.jsonl'" in capsys.readouterr().err
+
+
+def test_a_corpus_that_is_not_there_ends_with_3(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data = f"data={{corpora: [{{name: esc50, root: {tmp_path}/none, splits: [fold1]}}]}}"
+    assert q2a(monkeypatch, "plan", "-p", "tiny", "-s", data) == 3
+    assert f"error: there is no file {tmp_path}/none/meta/esc50.csv" in capsys.readouterr().err
+
+
+def test_the_list_of_corpora_is_a_table_and_json_that_tells_all(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert q2a(monkeypatch, "ingest", "--list", "--json") == 0
+    listed = {corpus["name"]: corpus for corpus in json.loads(capsys.readouterr().out)}
+    assert listed["librispeech"]["splits"]["dev-other"] == "dev"
+    assert listed["fleurs"]["license"] == "CC-BY-4.0"
+    assert "validated.tsv" in listed["common_voice"]["layout"]
+    assert q2a(monkeypatch, "ingest", "--list") == 0
+    table = capsys.readouterr().out
+    for corpus in listed.values():
+        assert f"│ {corpus['name']} " in table
 
 
 @pytest.mark.parametrize(

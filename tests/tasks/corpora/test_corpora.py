@@ -1,0 +1,331 @@
+"""Every recipe on a tree of its corpus's true layout, from the files to the packed clips."""
+
+import json
+import shutil
+from pathlib import Path
+
+import fsspec
+import numpy as np
+import pytest
+from pydantic import ValidationError
+from recordings import stage_context
+from trees import TREES, Heard, sound, text, tsv
+
+import tasks.corpora
+from data_contracts.contract import enforce
+from data_contracts.languages import LANGUAGES
+from data_contracts.records import Clip, Rejected, from_jsonl
+from infra.store import Store
+from tasks import ingest
+from tasks.clips import ClipReader
+from tasks.corpora import CorpusError, CorpusSource, corpora, corpus_rows, find_corpus
+from tasks.decode import DecodeError, read_audio
+from tasks.manifest import DataSource, read_source, source_digest
+from tasks.shards import read_index
+
+RECIPE = ingest.IngestRecipe(clips_per_shard=3, max_rejected_share=1)
+
+
+def source_of(name: str, root: Path, splits: tuple[str, ...] = ()) -> CorpusSource:
+    return CorpusSource(name=name, root=str(root), splits=splits)
+
+
+@pytest.mark.parametrize("name", TREES)
+def test_a_corpus_is_packed_with_its_labels_and_its_samples_are_those_that_soundfile_reads(
+    name: str, tmp_path: Path
+) -> None:
+    root = tmp_path / "the corpus"
+    tree = TREES[name](root)
+    data = DataSource(corpora=(source_of(name, root, tree.splits),))
+    for result in ingest.check_source(data):
+        enforce(result)
+    ingest.run(stage_context(tmp_path / "out"), RECIPE, data)
+    store = Store(str(tmp_path / "out"))
+    rows = {row.id: row for row in read_index(store)}
+    listed = from_jsonl(store.read_text(ingest.REJECTED), Rejected, ingest.REJECTED)
+    assert {row.id: row.reason for row in listed} == tree.rejected
+    assert set(rows) == set(tree.heard)
+    reader = ClipReader(store, list(rows.values()))
+    corpus = find_corpus(name)
+    for row_id, heard in tree.heard.items():
+        row = rows[row_id]
+        found = (dict(row.targets), row.split, row.language, row.speaker)
+        assert found == (heard.targets, heard.split, heard.language, heard.speaker)
+        assert {key: getattr(row, key) for key in heard.others} == heard.others
+        assert row.source == row_id.split("/")[0]
+        assert row.targets.keys() <= set(corpus.tasks)
+        assert row.language is None or row.language in corpus.languages
+        check_samples(reader[row_id], heard, tree.exact)
+
+
+def check_samples(packed: np.ndarray, heard: Heard, exact: bool) -> None:
+    if exact:
+        # 16 bits: what mp3 and averaged channels have below is rounded.
+        assert len(packed) == len(heard.samples)
+        assert np.abs(packed - heard.samples).max() <= 0.51 / 32768
+        if np.array_equal(heard.samples, np.round(heard.samples * 32768) / 32768):
+            assert np.array_equal(packed, heard.samples)
+        return
+    # AAC: the sound begins somewhat later and is about the same.
+    shortest = min(len(packed), len(heard.samples)) - 2_048
+    delays = [np.dot(packed[d : d + shortest], heard.samples[:shortest]) for d in range(2_048)]
+    begin = int(np.argmax(delays))
+    assert np.corrcoef(packed[begin : begin + shortest], heard.samples[:shortest])[0, 1] > 0.95
+
+
+def test_every_recipe_has_a_tree_and_states_what_list_prints() -> None:
+    found = corpora()
+    assert set(found) == set(TREES)
+    for name, corpus in found.items():
+        assert name == corpus.name
+        for stated in (corpus.title, corpus.license, corpus.homepage, corpus.layout):
+            assert stated.strip()
+        assert corpus.tasks
+        assert corpus.splits
+        assert set(corpus.splits.values()) <= {"train", "dev", "test"}
+        assert set(corpus.languages) <= set(LANGUAGES)
+        assert len(set(corpus.languages)) == len(corpus.languages)
+
+
+def test_conversations_of_air_bench_chat_keep_question_and_answer(tmp_path: Path) -> None:
+    TREES["air_bench"](tmp_path / "air")
+    (row,) = corpus_rows(source_of("air_bench", tmp_path / "air", ("Chat",)))
+    assert isinstance(row, Clip)
+    assert [(turn.role, turn.text) for turn in row.conversation] == [
+        ("user", "Why?"), ("assistant", "Because.")
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("name", TREES)
+def test_without_its_tables_a_corpus_is_refused_with_the_place_and_the_remedy(
+    name: str, tmp_path: Path
+) -> None:
+    tmp_path.joinpath("empty").mkdir()
+    splits = TREES[name](tmp_path / "whole").splits or tuple(find_corpus(name).splits)
+    with pytest.raises(
+        CorpusError, match=r"there is no (file|folder) .*empty/.*unpacked.*--corpus"
+    ):
+        list(corpus_rows(source_of(name, tmp_path / "empty", splits)))
+
+
+def test_a_damaged_table_is_refused_with_its_line_and_the_remedy(tmp_path: Path) -> None:
+    esc = source_of("esc50", tmp_path / "esc", ("fold1",))
+    meta = tmp_path / "esc/meta/esc50.csv"
+    header = "filename,fold,target,category,esc10,src_file,take\n"
+    for content, message in (
+        ("filename,fold,target\n", r"has the columns filename, fold, target; .*category"),
+        (header + "a.wav,1\n", r"line 2 .*it has too few columns.*Unpack"),
+        (header + 'a.wav,1,0,"dog\n', r"line \d .*can't be read.*Unpack"),
+        (header + "a" * 200_000 + "\n", r"line \d .*can't be read: it has over 131072 bytes"),
+    ):
+        text(meta, content)
+        with pytest.raises(CorpusError, match=message):
+            list(corpus_rows(esc))
+    meta.write_bytes(header.encode() + b"\xff.wav,1,0,dog,True,1,A\n")
+    with pytest.raises(CorpusError, match=r"line 2 .*can't be read: 'utf-8'"):
+        list(corpus_rows(esc))
+    text(tmp_path / "vs/datafiles/te.json", '["x"]')
+    with pytest.raises(CorpusError, match=r"te.json is not .*data"):
+        list(corpus_rows(source_of("vocalsound", tmp_path / "vs", ("test",))))
+    text(tmp_path / "vs/datafiles/te.json", "[" * 100_000)
+    with pytest.raises(CorpusError, match=r"te.json is not JSON"):
+        list(corpus_rows(source_of("vocalsound", tmp_path / "vs", ("test",))))
+    tree = TREES["librispeech"](tmp_path / "libri")
+    transcripts = tmp_path / "libri/dev-clean/1272/128104/1272-128104.trans.txt"
+    for damage, why in ((b"1272-128104-0000 \xe9", "utf-8"), (b"a" * 200_000, "131072 bytes")):
+        transcripts.write_bytes(damage)
+        with pytest.raises(CorpusError, match=rf"line 1 .*can't be read: .*{why}"):
+            list(corpus_rows(source_of("librispeech", tmp_path / "libri", tree.splits)))
+
+
+def test_damaged_containers_are_refused_with_the_remedy(tmp_path: Path) -> None:
+    for name, pattern, message in (
+        ("webdataset", "train/*.tar", r"000000.tar is no plain tar.*gzip -d"),
+        ("shar", "dev/recording.*.tar", r"recording.000000.tar is no plain tar"),
+        ("shar", "dev/cuts.*.gz", r"cuts.000000.jsonl.gz is no list of cuts.*again"),
+        ("saved_dataset", "validation/*.arrow", r"arrow is no Arrow stream.*Save it again"),
+    ):
+        root = tmp_path / f"{name} {pattern[-2:]} {pattern[:6].replace('/', ' ')}{message[:6]}"
+        tree = TREES[name](root)
+        for path in root.glob(pattern):
+            path.write_bytes(path.read_bytes()[:300] + b"\x1f" * 2_000)
+        with pytest.raises(CorpusError, match=message):
+            list(corpus_rows(source_of(name, root, tree.splits)))
+
+
+def test_a_saved_dataset_without_audio_or_text_column_is_refused(tmp_path: Path) -> None:
+    TREES["saved_dataset"](tmp_path / "hf")
+    info = tmp_path / "hf/validation/dataset_info.json"
+    info.write_text(info.read_text().replace('"sentence"', '"words"'))
+    with pytest.raises(CorpusError, match=r"columns audio, words, .*rename_column"):
+        list(corpus_rows(source_of("saved_dataset", tmp_path / "hf", ("en/validation",))))
+
+
+def test_a_command_in_wav_scp_is_refused_and_not_run(tmp_path: Path) -> None:
+    proof = tmp_path / "it ran"
+    text(tmp_path / "k/train/wav.scp", f"u1 touch '{proof}' |\n")
+    text(tmp_path / "k/train/text", "u1 hello\n")
+    with pytest.raises(CorpusError, match=r"has the command .*touch.*runs no command.*wav-copy"):
+        list(corpus_rows(source_of("kaldi", tmp_path / "k", ("en/train",))))
+    assert not proof.exists()
+
+
+def test_hostile_names_and_values_of_a_corpus_reject_their_own_row_only(tmp_path: Path) -> None:
+    header = ("path", "sentence", "translation", "client_id")
+    names = ("../../../etc/passwd", "a\x07b.mp3", "good.mp3", "x" * 10_000 + ".mp3", "blank.mp3")
+    rows = [(name, "a", " " if "blank" in name else "b", "s") for name in names]
+    tsv(
+        tmp_path / "c/fr/covost_v2.fr_en.dev.tsv",
+        [header, *rows, ("long.mp3", "a", "b" * 11_000, "s")],
+    )
+    found = list(corpus_rows(source_of("covost2", tmp_path / "c", ("fr_en/dev",))))
+    rejected = [row for row in found if isinstance(row, Rejected)]
+    assert [type(row) for row in found] == [Rejected, Rejected, Clip, Clip, Rejected, Rejected]
+    for row, message in zip(
+        rejected, ("climbs out", "pattern", "empty text for s2tt", "at most 10000"), strict=True
+    ):
+        assert message in row.detail
+        assert len(row.id) <= 200
+    data = DataSource(corpora=(source_of("covost2", tmp_path / "c", ("fr_en/dev",)),))
+    ingest.run(stage_context(tmp_path / "out"), RECIPE, data)
+    reasons = [
+        row.reason
+        for row in from_jsonl((tmp_path / "out/rejected.jsonl").read_text(), Rejected, "")
+    ]
+    assert sorted(reasons) == ["invalid_row"] * 4 + ["missing_file"] * 2
+
+
+def test_a_range_of_bytes_beyond_the_file_is_a_missing_file(tmp_path: Path) -> None:
+    tree = TREES["webdataset"](tmp_path / "wds")
+    rows = list(corpus_rows(source_of("webdataset", tmp_path / "wds", tree.splits)))
+    clips = [row for row in rows if isinstance(row, Clip)]
+    short = tmp_path / "wds/train/000000.tar"
+    short.write_bytes(short.read_bytes()[: clips[-1].begin_byte + 1])
+    last = clips[-1]
+    with pytest.raises(DecodeError, match=r"missing_file: .*000000.tar .*would be bytes"):
+        read_audio(last.audio, last.begin_byte, last.num_bytes)
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"name": "librispech", "root": "/a"}, "no corpus 'librispech'.*librispeech.*--list"),
+        (
+            {"name": "esc50", "root": "/a", "splits": ["fold6"]},
+            "esc50 has no split fold6; it has fold1",
+        ),
+        ({"name": "kaldi", "root": "/a"}, "by language.*--corpus kaldi:"),
+        ({"name": "kaldi", "root": "/a", "splits": ["xx/train"]}, "no split xx/train.* more"),
+        ({"name": "esc50", "root": ""}, "at least 1 character"),
+        ({"name": "esc50", "root": "pipe:cat /data"}, "of the protocol 'pipe'"),
+        ({"name": "esc50", "root": "/a", "url": "b"}, "Extra inputs"),
+    ],
+)
+def test_a_source_that_names_no_corpus_or_split_is_refused(
+    fields: dict[str, object], message: str
+) -> None:
+    with pytest.raises(ValidationError, match=message):
+        CorpusSource.model_validate(fields)
+
+
+def test_corpora_are_a_source_of_their_own_kind(tmp_path: Path) -> None:
+    with pytest.raises(ValidationError, match=r"corpora=\['fsdd'\]; give exactly one"):
+        DataSource(folder="a", corpora=(source_of("fsdd", tmp_path),))
+    (tmp_path / "recordings").mkdir()
+    with pytest.raises(ValueError, match=r"holds no recordings"):
+        read_source(DataSource(corpora=(source_of("fsdd", tmp_path),)))
+
+
+def test_two_corpora_never_share_an_id_a_speaker_or_a_phrase(tmp_path: Path) -> None:
+    sources = []
+    for name in ("one", "two"):
+        text(tmp_path / name / "test/9/1/9-1.trans.txt", "9-1-1 hello\n")
+        sound(0, tmp_path / name / "test/9/1/9-1-1.wav")
+        sources.append(source_of("speech_folders", tmp_path / name, ("en/test",)))
+    clips = read_source(DataSource(corpora=tuple(sources))).clips
+    assert [clip.id for clip in clips] == ["one/9-1-1", "two/9-1-1"]
+    assert [clip.speaker for clip in clips] == ["one/9", "two/9"]
+
+
+def test_the_identity_of_a_corpus_is_its_content_and_not_its_place(tmp_path: Path) -> None:
+    tree = TREES["saved_dataset"](tmp_path / "hf")
+    shutil.copytree(tmp_path / "hf", tmp_path / "moved/hf")
+
+    def digest(root: Path) -> str:
+        return source_digest(DataSource(corpora=(source_of("saved_dataset", root, tree.splits),)))
+
+    before = digest(tmp_path / "hf")
+    assert digest(tmp_path / "moved/hf") == before
+    info = tmp_path / "moved/hf/validation/data-00000-of-00002.arrow"
+    data = bytearray(info.read_bytes())
+    data[data.index(b"RIFF") + 2_000] ^= 1
+    info.write_bytes(bytes(data))
+    assert digest(tmp_path / "moved/hf") != before
+
+
+def test_a_corpus_is_read_from_any_file_system(tmp_path: Path) -> None:
+    TREES["esc50"](tmp_path / "esc")
+    memory = fsspec.filesystem("memory")
+    memory.put(str(tmp_path / "esc"), "/esc", recursive=True)
+    try:
+        data = DataSource(corpora=(CorpusSource(name="esc50", root="memory://esc"),))
+        assert {clip.audio for clip in read_source(data).clips} == {
+            "memory:///esc/audio/1-100032-A-0.wav",
+            "memory:///esc/audio/5-103415-A-2.wav",
+            "memory:///esc/audio/4-1-A-1.wav",
+        }
+        ingest.run(stage_context(tmp_path / "out"), RECIPE, data)
+        assert len(read_index(Store(str(tmp_path / "out")))) == 3
+    finally:
+        memory.rm("/esc", recursive=True)
+
+
+NEW_CORPUS = '''
+"""Barks: dogs, one folder a breed."""
+
+from tasks.corpora.corpus import Corpus
+
+
+def _rows(files, split):
+    for line in files.table(f"{split}.csv", ("file", "breed")):
+        yield {
+            "id": line["file"],
+            "audio": files.place(f"sounds/{line['file']}"),
+            "targets": {"sound": line["breed"]},
+            "kind": "sound",
+        }
+
+
+CORPUS = Corpus(
+    name="barks",
+    title="Barks",
+    license="CC0-1.0",
+    homepage="https://example.org",
+    tasks=("sound",),
+    languages=(),
+    splits={"a": "train", "b": "test"},
+    layout="{a,b}.csv (file, breed) and sounds/",
+    rows=_rows,
+)
+'''
+
+
+def test_a_new_corpus_is_one_file_of_thirty_lines(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert len([line for line in NEW_CORPUS.splitlines() if line.strip()]) <= 30
+    plugin = tmp_path / "recipes"
+    plugin.mkdir()
+    (plugin / "barks.py").write_text(NEW_CORPUS)
+    monkeypatch.setattr(tasks.corpora, "__path__", [*tasks.corpora.__path__, str(plugin)])
+    text(tmp_path / "b/b.csv", "file,breed\nrex.wav,beagle\n")
+    samples = sound(0, tmp_path / "b/sounds/rex.wav")
+    data = DataSource(corpora=(source_of("barks", tmp_path / "b", ("b",)),))
+    ingest.run(stage_context(tmp_path / "out"), RECIPE, data)
+    store = Store(str(tmp_path / "out"))
+    (row,) = read_index(store)
+    assert (row.id, row.targets, row.split, row.license) == (
+        "barks/rex.wav", {"sound": "beagle"}, "test", "CC0-1.0"
+    )  # fmt: skip
+    assert np.array_equal(ClipReader(store, [row])["barks/rex.wav"], samples)
+    assert json.loads(store.read_text("suites/sound.jsonl"))["suite"] == "sound"
