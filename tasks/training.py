@@ -30,7 +30,6 @@ from model.flops import measured_peak
 from model.parity import measure_parity
 from model.tuning import TuningRecipe, apply_tuning, merge_adapters
 from tasks.context import MetricLogger, StageContext
-from tasks.first_cause import run_naming_first_cause
 from tasks.optimization import (
     Meter,
     Objective,
@@ -109,8 +108,7 @@ def fit(
         scratch=context.scratch,
     )
     with _announcing(context):
-        loop = partial(train, job)
-        context.compute.fit(partial(run_naming_first_cause, context.directory, loop))
+        context.compute.fit(partial(train, job))
     history = json.loads(job.directory.read_text(f"{FINAL_STATE}/history.json"))
     return dict(history[-1]["metrics"]) if history else {}
 
