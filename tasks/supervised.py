@@ -14,7 +14,7 @@ from torch import Tensor
 from transformers import Qwen2AudioForConditionalGeneration, Qwen2AudioProcessor
 
 from data_contracts.digest import digest_of
-from data_contracts.records import Conversation
+from data_contracts.records import Conversation, to_jsonl
 from infra.store import Store
 from model.audio import HOP_LENGTH, SAMPLE_RATE, num_tokens_of_features
 from model.augment import AugmentRecipe, augment_features, most_audio_tokens
@@ -27,13 +27,15 @@ from model.tuning import TuningRecipe
 from tasks.clips import ClipReader
 from tasks.context import StageContext, StageResult
 from tasks.corpus_index import CorpusIndex
-from tasks.mixture import plan_mixture
+from tasks.example_table import ExampleTable
+from tasks.examples import Examples
+from tasks.mixture_recipe import Mixture, MixtureRow, measure
 from tasks.optimization import MicroBatch, OptimizerRecipe, StepOutcome
 from tasks.split import Load
 from tasks.training import fit
 
-Example = tuple[Conversation, ...]
-"""Variants of one example that differ in the prompt's words; a step draws one of them."""
+MIXTURE = "mixture.jsonl"
+"""What was wanted and drawn of each task, language and corpus."""
 
 
 class SupervisedRecipe(BaseModel):
@@ -52,7 +54,7 @@ class SupervisedFactory:
     """Builds the objective on a worker."""
 
     corpus: Store
-    examples: tuple[Example, ...]
+    examples: Examples
     augment: AugmentRecipe
     label_smoothing: float
     seed: int
@@ -66,30 +68,49 @@ class SupervisedFactory:
 def fit_supervised(
     context: StageContext,
     initial: Store,
-    examples: Sequence[Example],
-    pools: Mapping[str, Sequence[int]],
-    mixture: Mapping[str, float],
+    examples: Examples,
+    table: ExampleTable,
+    mixture: Mixture,
     recipe: SupervisedRecipe,
 ) -> StageResult:
     """Train the checkpoint in `initial` on a mixture of examples.
 
     Args:
-        pools: task -> numbers of its examples.
-        mixture: task -> weight in the draw.
+        table: a row an example.
     """
     optimizer = recipe.optimizer
-    plan = plan_mixture(
-        pools, mixture, optimizer.steps, optimizer.examples_per_step, optimizer.seed
-    )
+    per_step, seed = optimizer.examples_per_step, optimizer.seed
+    steps = mixture.num_steps(table, per_step, optimizer.steps)
+    plan = mixture.plan(table, steps, per_step, seed)
+    _report(context, list(measure(plan, table, mixture.shares(table))))
     factory = SupervisedFactory(
         corpus=context.inputs["corpus"],
-        examples=tuple(examples),
+        examples=examples,
         augment=recipe.augment,
         label_smoothing=recipe.label_smoothing,
-        seed=optimizer.seed,
+        seed=seed,
     )
-    metrics = fit(context, initial, factory, plan, optimizer, recipe.tuning)
+    schedule = optimizer.model_copy(update={"steps": steps})
+    metrics = fit(context, initial, factory, plan, schedule, recipe.tuning)
     return StageResult(len(examples), plan.size, metrics=metrics)
+
+
+def _report(context: StageContext, rows: Sequence[MixtureRow]) -> None:
+    """Keep the mixture with the artifact and log it, share by share."""
+    context.directory.write_text(MIXTURE, to_jsonl(rows))
+    found = {}
+    for row in rows:
+        place = f"mixture/{row.axis}/{row.name}"
+        found[f"{place}/share"] = row.share
+        found[f"{place}/wanted_share"] = row.wanted_share
+        found[f"{place}/audio_hours"] = row.audio_hours
+    context.logger.metrics(found, 0)
+    farthest = max(rows, key=lambda row: abs(row.share - row.wanted_share))
+    context.progress(
+        f"{sum(row.draws for row in rows if row.axis == 'task')} examples planned; farthest from "
+        f"the wanted mixture is {farthest.axis} {farthest.name}: {farthest.share:.2%}, wanted "
+        f"{farthest.wanted_share:.2%}"
+    )
 
 
 class SupervisedObjective:
