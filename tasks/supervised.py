@@ -5,7 +5,8 @@ P(x_t | x_<t, Encoder(a)), maximised over the answer's tokens (Qwen2-Audio repor
 
 import random
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -22,11 +23,12 @@ from model.batch import Batch, collate
 from model.features import log_mel_spectrogram
 from model.flops import step_flops
 from model.forward import cross_entropy
-from model.sequence import render
+from model.sequence import TokenSequence, render
 from model.tuning import TuningRecipe
 from tasks.clips import ClipReader
 from tasks.context import StageContext, StageResult
 from tasks.corpus_index import CorpusIndex
+from tasks.damage import DamagePolicy, Skipping, TrainingClips, skipped_clips
 from tasks.example_table import ExampleTable
 from tasks.examples import Examples
 from tasks.mixture_recipe import Mixture, MixtureRow, measure
@@ -47,6 +49,7 @@ class SupervisedRecipe(BaseModel):
     tuning: TuningRecipe = TuningRecipe()
     augment: AugmentRecipe = AugmentRecipe()
     label_smoothing: float = Field(0.05, ge=0, lt=1, description="weight of the uniform target")
+    damage: DamagePolicy = DamagePolicy()
 
 
 @dataclass(frozen=True)
@@ -58,6 +61,8 @@ class SupervisedFactory:
     augment: AugmentRecipe
     label_smoothing: float
     seed: int
+    skipping: Skipping | None = None
+    """What becomes of damaged clips; None: they end the run."""
 
     def __call__(self, processor: Qwen2AudioProcessor) -> "SupervisedObjective":
         """Open the corpus and keep what the objective needs."""
@@ -89,9 +94,14 @@ def fit_supervised(
         augment=recipe.augment,
         label_smoothing=recipe.label_smoothing,
         seed=seed,
+        skipping=recipe.damage.skipping(context.directory),
     )
     schedule = optimizer.model_copy(update={"steps": steps})
     metrics = fit(context, initial, factory, plan, schedule, recipe.tuning)
+    skipped = skipped_clips(context.directory)
+    for clip in skipped:
+        context.progress(f"skipped, damaged: clip {clip.id} in {clip.shard} at byte {clip.offset}")
+    metrics["skipped_clips"] = len(skipped)
     return StageResult(len(examples), plan.size, metrics=metrics)
 
 
@@ -120,7 +130,7 @@ class SupervisedObjective:
         self, parts: SupervisedFactory, reader: ClipReader, processor: Qwen2AudioProcessor
     ) -> None:
         self._parts = parts
-        self._reader = reader
+        self._clips = TrainingClips(reader, parts.skipping)
         self._tokenizer = processor.tokenizer
         self._num_mel_bins = processor.feature_extractor.feature_size
 
@@ -135,7 +145,7 @@ class SupervisedObjective:
 
     def _load(self, conversation: Conversation) -> Load:
         tokens = {
-            clip: most_audio_tokens(self._reader.row(clip).num_samples, self._parts.augment)
+            clip: most_audio_tokens(self._clips.num_samples(clip), self._parts.augment)
             for clip in conversation.clip_ids
         }
         sequence = render(conversation, self._tokenizer, tokens)
@@ -162,11 +172,17 @@ class SupervisedObjective:
         features = self._features(chosen, step)
         tokens = {clip: num_tokens_of_features(f.shape[1]) for clip, f in features.items()}
         sequences = [render(conversation, self._tokenizer, tokens) for conversation in chosen]
-        return collate(sequences, features)
+        return collate([self._without_skipped(sequence) for sequence in sequences], features)
+
+    def _without_skipped(self, sequence: TokenSequence) -> TokenSequence:
+        """Nothing is learnt from a conversation that hears a damaged clip."""
+        if not any(self._clips.is_skipped(clip) for clip in sequence.clip_ids):
+            return sequence
+        return replace(sequence, is_label=np.zeros_like(sequence.is_label))
 
     def _features(self, conversations: Sequence[Conversation], step: int) -> dict[str, Tensor]:
         clips = sorted({clip for conversation in conversations for clip in conversation.clip_ids})
-        plain = clip_features(self._reader, clips, self._num_mel_bins)
+        plain = clip_features(self._clips, clips, self._num_mel_bins)
         changed = {}
         for clip, features in plain.items():
             seed = int(digest_of([self._parts.seed, step, clip])[:15], 16)
@@ -175,7 +191,13 @@ class SupervisedObjective:
         return changed
 
 
-def clip_features(reader: ClipReader, clips: Sequence[str], num_mel_bins: int) -> dict[str, Tensor]:
+class Waveforms(Protocol):
+    """Waveforms by clip id: float32 [num_samples] at 16 kHz."""
+
+    def __getitem__(self, clip_id: str, /) -> np.ndarray: ...
+
+
+def clip_features(reader: Waveforms, clips: Sequence[str], num_mel_bins: int) -> dict[str, Tensor]:
     """Log-mel features of clips: float32 [num_mel_bins, frames] by clip id."""
     if not clips:
         return {}

@@ -141,6 +141,11 @@ def _train(job: TrainingJob, worker: Worker, stack: ExitStack) -> None:
         step, batches = loaded.step, loaded.micro_batches
         weight = sum(batch.weight for batch in batches)
         weight = add_over_workers({"weight": weight}, worker)["weight"]
+        if not weight:
+            raise ValueError(
+                f"step {step} has nothing to learn from: all its examples were skipped. Raise "
+                "examples_per_step, or repair the corpus."
+            )
         waited = {"data_wait": loaded.seconds_waited}
         sums = meter.add(strategy.backward(batches, worker.world_size / weight) | waited)
         loss = sums["loss"] / weight
