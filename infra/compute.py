@@ -18,6 +18,17 @@ U = TypeVar("U")
 StrategyName = Literal["ddp", "fsdp2", "zero1", "zero2", "zero3", "zero3_offload"]
 
 
+class Loading(BaseModel):
+    """How far ahead micro-batches are made, beside the network that computes others."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    threads: int = Field(1, ge=1)
+    """Threads a worker that make steps, one each."""
+    steps_ahead: int = Field(2, ge=0)
+    """Steps that may wait in memory; 0: a step is made when the network asks for it."""
+
+
 class Resources(BaseModel):
     """What a run may use. Nothing here changes a number or a fingerprint."""
 
@@ -35,6 +46,7 @@ class Resources(BaseModel):
     """How often Ray restarts a training group from its last checkpoint."""
     max_tokens_per_micro_batch: int = Field(32_768, ge=1)
     """Most tokens, audio's included, that a worker packs into one row: what its memory holds."""
+    loading: Loading = Loading()
     checkpoint_every_steps: int = Field(100, ge=1)
     log_every_steps: int = Field(10, ge=1)
 

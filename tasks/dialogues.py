@@ -6,7 +6,7 @@ says decides (Qwen2-Audio report, section 2).
 
 import random
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Annotated, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -25,7 +25,6 @@ from tasks.prompts import (
     TWO_CLIPS_QUESTION,
     answer_to_command,
     chat_answer,
-    completion_prompts,
 )
 
 T = TypeVar("T")
@@ -214,14 +213,3 @@ def draw_at_most(draw: random.Random, found: Sequence[T], count: int) -> list[T]
     if len(found) <= count:
         return list(found)
     return [found[i] for i in sorted(draw.sample(range(len(found)), count))]
-
-
-def targets_by_task(clips: Iterable[PackedClip]) -> Mapping[Task, list[PackedClip]]:
-    """Training clips by the tasks that they can be asked for."""
-    pools: dict[Task, list[PackedClip]] = defaultdict(list)
-    for clip in clips:
-        if clip.split == "train":
-            for task in clip.targets:
-                if completion_prompts(task, clip.language) and clip.kind != "command":
-                    pools[task].append(clip)
-    return dict(sorted(pools.items()))

@@ -9,30 +9,18 @@ import time
 from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import islice
 from types import TracebackType
 from typing import Generic, Protocol, TypeVar
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field
 
+from infra.compute import Loading, Worker
 from tasks.split import Load, split
 
 M = TypeVar("M")
 M_co = TypeVar("M_co", covariant=True)
-
-
-class Loading(BaseModel):
-    """How far ahead micro-batches are made. Nothing here changes a number."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    threads: int = Field(
-        1, ge=1, description="threads a worker that read, decode and pack, a step each"
-    )
-    steps_ahead: int = Field(
-        2, ge=0, description="steps that may wait, ready, for the network; 0: made when asked for"
-    )
 
 
 class Source(Protocol[M_co]):
@@ -55,6 +43,8 @@ class LoadedStep(Generic[M]):
     examples: list[list[int]]
     """The numbers of the examples of each micro-batch."""
     micro_batches: list[M]
+    seconds_waited: float = 0.0
+    """How long the network waited for them."""
 
 
 class Loader(Generic[M]):
@@ -64,8 +54,7 @@ class Loader(Generic[M]):
         self,
         plan: np.ndarray,
         source: Source[M],
-        rank: int,
-        num_workers: int,
+        worker: Worker,
         max_tokens: int,
         loading: Loading,
         first: int = 0,
@@ -75,20 +64,19 @@ class Loader(Generic[M]):
         Args:
             plan: int64 [steps, examples_per_step]: which examples each step takes.
             source: makes micro-batches of example numbers.
-            rank: of this worker, of `num_workers`.
+            worker: whose micro-batches they are.
             max_tokens: most tokens of a micro-batch.
+            loading: how far ahead steps are made.
             first: the step to begin with, which is the number of steps that are done.
         """
         self._plan = plan
         self._source = source
-        self._rank, self._num_workers = rank, num_workers
+        self._worker = worker
         self._max_tokens = max_tokens
         self._ahead = loading.steps_ahead
         self._steps = iter(range(first, len(plan)))
         self._threads = ThreadPoolExecutor(loading.threads, thread_name_prefix="loader")
         self._waiting: deque[Future[LoadedStep[M]]] = deque()
-        self.seconds_waited = 0.0
-        """How long the network has waited for data since the loader was made."""
 
     def __enter__(self) -> "Loader[M]":
         return self
@@ -110,19 +98,16 @@ class Loader(Generic[M]):
             Exception: what the source raised for this step, after all steps before it came.
         """
         while True:
-            while (
-                len(self._waiting) <= self._ahead and (step := next(self._steps, None)) is not None
-            ):
+            for step in islice(self._steps, self._ahead + 1 - len(self._waiting)):
                 self._waiting.append(self._threads.submit(self._make, step))
             if not self._waiting:
                 return
             start = time.perf_counter()
             ready = self._waiting.popleft().result()
-            self.seconds_waited += time.perf_counter() - start
-            yield ready
+            yield replace(ready, seconds_waited=time.perf_counter() - start)
 
     def _make(self, step: int) -> LoadedStep[M]:
         drawn = self._plan[step].tolist()
         loads = self._source.loads(drawn)
-        mine = split(drawn, loads, self._num_workers, self._max_tokens)[self._rank]
+        mine = split(drawn, loads, self._worker.world_size, self._max_tokens)[self._worker.rank]
         return LoadedStep(step, mine, [self._source.prepare(some, step) for some in mine])

@@ -2,12 +2,23 @@
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 
 class MixtureError(ValueError):
     """A mixture has a weight that is none, or gives no task of the corpus a positive one."""
+
+
+@dataclass(frozen=True)
+class Group:
+    """Examples of a task that are drawn alike."""
+
+    examples: Sequence[int] | NDArray[np.integer]
+    weight: float
+    """Its part of the task's draws, in proportion to the other groups' weights."""
 
 
 def plan_mixture(
@@ -16,44 +27,108 @@ def plan_mixture(
     steps: int,
     examples_per_step: int,
     seed: int,
-) -> np.ndarray:
-    """Draw int64 [steps, examples_per_step] example numbers.
+) -> NDArray[np.int64]:
+    """`plan_groups` where every task is one group."""
+    groups = {task: [Group(pool, 1.0)] for task, pool in pools.items()}
+    return plan_groups(groups, weights, steps, examples_per_step, seed)
 
-    Each place of a step draws its task with probability proportional to the task's weight; inside
-    a task, examples come in a new random order each epoch, so that none is repeated before all
-    were seen. Tasks that the corpus lacks are left out, and the other weights keep their ratios.
+
+def plan_groups(
+    groups: Mapping[str, Sequence[Group]],
+    weights: Mapping[str, float],
+    steps: int,
+    examples_per_step: int,
+    seed: int,
+) -> NDArray[np.int64]:
+    """Draw int64 [steps, examples_per_step] example numbers: 8 bytes a draw.
+
+    Each place of a step draws its task with probability proportional to the task's weight. The
+    draws of a task alternate between its groups, so that every stretch of them has the groups in
+    the proportion of their weights, as nearly as whole numbers can. Inside a group, examples come
+    in a new random order each epoch, so that none is repeated before all were seen. Tasks that the
+    corpus lacks are left out, and the other weights keep their ratios.
 
     Raises:
         MixtureError: a weight is negative or not finite, or no task of positive weight has an
             example.
     """
-    refused = {task: w for task, w in weights.items() if w < 0 or not math.isfinite(w)}
-    if refused:
-        raise MixtureError(
-            f"mixture weights {refused} are negative or not finite; use 0 to leave a task out"
-        )
-    tasks = sorted(task for task in pools if pools[task] and weights.get(task, 0) > 0)
-    if not tasks:
-        raise MixtureError(
-            f"the corpus has examples for {sorted(task for task in pools if pools[task])}, the "
-            f"mixture weighs {sorted(weights)}: "
-            "nothing is left to train on. Give one of the corpus's tasks a positive weight."
-        )
-    shares = np.array([weights[task] for task in tasks], dtype=np.float64)
+    used = {task: _used(some) for task, some in groups.items()}
+    tasks, shares = task_shares([task for task, some in used.items() if some], weights)
     draw = np.random.default_rng([seed, 0])
-    drawn = draw.choice(len(tasks), size=steps * examples_per_step, p=shares / shares.sum())
+    drawn = draw.choice(len(tasks), size=steps * examples_per_step, p=shares)
     plan = np.empty(steps * examples_per_step, dtype=np.int64)
     for number, task in enumerate(tasks):
         places = np.flatnonzero(drawn == number)
-        plan[places] = _epochs(np.array(pools[task]), len(places), seed, number)
+        plan[places] = _draws(used[task], len(places), seed, number)
     return plan.reshape(steps, examples_per_step)
 
 
-def _epochs(examples: np.ndarray, count: int, seed: int, task: int) -> np.ndarray:
+def task_shares(
+    tasks: Sequence[str], weights: Mapping[str, float]
+) -> tuple[list[str], NDArray[np.float64]]:
+    """The tasks that are drawn, of those that have examples, and the probability of each.
+
+    Raises:
+        MixtureError: as `plan_groups`.
+    """
+    check_weights(weights, "task")
+    drawn = sorted(task for task in tasks if weights.get(task, 0) > 0)
+    if not drawn:
+        raise MixtureError(
+            f"the corpus has examples for {sorted(tasks)}, the "
+            f"mixture weighs {sorted(weights)}: "
+            "nothing is left to train on. Give one of the corpus's tasks a positive weight."
+        )
+    shares = np.array([weights[task] for task in drawn], dtype=np.float64)
+    return drawn, shares / shares.sum()
+
+
+def check_weights(weights: Mapping[str, float], what: str) -> None:
+    """Raises MixtureError where a weight is negative or not finite."""
+    refused = {name: w for name, w in weights.items() if w < 0 or not math.isfinite(w)}
+    if refused:
+        raise MixtureError(
+            f"mixture weights {refused} are negative or not finite; use 0 to leave a {what} out"
+        )
+
+
+def _used(groups: Sequence[Group]) -> list[Group]:
+    return [group for group in groups if len(group.examples) and group.weight > 0]
+
+
+def _draws(groups: Sequence[Group], count: int, seed: int, task: int) -> NDArray[np.int64]:
+    """`count` examples of a task."""
+    if len(groups) == 1:
+        return _epochs(np.array(groups[0].examples), count, [seed, 1, task])
+    turns = _alternating([group.weight for group in groups], count, [seed, 2, task])
+    draws = np.empty(count, dtype=np.int64)
+    for number, group in enumerate(groups):
+        places = np.flatnonzero(turns == number)
+        draws[places] = _epochs(np.array(group.examples), len(places), [seed, 3, task, number])
+    return draws
+
+
+def _alternating(weights: Sequence[float], count: int, seed: list[int]) -> NDArray[np.intp]:
+    """[count]: the group whose turn it is.
+
+    A group of share q has its turns at the times (i + u) / q, with u random: between two times
+    lie as many turns as its share asks for, to within one.
+    """
+    shares = np.array(weights) / sum(weights)
+    phases = np.random.default_rng(seed).random(len(shares))
+    turns = [math.ceil(count * share) + 1 for share in shares]
+    times = [
+        (np.arange(some) + phase) / share
+        for some, phase, share in zip(turns, phases, shares, strict=True)
+    ]
+    owners = np.arange(len(shares)).repeat(turns)
+    return owners[np.concatenate(times).argsort(kind="stable")[:count]]
+
+
+def _epochs(examples: NDArray[np.int64], count: int, seed: list[int]) -> NDArray[np.int64]:
     """`count` examples: one shuffled epoch after the other."""
     epochs = -(-count // len(examples)) if count else 0
     orders = [
-        np.random.default_rng([seed, 1, task, epoch]).permutation(examples)
-        for epoch in range(epochs)
+        np.random.default_rng([*seed, epoch]).permutation(examples) for epoch in range(epochs)
     ]
     return np.concatenate(orders)[:count] if orders else np.empty(0, dtype=np.int64)

@@ -160,6 +160,7 @@ class Meter:
             "audio_seconds_per_second": sums.pop("audio_seconds") / seconds,
             "teraflops_per_second": flops / seconds / 1e12,
             "share_of_peak": flops / seconds / self._peak,
+            "data_wait_share": sums.pop("data_wait") / seconds / self._worker.world_size,
         }
         return metrics | {name: value / weight for name, value in sums.items()}
 

@@ -1,24 +1,31 @@
 """Stage 2: multi-task pre-training with natural-language prompts in place of task tags."""
 
-from collections import defaultdict
+from typing import get_args
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
-from data_contracts.records import PackedClip, Task
+from data_contracts.records import Task
 from model.construct import ModelRecipe
 from tasks.context import StageContext, StageResult
-from tasks.dialogues import completion, targets_by_task
+from tasks.corpus_index import CorpusIndex
+from tasks.examples import ClipTable, completion_examples
 from tasks.initial import InitialRecipe, WeightSource, build_initial
-from tasks.prompts import completion_prompts
-from tasks.shards import read_index
-from tasks.supervised import Example, SupervisedRecipe, fit_supervised
+from tasks.mixture_recipe import Mixture
+from tasks.supervised import SupervisedRecipe, fit_supervised
 
 
 class PretrainRecipe(SupervisedRecipe):
     """Everything that changes the pre-trained weights."""
 
     model: InitialRecipe = ModelRecipe()
-    mixture: dict[Task, float] = Field(description="task -> weight in the draw of examples")
+    mixture: Mixture = Field(description="how often each task, language and corpus is drawn")
+
+    @field_validator("mixture")
+    @classmethod
+    def _check_names(cls, mixture: Mixture) -> Mixture:
+        if wrong := sorted(set(mixture.tasks) - set(get_args(Task))):
+            raise ValueError(f"there is no task {wrong}: use {', '.join(get_args(Task))}")
+        return mixture
 
 
 def run(
@@ -29,20 +36,7 @@ def run(
     Args:
         source: the pre-trained weights, where the recipe begins with some.
     """
-    clips = read_index(context.inputs["corpus"])
-    initial = build_initial(context, recipe.model, source, clips)
-    examples, pools = completion_examples(clips)
-    mixture = {str(task): weight for task, weight in recipe.mixture.items()}
-    return fit_supervised(context, initial, examples, pools, mixture, recipe)
-
-
-def completion_examples(clips: list[PackedClip]) -> tuple[list[Example], dict[str, list[int]]]:
-    """One example a training clip and task, a variant a prompt; and their numbers by task."""
-    examples: list[Example] = []
-    pools: dict[str, list[int]] = defaultdict(list)
-    for task, found in targets_by_task(clips).items():
-        for clip in found:
-            pools[task].append(len(examples))
-            prompts = completion_prompts(task, clip.language)
-            examples.append(tuple(completion(clip, task, prompt) for prompt in prompts))
-    return examples, dict(pools)
+    index = CorpusIndex(context.inputs["corpus"])
+    initial = build_initial(context, recipe.model, source, index)
+    examples, table = completion_examples(index, ClipTable.of(index))
+    return fit_supervised(context, initial, examples, table, recipe.mixture, recipe)

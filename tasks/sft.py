@@ -1,15 +1,16 @@
 """Stage 3: supervised fine-tuning on dialogues of both modes, mixed and never announced."""
 
+from dataclasses import replace
 from typing import get_args
 
 from pydantic import Field, field_validator
 
 from data_contracts.records import Task
 from tasks.context import StageContext, StageResult
+from tasks.corpus_index import CorpusIndex
 from tasks.dialogues import DIALOGUE_TASKS
-from tasks.ingest import DIALOGUES, read_conversations
-from tasks.pretrain import completion_examples
-from tasks.shards import read_index
+from tasks.examples import Chained, ClipTable, completion_examples, dialogue_examples
+from tasks.mixture_recipe import Mixture
 from tasks.supervised import SupervisedRecipe, fit_supervised
 from tasks.training import CHECKPOINT
 
@@ -20,14 +21,15 @@ REPLAY = "replay:"
 class SftRecipe(SupervisedRecipe):
     """Everything that changes the fine-tuned weights."""
 
-    mixture: dict[str, float] = Field(
-        description="dialogue task, or `replay:` and a pre-training task -> weight in the draw"
+    mixture: Mixture = Field(
+        description="its tasks are dialogue tasks, or `replay:` and a pre-training task"
     )
 
     @field_validator("mixture")
     @classmethod
-    def _check_names(cls, mixture: dict[str, float]) -> dict[str, float]:
-        unknown = [name for name in mixture if name.removeprefix(REPLAY) not in get_args(Task)]
+    def _check_names(cls, mixture: Mixture) -> Mixture:
+        names = mixture.tasks
+        unknown = [name for name in names if name.removeprefix(REPLAY) not in get_args(Task)]
         if wrong := sorted(set(unknown) - set(DIALOGUE_TASKS)):
             raise ValueError(
                 f"there is no task {wrong}: use {', '.join((*get_args(Task), *DIALOGUE_TASKS))}, "
@@ -39,11 +41,11 @@ class SftRecipe(SupervisedRecipe):
 def run(context: StageContext, recipe: SftRecipe) -> StageResult:
     """Fine-tune on the train split's dialogues, with replayed pre-training examples."""
     corpus = context.inputs["corpus"]
-    examples, replay_pools = completion_examples(read_index(corpus))
-    pools = {f"{REPLAY}{task}": numbers for task, numbers in replay_pools.items()}
-    for dialogue in read_conversations(corpus, DIALOGUES):
-        if dialogue.split == "train":
-            pools.setdefault(dialogue.task, []).append(len(examples))
-            examples.append((dialogue,))
+    index = CorpusIndex(corpus)
+    clips = ClipTable.of(index)
+    replayed, replay_table = completion_examples(index, clips)
+    dialogues, dialogue_table = dialogue_examples(corpus, index, clips)
+    as_replay = replace(replay_table, task=replay_table.task.renamed(lambda task: REPLAY + task))
     initial = context.inputs["checkpoint"].below(CHECKPOINT)
-    return fit_supervised(context, initial, examples, pools, recipe.mixture, recipe)
+    examples, table = Chained(replayed, dialogues), as_replay + dialogue_table
+    return fit_supervised(context, initial, examples, table, recipe.mixture, recipe)

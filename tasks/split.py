@@ -110,11 +110,15 @@ def _fill(
 
 
 def _deal(batches: list[_MicroBatch], num_workers: int) -> list[list[list[int]]]:
-    """The longest to all ranks first, back and forth, so that their sums are alike too."""
+    """The longest to all ranks first, back and forth, so that their sums are alike too.
+
+    Which rank comes first changes from step to step: else the first would always have the longest.
+    """
+    first = sum(example for batch in batches for example in batch.examples) % num_workers
     ordered = sorted(batches, key=lambda batch: (-batch.work, batch.examples))
     ranks: list[list[list[int]]] = [[] for _ in range(num_workers)]
     for turn, start in enumerate(range(0, len(ordered), num_workers)):
         row = ordered[start : start + num_workers]
         for rank, batch in zip(ranks, row[::-1] if turn % 2 else row, strict=True):
             rank.append(batch.examples)
-    return ranks
+    return ranks[first:] + ranks[:first]

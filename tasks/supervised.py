@@ -5,7 +5,8 @@ P(x_t | x_<t, Encoder(a)), maximised over the answer's tokens (Qwen2-Audio repor
 
 import random
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -14,7 +15,7 @@ from torch import Tensor
 from transformers import Qwen2AudioForConditionalGeneration, Qwen2AudioProcessor
 
 from data_contracts.digest import digest_of
-from data_contracts.records import Conversation
+from data_contracts.records import Conversation, to_jsonl
 from infra.store import Store
 from model.audio import HOP_LENGTH, SAMPLE_RATE, num_tokens_of_features
 from model.augment import AugmentRecipe, augment_features, most_audio_tokens
@@ -22,18 +23,21 @@ from model.batch import Batch, collate
 from model.features import log_mel_spectrogram
 from model.flops import step_flops
 from model.forward import cross_entropy
-from model.sequence import render
+from model.sequence import TokenSequence, render
 from model.tuning import TuningRecipe
 from tasks.clips import ClipReader
 from tasks.context import StageContext, StageResult
 from tasks.corpus_index import CorpusIndex
-from tasks.mixture import plan_mixture
+from tasks.damage import DamagePolicy, Skipping, TrainingClips, skipped_clips
+from tasks.example_table import ExampleTable
+from tasks.examples import Examples
+from tasks.mixture_recipe import Mixture, MixtureRow, measure
 from tasks.optimization import MicroBatch, OptimizerRecipe, StepOutcome
 from tasks.split import Load
 from tasks.training import fit
 
-Example = tuple[Conversation, ...]
-"""Variants of one example that differ in the prompt's words; a step draws one of them."""
+MIXTURE = "mixture.jsonl"
+"""What was wanted and drawn of each task, language and corpus."""
 
 
 class SupervisedRecipe(BaseModel):
@@ -45,6 +49,7 @@ class SupervisedRecipe(BaseModel):
     tuning: TuningRecipe = TuningRecipe()
     augment: AugmentRecipe = AugmentRecipe()
     label_smoothing: float = Field(0.05, ge=0, lt=1, description="weight of the uniform target")
+    damage: DamagePolicy = DamagePolicy()
 
 
 @dataclass(frozen=True)
@@ -52,10 +57,12 @@ class SupervisedFactory:
     """Builds the objective on a worker."""
 
     corpus: Store
-    examples: tuple[Example, ...]
+    examples: Examples
     augment: AugmentRecipe
     label_smoothing: float
     seed: int
+    skipping: Skipping | None = None
+    """What becomes of damaged clips; None: they end the run."""
 
     def __call__(self, processor: Qwen2AudioProcessor) -> "SupervisedObjective":
         """Open the corpus and keep what the objective needs."""
@@ -66,30 +73,54 @@ class SupervisedFactory:
 def fit_supervised(
     context: StageContext,
     initial: Store,
-    examples: Sequence[Example],
-    pools: Mapping[str, Sequence[int]],
-    mixture: Mapping[str, float],
+    examples: Examples,
+    table: ExampleTable,
+    mixture: Mixture,
     recipe: SupervisedRecipe,
 ) -> StageResult:
     """Train the checkpoint in `initial` on a mixture of examples.
 
     Args:
-        pools: task -> numbers of its examples.
-        mixture: task -> weight in the draw.
+        table: a row an example.
     """
     optimizer = recipe.optimizer
-    plan = plan_mixture(
-        pools, mixture, optimizer.steps, optimizer.examples_per_step, optimizer.seed
-    )
+    per_step, seed = optimizer.examples_per_step, optimizer.seed
+    steps = mixture.num_steps(table, per_step, optimizer.steps)
+    plan = mixture.plan(table, steps, per_step, seed)
+    _report(context, list(measure(plan, table, mixture.shares(table))))
     factory = SupervisedFactory(
         corpus=context.inputs["corpus"],
-        examples=tuple(examples),
+        examples=examples,
         augment=recipe.augment,
         label_smoothing=recipe.label_smoothing,
-        seed=optimizer.seed,
+        seed=seed,
+        skipping=recipe.damage.skipping(context.directory),
     )
-    metrics = fit(context, initial, factory, plan, optimizer, recipe.tuning)
+    schedule = optimizer.model_copy(update={"steps": steps})
+    metrics = fit(context, initial, factory, plan, schedule, recipe.tuning)
+    skipped = skipped_clips(context.directory)
+    for clip in skipped:
+        context.progress(f"skipped, damaged: clip {clip.id} in {clip.shard} at byte {clip.offset}")
+    metrics["skipped_clips"] = len(skipped)
     return StageResult(len(examples), plan.size, metrics=metrics)
+
+
+def _report(context: StageContext, rows: Sequence[MixtureRow]) -> None:
+    """Keep the mixture with the artifact and log it, share by share."""
+    context.directory.write_text(MIXTURE, to_jsonl(rows))
+    found = {}
+    for row in rows:
+        place = f"mixture/{row.axis}/{row.name}"
+        found[f"{place}/share"] = row.share
+        found[f"{place}/wanted_share"] = row.wanted_share
+        found[f"{place}/audio_hours"] = row.audio_hours
+    context.logger.metrics(found, 0)
+    farthest = max(rows, key=lambda row: abs(row.share - row.wanted_share))
+    context.progress(
+        f"{sum(row.draws for row in rows if row.axis == 'task')} examples planned; farthest from "
+        f"the wanted mixture is {farthest.axis} {farthest.name}: {farthest.share:.2%}, wanted "
+        f"{farthest.wanted_share:.2%}"
+    )
 
 
 class SupervisedObjective:
@@ -99,7 +130,7 @@ class SupervisedObjective:
         self, parts: SupervisedFactory, reader: ClipReader, processor: Qwen2AudioProcessor
     ) -> None:
         self._parts = parts
-        self._reader = reader
+        self._clips = TrainingClips(reader, parts.skipping)
         self._tokenizer = processor.tokenizer
         self._num_mel_bins = processor.feature_extractor.feature_size
 
@@ -114,7 +145,7 @@ class SupervisedObjective:
 
     def _load(self, conversation: Conversation) -> Load:
         tokens = {
-            clip: most_audio_tokens(self._reader.row(clip).num_samples, self._parts.augment)
+            clip: most_audio_tokens(self._clips.num_samples(clip), self._parts.augment)
             for clip in conversation.clip_ids
         }
         sequence = render(conversation, self._tokenizer, tokens)
@@ -141,11 +172,17 @@ class SupervisedObjective:
         features = self._features(chosen, step)
         tokens = {clip: num_tokens_of_features(f.shape[1]) for clip, f in features.items()}
         sequences = [render(conversation, self._tokenizer, tokens) for conversation in chosen]
-        return collate(sequences, features)
+        return collate([self._without_skipped(sequence) for sequence in sequences], features)
+
+    def _without_skipped(self, sequence: TokenSequence) -> TokenSequence:
+        """Nothing is learnt from a conversation that hears a damaged clip."""
+        if not any(self._clips.is_skipped(clip) for clip in sequence.clip_ids):
+            return sequence
+        return replace(sequence, is_label=np.zeros_like(sequence.is_label))
 
     def _features(self, conversations: Sequence[Conversation], step: int) -> dict[str, Tensor]:
         clips = sorted({clip for conversation in conversations for clip in conversation.clip_ids})
-        plain = clip_features(self._reader, clips, self._num_mel_bins)
+        plain = clip_features(self._clips, clips, self._num_mel_bins)
         changed = {}
         for clip, features in plain.items():
             seed = int(digest_of([self._parts.seed, step, clip])[:15], 16)
@@ -154,7 +191,13 @@ class SupervisedObjective:
         return changed
 
 
-def clip_features(reader: ClipReader, clips: Sequence[str], num_mel_bins: int) -> dict[str, Tensor]:
+class Waveforms(Protocol):
+    """Waveforms by clip id: float32 [num_samples] at 16 kHz."""
+
+    def __getitem__(self, clip_id: str, /) -> np.ndarray: ...
+
+
+def clip_features(reader: Waveforms, clips: Sequence[str], num_mel_bins: int) -> dict[str, Tensor]:
     """Log-mel features of clips: float32 [num_mel_bins, frames] by clip id."""
     if not clips:
         return {}

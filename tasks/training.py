@@ -10,8 +10,8 @@ import json
 import math
 import threading
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from contextlib import ExitStack, contextmanager
+from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -23,13 +23,14 @@ from transformers import Qwen2AudioForConditionalGeneration, Qwen2AudioProcessor
 from data_contracts import suites as contracts
 from data_contracts import tables
 from data_contracts.contract import ContractResult, validate
-from infra.compute import StrategyName, Worker
+from infra.compute import Loading, StrategyName, Worker
 from infra.store import Store
 from model.checkpoint import check_hears, load_checkpoint, save_checkpoint
 from model.flops import measured_peak
 from model.parity import measure_parity
 from model.tuning import TuningRecipe, apply_tuning, merge_adapters
 from tasks.context import MetricLogger, StageContext
+from tasks.loader import Loader
 from tasks.optimization import (
     Meter,
     Objective,
@@ -37,7 +38,6 @@ from tasks.optimization import (
     OptimizerRecipe,
     add_over_workers,
 )
-from tasks.split import split
 from tasks.strategies.choice import open_strategy
 from tasks.strategies.strategy import restore_parameters
 from tasks.training_state import Trained, TrainingState, load_state, save_state
@@ -74,6 +74,7 @@ class TrainingJob:
     max_tokens: int
     """Most tokens of a micro-batch."""
     scratch: Path
+    loading: Loading = field(default_factory=Loading)
 
 
 def fit(
@@ -105,6 +106,7 @@ def fit(
         checkpoint_every_steps=context.resources.checkpoint_every_steps,
         log_every_steps=context.resources.log_every_steps,
         max_tokens=context.resources.max_tokens_per_micro_batch,
+        loading=context.resources.loading,
         scratch=context.scratch,
     )
     with _announcing(context):
@@ -120,6 +122,11 @@ def train(job: TrainingJob, worker: Worker) -> None:
         FloatingPointError: the loss is not finite; the step's examples are named.
         ParityError: the export answers otherwise than the trained model.
     """
+    with ExitStack() as stack:
+        _train(job, worker, stack)
+
+
+def _train(job: TrainingJob, worker: Worker, stack: ExitStack) -> None:
     model, processor = _open(job)
     objective = job.objective(processor)
     state, saved = load_state(job.directory)
@@ -129,19 +136,23 @@ def train(job: TrainingJob, worker: Worker) -> None:
     module = ObjectiveModule(model.train(), objective, job.optimizer.precision)
     strategy = open_strategy(job.strategy, module, job.optimizer, worker, saved)
     meter = Meter(worker, state.window, measured_peak(model.device, job.optimizer.dtype))
-    while state.step < job.optimizer.steps:
-        step = state.step
-        examples = [int(i) for i in job.plan[step]]
-        ranks = split(examples, objective.loads(examples), worker.world_size, job.max_tokens)
-        batches = [objective.prepare(some, step) for some in ranks[worker.rank]]
+    loader = Loader(job.plan, objective, worker, job.max_tokens, job.loading, state.step)
+    for loaded in stack.enter_context(loader):
+        step, batches = loaded.step, loaded.micro_batches
         weight = sum(batch.weight for batch in batches)
         weight = add_over_workers({"weight": weight}, worker)["weight"]
-        sums = meter.add(strategy.backward(batches, worker.world_size / weight))
+        if not weight:
+            raise ValueError(
+                f"step {step} has nothing to learn from: all its examples were skipped. Raise "
+                "examples_per_step, or repair the corpus."
+            )
+        waited = {"data_wait": loaded.seconds_waited}
+        sums = meter.add(strategy.backward(batches, worker.world_size / weight) | waited)
         loss = sums["loss"] / weight
         if not math.isfinite(loss):
             raise FloatingPointError(
                 f"the loss of step {step} is {loss}; its examples on worker {worker.rank} are "
-                f"{ranks[worker.rank]}. Look at them with the plan of the stage, or lower the "
+                f"{loaded.examples}. Look at them with the plan of the stage, or lower the "
                 "learning rate."
             )
         norm = strategy.step(job.optimizer.rate(step), math.isfinite)

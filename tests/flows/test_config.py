@@ -44,7 +44,7 @@ def test_values_of_overrides_are_yaml_or_else_text() -> None:
             "schedule.cron=*/5 * * * *",
         ],
     )
-    assert config.sft.mixture == {"voice_chat": 2, "digits": 0.5}
+    assert config.sft.mixture.tasks == {"voice_chat": 2, "digits": 0.5}
     assert config.pretrain.optimizer.learning_rate == 1e-4
     assert config.data.folder == "/recordings"
     assert config.data.manifest is None

@@ -59,6 +59,7 @@ def test_training_shows_its_metrics_over_steps(tiny_run: TinyRun, stage: str) ->
     for name in (
         "loss", "learning_rate", "gradient_norm", "tokens_per_second",
         "audio_seconds_per_second", "padding_waste", "teraflops_per_second", "share_of_peak",
+        "data_wait_share",
     ):  # fmt: skip
         history = tiny_run.client.get_metric_history(run_id, name)
         assert [entry.step for entry in history] == expected, name

@@ -39,7 +39,8 @@ with session(config, settings, print) as opened:
     run_here(opened, config)
 """
 TIMES = (
-    "tokens_per_second", "audio_seconds_per_second", "teraflops_per_second", "share_of_peak"
+    "tokens_per_second", "audio_seconds_per_second", "teraflops_per_second", "share_of_peak",
+    "data_wait_share",
 )  # fmt: skip
 
 

@@ -15,7 +15,6 @@ from tasks.dialogues import (
     make_dialogues,
     make_preference_prompts,
     single_turn,
-    targets_by_task,
 )
 from tasks.prompts import CHAT_QUESTIONS
 
@@ -196,11 +195,6 @@ def test_completions_ask_in_the_language_of_the_clip_and_answer_with_the_target(
     assert asked.format == "completion"
     assert asked.clip_ids == ("a",)
     assert asked.answer == "Guten Tag"
-    pools = targets_by_task([clip, speech("b", split="test"), speech("c", kind="command")])
-    assert {task: [clip.id for clip in pool] for task, pool in pools.items()} == {
-        "asr": ["a"],
-        "lid": ["a"],
-    }
 
 
 @pytest.mark.parametrize("name", ["per_task", "multi_turn", "two_clips"])

@@ -4,15 +4,16 @@ import random
 import threading
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from infra.compute import Loading, Worker
 from tasks.audit import Consumed, audit, epochs_are_exact
-from tasks.loader import LoadedStep, Loader, Loading
+from tasks.loader import LoadedStep, Loader
 from tasks.mixture import plan_mixture
 from tasks.split import Load, SplitError
 
@@ -41,17 +42,13 @@ class Numbers:
         return (step, *examples)
 
 
-def load(
-    source: Numbers, rank: int = 0, num_workers: int = 1, first: int = 0, ahead: int = 2, n: int = 2
-) -> Loader[tuple[int, ...]]:
-    return Loader(
-        PLAN, source, rank, num_workers, 300, Loading(threads=n, steps_ahead=ahead), first
-    )
+def load(source: Numbers, ahead: int = 2, n: int = 2) -> Loader[tuple[int, ...]]:
+    return Loader(PLAN, source, Worker(0, 1), 300, Loading(threads=n, steps_ahead=ahead))
 
 
 def all_of(loader: Loader[tuple[int, ...]]) -> list[LoadedStep[tuple[int, ...]]]:
     with loader:
-        return list(loader)
+        return [replace(ready, seconds_waited=0.0) for ready in loader]
 
 
 @pytest.mark.parametrize(("threads", "ahead"), [(1, 1), (1, 5), (3, 2), (4, 30)])
@@ -112,7 +109,7 @@ def test_no_example_is_lost_or_repeated_over_a_thousand_interruptions(
         for rank in range(workers):
             # The workers of a killed group end at different places of the step after the last.
             end = min(len(PLAN), position + steps + draw.randint(0, 1) * (steps < len(PLAN)))
-            with Loader(PLAN, Numbers(), rank, workers, 300, loading, position) as loader:
+            with Loader(PLAN, Numbers(), Worker(rank, workers), 300, loading, position) as loader:
                 for ready in loader:
                     if ready.step >= end:
                         break
@@ -170,7 +167,7 @@ def test_an_error_comes_at_its_step_and_ends_the_threads() -> None:
 
 
 def test_a_step_that_has_no_split_is_an_error_of_that_step() -> None:
-    loader = Loader(PLAN, Numbers(), 0, 11, 300, Loading())
+    loader = Loader(PLAN, Numbers(), Worker(0, 11), 300, Loading())
     with loader, pytest.raises(SplitError, match="10 examples for 11 workers"):
         next(iter(loader))
 
@@ -186,7 +183,5 @@ def test_leaving_early_ends_the_threads_and_what_was_not_begun() -> None:
 def test_waiting_for_data_is_measured() -> None:
     slow = Numbers(slow_steps=frozenset(range(20)))
     with load(slow, ahead=0, n=1) as loader:
-        for _ in loader:
-            pass
-        waited = loader.seconds_waited
+        waited = sum(ready.seconds_waited for ready in loader)
     assert waited >= 20 * 0.01  # a sleep lasts no less than it was asked for

@@ -1,15 +1,20 @@
 """The objectives' loads, against the batches that they make."""
 
 import pytest
+import torch
 from recordings import noise
 from transformers import Qwen2AudioProcessor
 
 from data_contracts.records import Clip, Conversation, PackedClip, PreferencePair, Turn
+from infra.compute import Loading, Worker
 from infra.store import Store
 from model.augment import AugmentRecipe
 from model.tokenizer import build_processor, train_tokenizer
 from tasks.clips import ClipReader
 from tasks.dpo import DpoFactory, DpoObjective, collate_preferences
+from tasks.loader import LoadedStep, Loader
+from tasks.mixture import plan_mixture
+from tasks.optimization import MicroBatch
 from tasks.shards import MadeClip, write_shard
 from tasks.split import Load
 from tasks.supervised import SupervisedFactory, SupervisedObjective
@@ -85,3 +90,26 @@ def test_loads_of_pairs_are_the_tokens_of_their_trees(
     objective = DpoObjective(DpoFactory(store, (pair,), {}, 0.1), reader, processor)
     batch = collate_preferences([pair], reader, processor)
     assert objective.loads([0]) == [Load(len(batch.input_ids), len(batch.audio_places))]
+
+
+def test_batches_made_ahead_in_threads_are_bit_equal(
+    corpus: tuple[Store, list[PackedClip]], processor: Qwen2AudioProcessor
+) -> None:
+    store, rows = corpus
+    factory = SupervisedFactory(store, EXAMPLES, AugmentRecipe(), 0.0, seed=0)
+    plan = plan_mixture({"asr": range(4)}, {"asr": 1}, steps=12, examples_per_step=4, seed=0)
+
+    def made(loading: Loading) -> list[LoadedStep[MicroBatch]]:
+        objective = SupervisedObjective(factory, ClipReader(store, rows, 100_000), processor)
+        with Loader(plan, objective, Worker(0, 1), 2_000, loading) as loader:
+            return list(loader)
+
+    plain = made(Loading(threads=1, steps_ahead=0))
+    ahead = made(Loading(threads=4, steps_ahead=6))
+    assert len(plain) == len(ahead) == 12
+    for one, other in zip(plain, ahead, strict=True):
+        assert one.examples == other.examples
+        for mine, theirs in zip(one.micro_batches, other.micro_batches, strict=True):
+            assert torch.equal(mine.batch.input_ids, theirs.batch.input_ids)
+            for left, right in zip(mine.batch.features, theirs.batch.features, strict=True):
+                assert torch.equal(left, right)

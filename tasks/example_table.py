@@ -1,0 +1,77 @@
+"""What a mixture knows about every example: a few bytes each, however many there are."""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+NO_LANGUAGE = "none"
+"""Where nobody speaks."""
+
+
+@dataclass(frozen=True)
+class Column:
+    """One label an example, out of few."""
+
+    codes: NDArray[np.int32]
+    """[N]: places in `names`."""
+    names: tuple[str, ...]
+
+    @classmethod
+    def of(cls, labels: Iterable[str]) -> "Column":
+        """Names in the order in which they appear."""
+        places: dict[str, int] = {}
+        codes = np.fromiter((places.setdefault(x, len(places)) for x in labels), np.int32)
+        return cls(codes, tuple(places))
+
+    def __len__(self) -> int:
+        return len(self.codes)
+
+    def __getitem__(self, number: int) -> str:
+        return self.names[self.codes[number]]
+
+    def __add__(self, other: "Column") -> "Column":
+        names = tuple(dict.fromkeys(self.names + other.names))
+        moved = np.array([names.index(name) for name in other.names], np.int32)
+        return Column(np.concatenate([self.codes, moved[other.codes]]), names)
+
+    def take(self, numbers: NDArray[np.integer]) -> "Column":
+        """The labels of some examples."""
+        return Column(self.codes[numbers], self.names)
+
+    def renamed(self, rename: Callable[[str], str]) -> "Column":
+        """The same labels by other names."""
+        return Column(self.codes, tuple(rename(name) for name in self.names))
+
+    def sums(self, weights: NDArray[np.floating]) -> dict[str, float]:
+        """The sum of `weights` [N] by name."""
+        found = np.bincount(self.codes, weights, len(self.names))
+        return dict(zip(self.names, found.tolist(), strict=True))
+
+
+@dataclass(frozen=True)
+class ExampleTable:
+    """One row an example."""
+
+    task: Column
+    language: Column
+    """Of its first clip."""
+    corpus: Column
+    """Where its first clip comes from: the manifest's `source`."""
+    num_samples: NDArray[np.int64]
+    """[N]: of all its clips, at 16 kHz."""
+    num_audio_tokens: NDArray[np.int64]
+    """[N]: of all its clips, not augmented."""
+
+    def __len__(self) -> int:
+        return len(self.task)
+
+    def __add__(self, other: "ExampleTable") -> "ExampleTable":
+        return ExampleTable(
+            task=self.task + other.task,
+            language=self.language + other.language,
+            corpus=self.corpus + other.corpus,
+            num_samples=np.concatenate([self.num_samples, other.num_samples]),
+            num_audio_tokens=np.concatenate([self.num_audio_tokens, other.num_audio_tokens]),
+        )

@@ -1,0 +1,177 @@
+"""How often examples of each task, language and corpus are drawn; what was wanted and what came."""
+
+import math
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from data_contracts.records import Record
+from model.audio import SAMPLE_RATE
+from tasks.example_table import NO_LANGUAGE, Column, ExampleTable
+from tasks.mixture import Group, MixtureError, check_weights, plan_groups, task_shares
+
+
+class Mixture(BaseModel):
+    """Weights by task, language and corpus. `{task: weight}` alone is the short form.
+
+    A place of a step draws its task with probability proportional to the task's weight; the draws
+    of a task go to its languages and corpora in proportion to the product of their weights.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    tasks: dict[str, float] = Field(description="task -> weight; what is not named is left out")
+    languages: dict[str, float] = Field(
+        default={}, description="language -> weight inside a task; `none` where nobody speaks"
+    )
+    corpora: dict[str, float] = Field(
+        default={}, description="corpus, the manifest's `source` -> weight inside a task"
+    )
+    temperature: float | None = Field(
+        None,
+        gt=0,
+        description="T: what has n examples counts its weight times n^(1/T), and 1 for a weight "
+        "that is not given: 1 keeps the data's proportions, more draws what is rare more often. "
+        "None: weights are shares, whatever n",
+    )
+    epochs: float | None = Field(
+        None, gt=0, description="end when as many examples were drawn, where `steps` are more"
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _accept_short_form(cls, value: Any) -> Any:
+        return {"tasks": value} if isinstance(value, dict) and "tasks" not in value else value
+
+    def num_steps(self, table: ExampleTable, examples_per_step: int, most: int) -> int:
+        """Steps until `epochs` are over, at most `most`."""
+        if self.epochs is None:
+            return most
+        count = int((self.shares(table) > 0).sum())
+        return min(most, math.ceil(self.epochs * count / examples_per_step))
+
+    def plan(
+        self, table: ExampleTable, steps: int, examples_per_step: int, seed: int
+    ) -> NDArray[np.int64]:
+        """The examples of each step, int64 [steps, examples_per_step].
+
+        Raises:
+            MixtureError: a weight is negative or not finite; languages or corpora have weights,
+                but not all that the data has; nothing is left to train on.
+        """
+        groups = self._groups(table)
+        return plan_groups(groups, self._task_weights(groups), steps, examples_per_step, seed)
+
+    def shares(self, table: ExampleTable) -> NDArray[np.float64]:
+        """[N]: the part of all draws that each example is wanted to have; their sum is 1."""
+        groups = self._groups(table)
+        shares = np.zeros(len(table))
+        for task, share in zip(*task_shares([*groups], self._task_weights(groups)), strict=True):
+            whole = sum(group.weight for group in groups[task])
+            for group in groups[task]:
+                shares[group.examples] = share * group.weight / whole / len(group.examples)
+        return shares
+
+    def _task_weights(self, groups: Mapping[str, list[Group]]) -> dict[str, float]:
+        counts = {task: sum(len(g.examples) for g in some) for task, some in groups.items()}
+        return {
+            task: weight * self._of_count(counts.get(task, 1))
+            for task, weight in self.tasks.items()
+        }
+
+    def _of_count(self, count: int) -> float:
+        return float(count ** (1 / self.temperature)) if self.temperature else 1.0
+
+    def _groups(self, table: ExampleTable) -> dict[str, list[Group]]:
+        """The examples of each task, by language and corpus where these are told apart."""
+        languages = self._factors(table.language, self.languages, "languages")
+        corpora = self._factors(table.corpus, self.corpora, "corpora")
+        told_apart = table.task.codes.astype(np.int64)
+        for column, factors in ((table.language, languages), (table.corpus, corpora)):
+            if factors:
+                told_apart = told_apart * len(column.names) + column.codes
+        order = told_apart.argsort(kind="stable")
+        starts = np.flatnonzero(np.diff(told_apart[order], prepend=-1))
+        groups: dict[str, list[Group]] = {}
+        for examples in np.split(order, starts[1:]) if len(order) else ():
+            first = int(examples[0])
+            weight = (
+                languages.get(table.language[first], 1.0)
+                * corpora.get(table.corpus[first], 1.0)
+                * self._of_count(len(examples))
+            )
+            if weight > 0:
+                groups.setdefault(table.task[first], []).append(Group(examples, weight))
+        return groups
+
+    def _factors(self, column: Column, weights: dict[str, float], what: str) -> dict[str, float]:
+        """The weight of each name; none where the names are not told apart."""
+        check_weights(weights, f"member of {what}")
+        there = {column.names[code] for code in np.unique(column.codes)}
+        if not weights:
+            return dict.fromkeys(there, 1.0) if self.temperature else {}
+        given = weights if NO_LANGUAGE in weights else weights | {NO_LANGUAGE: 1.0}
+        if missing := sorted(there - given.keys()):
+            raise MixtureError(
+                f"the mixture weighs the {what} {sorted(weights)}, but the data has {missing} too. "
+                "Give each a weight, 0 to leave it out."
+            )
+        if unknown := sorted(weights.keys() - there - {NO_LANGUAGE}):
+            raise MixtureError(
+                f"the mixture weighs the {what} {unknown}, which the data lacks; it has "
+                f"{sorted(there)}. Correct the name, or leave it out."
+            )
+        return given
+
+
+class MixtureRow(Record):
+    """What was wanted and drawn of one task, language or corpus."""
+
+    axis: str
+    """`task`, `language` or `corpus`."""
+    name: str
+    wanted_share: float
+    share: float
+    """Of all draws."""
+    draws: int
+    examples: int
+    """Different ones."""
+    audio_hours: float
+    audio_tokens: int
+
+
+def measure(
+    plan: NDArray[np.int64], table: ExampleTable, wanted: NDArray[np.float64]
+) -> Iterator[MixtureRow]:
+    """Compare a plan with the shares that were wanted of it, by task, language and corpus.
+
+    Args:
+        plan: int64 of any shape, the examples that are drawn.
+        wanted: [N], `Mixture.shares`.
+    """
+    draws = np.bincount(plan.ravel(), minlength=len(table)).astype(np.float64)
+    for axis in ("task", "language", "corpus"):
+        column: Column = getattr(table, axis)
+        sums = {
+            "wanted_share": column.sums(wanted),
+            "draws": column.sums(draws),
+            "examples": column.sums((draws > 0).astype(np.float64)),
+            "samples": column.sums(draws * table.num_samples),
+            "tokens": column.sums(draws * table.num_audio_tokens),
+        }
+        for name in sorted(column.names):
+            found = {key: values[name] for key, values in sums.items()}
+            if found["draws"] or found["wanted_share"]:
+                yield MixtureRow(
+                    axis=axis,
+                    name=name,
+                    wanted_share=found["wanted_share"],
+                    share=found["draws"] / plan.size,
+                    draws=int(found["draws"]),
+                    examples=int(found["examples"]),
+                    audio_hours=found["samples"] / SAMPLE_RATE / 3600,
+                    audio_tokens=int(found["tokens"]),
+                )

@@ -1,0 +1,189 @@
+"""What is drawn against what was wanted: by task, language, corpus, temperature and worker."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic import ValidationError
+
+from model.audio import num_audio_tokens
+from tasks.example_table import Column, ExampleTable
+from tasks.mixture import MixtureError, plan_mixture
+from tasks.mixture_recipe import Mixture, measure
+from tasks.pretrain import PretrainRecipe
+from tasks.split import Load, split
+
+SAMPLES = {"a": 160_000, "b": 16_000}
+"""The clips of one corpus last ten times as long as those of the other."""
+
+
+def table_of(*rows: tuple[str, str, str, int]) -> ExampleTable:
+    """Rows of (task, language, corpus, how many such examples)."""
+    tasks, languages, corpora = (
+        Column.of(row[axis] for row in rows for _ in range(row[3])) for axis in range(3)
+    )
+    lengths = np.array([SAMPLES.get(row[2], 8_000) for row in rows for _ in range(row[3])])
+    tokens = np.array([num_audio_tokens(int(n)) for n in lengths])
+    return ExampleTable(tasks, languages, corpora, lengths, tokens)
+
+
+TWO_CORPORA = table_of(("asr", "en", "a", 500), ("asr", "en", "b", 2500))
+
+
+@pytest.mark.parametrize("num_workers", [1, 2, 5])
+def test_two_corpora_3_to_1_measure_3_to_1_over_an_epoch_on_any_number_of_ranks(
+    num_workers: int,
+) -> None:
+    mixture = Mixture(tasks={"asr": 1}, corpora={"a": 3, "b": 1}, epochs=1)
+    steps = mixture.num_steps(TWO_CORPORA, examples_per_step=20, most=10_000)
+    assert steps == 150
+    plan = mixture.plan(TWO_CORPORA, steps, 20, seed=0)
+    counts = np.zeros((num_workers, 2))
+    for step in plan:
+        loads = [Load(int(n) + 20, int(n)) for n in TWO_CORPORA.num_audio_tokens[step]]
+        for rank, batches in enumerate(split(step.tolist(), loads, num_workers, 2_000)):
+            for batch in batches:
+                counts[rank] += np.bincount(TWO_CORPORA.corpus.codes[batch], minlength=2)
+    total = counts.sum(axis=0)
+    assert total.sum() == 3000
+    assert total[0] / total[1] == pytest.approx(3, rel=0.02)
+    # A rank's part is by work, and long clips are most of it: its own ratio is near, not equal.
+    assert counts[:, 0] / counts[:, 1] == pytest.approx(3, rel=0.25)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_every_stretch_of_a_plan_has_the_ratio(seed: int) -> None:
+    mixture = Mixture(tasks={"asr": 1}, corpora={"a": 3, "b": 1})
+    drawn = mixture.plan(TWO_CORPORA, 100, 40, seed).ravel()
+    of_a = np.cumsum(TWO_CORPORA.corpus.codes[drawn] == 0)
+    assert np.abs(of_a - 0.75 * np.arange(1, 4001)).max() <= 2
+
+
+def test_inside_a_corpus_no_example_comes_again_before_all_came() -> None:
+    mixture = Mixture(tasks={"asr": 1}, corpora={"a": 3, "b": 1})
+    drawn = mixture.plan(TWO_CORPORA, 100, 40, seed=1).ravel()
+    of_a = drawn[drawn < 500]
+    assert len(of_a) == pytest.approx(3000, abs=2)
+    for start in range(0, len(of_a), 500):
+        assert len(set(of_a[start : start + 500])) == len(of_a[start : start + 500])
+
+
+NAMES = st.sampled_from(["x", "y", "z"])
+ROWS = st.lists(
+    st.tuples(NAMES, st.sampled_from(["en", "de", "none"]), st.sampled_from(["a", "b"]),
+              st.integers(1, 9)), min_size=1, max_size=8,
+)  # fmt: skip
+WEIGHTS = st.fixed_dictionaries({name: st.floats(0.1, 9) for name in ("x", "y", "z")})
+
+
+@given(ROWS, WEIGHTS, st.integers(0, 2**32))
+def test_the_short_form_plans_what_pools_of_tasks_plan(
+    rows: list[tuple[str, str, str, int]], weights: dict[str, float], seed: int
+) -> None:
+    table = table_of(*rows)
+    mixture = Mixture.model_validate(weights)
+    pools = {
+        task: [i for i in range(len(table)) if table.task[i] == task] for task in table.task.names
+    }
+    plan = plan_mixture(pools, weights, 6, 5, seed)
+    assert np.array_equal(mixture.plan(table, 6, 5, seed), plan)
+    shares = mixture.shares(table)
+    total = sum(weights[task] for task in table.task.names)
+    for number, share in enumerate(shares):
+        task = table.task[number]
+        assert share == pytest.approx(weights[task] / total / len(pools[task]))
+
+
+def test_temperature_lies_between_the_datas_proportions_and_even_shares() -> None:
+    table = table_of(("asr", "en", "a", 900), ("asr", "de", "a", 100))
+    for temperature, expected in ((1.0, 0.1), (2.0, 0.25), (1e9, 0.5)):
+        mixture = Mixture(tasks={"asr": 1}, temperature=temperature)
+        wanted = table.language.sums(mixture.shares(table))
+        assert wanted["de"] == pytest.approx(expected)
+        plan = mixture.plan(table, 100, 40, seed=0)
+        (row,) = [r for r in measure(plan, table, mixture.shares(table)) if r.name == "de"]
+        assert row.share == pytest.approx(expected, abs=1e-3)
+
+
+def test_temperature_weighs_tasks_by_their_counts_too() -> None:
+    table = table_of(("asr", "en", "a", 900), ("lid", "en", "a", 100))
+    wanted = {
+        temperature: table.task.sums(Mixture(tasks={"asr": 1, "lid": 2}, temperature=temperature)
+                                     .shares(table))["lid"]
+        for temperature in (1.0, 2.0)
+    }  # fmt: skip
+    assert wanted[1.0] == pytest.approx(200 / 1100)
+    assert wanted[2.0] == pytest.approx(2 * 10 / (30 + 2 * 10))
+
+
+def test_languages_and_corpora_weigh_inside_a_task_and_leave_the_tasks_share() -> None:
+    table = table_of(
+        ("asr", "en", "a", 10), ("asr", "de", "a", 30), ("asr", "en", "b", 50),
+        ("sound", "none", "b", 7),
+    )  # fmt: skip
+    mixture = Mixture(
+        tasks={"asr": 1, "sound": 1}, languages={"en": 1, "de": 2}, corpora={"a": 1, "b": 4}
+    )
+    shares = mixture.shares(table)
+    assert table.task.sums(shares) == pytest.approx({"asr": 0.5, "sound": 0.5})
+    # English of a, German of a, English of b: 1, 2 and 4 of 7.
+    assert table.language.sums(shares)["de"] == pytest.approx(0.5 * 2 / 7)
+    assert shares[-10] == pytest.approx(0.5 * 4 / 7 / 50)
+
+
+def test_a_weight_of_0_leaves_a_language_out() -> None:
+    table = table_of(("asr", "en", "a", 10), ("asr", "de", "a", 30))
+    plan = Mixture(tasks={"asr": 1}, languages={"en": 1, "de": 0}).plan(table, 9, 9, seed=0)
+    assert set(plan.ravel()) == set(range(10))
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"languages": {"en": 1}}, r"weighs the languages \['en'\].*\['de'\] too.*0 to leave"),
+        ({"corpora": {"a": 1, "b": 1}}, r"corpora \['b'\], which the data lacks; it has \['a'\]"),
+        ({"corpora": {"a": -1.0}}, r"'a': -1.0.*use 0 to leave a member of corpora out"),
+        ({"languages": {"en": 0, "de": 0}}, "nothing is left to train on"),
+        ({"tasks": {"lid": 1}}, r"examples for \['asr'\].*weighs \['lid'\]"),
+    ],
+)
+def test_weights_that_do_not_fit_the_data_are_refused(
+    fields: dict[str, dict[str, float]], message: str
+) -> None:
+    table = table_of(("asr", "en", "a", 10), ("asr", "de", "a", 30))
+    with pytest.raises(MixtureError, match=message):
+        Mixture(**{"tasks": {"asr": 1}} | fields).plan(table, 1, 1, seed=0)  # type: ignore[arg-type]
+
+
+def test_epochs_end_a_run_and_never_prolong_it() -> None:
+    table = table_of(("asr", "en", "a", 100), ("lid", "en", "a", 50))
+    assert Mixture(tasks={"asr": 1}, epochs=2).num_steps(table, 8, most=999) == 25
+    assert Mixture(tasks={"asr": 1}, epochs=2).num_steps(table, 8, most=7) == 7
+    assert Mixture(tasks={"asr": 1, "lid": 1}, epochs=0.5).num_steps(table, 8, most=999) == 10
+    assert Mixture(tasks={"asr": 1}).num_steps(table, 8, most=999) == 999
+
+
+def test_what_was_drawn_is_counted_by_hand() -> None:
+    table = table_of(("asr", "en", "a", 2), ("lid", "de", "b", 1))
+    wanted = np.array([0.25, 0.25, 0.5])
+    rows = {(row.axis, row.name): row for row in measure(np.array([[0, 2], [2, 2]]), table, wanted)}
+    asr, german = rows["task", "asr"], rows["language", "de"]
+    assert (asr.draws, asr.examples, asr.share, asr.wanted_share) == (1, 1, 0.25, 0.5)
+    assert asr.audio_hours == pytest.approx(10 / 3600)
+    assert asr.audio_tokens == 250
+    assert (german.draws, german.examples, german.share) == (3, 1, 0.75)
+    assert german.audio_hours == pytest.approx(3 / 3600)
+    assert german.audio_tokens == 3 * num_audio_tokens(16_000)
+    assert rows["corpus", "b"].draws == 3
+    assert len(rows) == 6
+
+
+def test_a_recipe_takes_both_forms_and_knows_the_tasks() -> None:
+    optimizer = {"steps": 1, "examples_per_step": 1, "learning_rate": 1, "warmup_steps": 0}
+    short = PretrainRecipe.model_validate({"optimizer": optimizer, "mixture": {"asr": 2}})
+    long = {"tasks": {"asr": 2}, "corpora": {"a": 1}, "temperature": 2}
+    full = PretrainRecipe.model_validate({"optimizer": optimizer, "mixture": long})
+    assert short.mixture == Mixture(tasks={"asr": 2})
+    assert full.mixture.corpora == {"a": 1}
+    with pytest.raises(ValidationError, match=r"no task \['asrr'\]: use asr"):
+        PretrainRecipe.model_validate({"optimizer": optimizer, "mixture": {"asrr": 2}})
