@@ -24,7 +24,8 @@ from model.flops import sizes_of
 from model.forward import cross_entropy
 from model.memory import TrainingPlan, training_memory
 from model.tuning import TuningRecipe, apply_tuning
-from tasks.optimization import OptimizerRecipe, adamw
+from tasks.optimization import OptimizerRecipe
+from tasks.optimizer import build_optimizer
 
 RETURN_MEMORY = {"MALLOC_MMAP_THRESHOLD_": "65536", "MALLOC_TRIM_THRESHOLD_": "65536"}
 """glibc's settings by which a freed tensor's memory is returned at once: what is resident is what
@@ -126,7 +127,7 @@ def _train(case: Case, batch: Batch, seconds: list[float]) -> None:
     if case.checkpointing:
         model.activation_checkpointing_enable()
         model.disable_input_require_grads()
-    optimizer = adamw(model, _RECIPE)
+    optimizer = build_optimizer(model, _RECIPE)
     for _ in range(_STEPS):
         started = time.process_time()
         (cross_entropy(model, batch, 0.0) / batch.num_labels).backward()

@@ -27,7 +27,8 @@ from model.features import log_mel_spectrogram
 from model.forward import cross_entropy, pair_log_probs
 from model.losses import dpo_loss
 from model.sequence import TokenSequence
-from tasks.optimization import OptimizerRecipe, adamw
+from tasks.optimization import OptimizerRecipe
+from tasks.optimizer import build_optimizer
 
 _EXAMPLES = 6
 _PAIRS = 4
@@ -156,7 +157,7 @@ class _Preferences:
 
 def _step(model: Model, loss: Loss) -> Work:
     """One optimizer step as `tasks.optimization` makes it."""
-    optimizer = adamw(model, _RECIPE)
+    optimizer = build_optimizer(model, _RECIPE)
 
     def work() -> None:
         loss().backward()

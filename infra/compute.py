@@ -42,6 +42,8 @@ class Resources(BaseModel):
     gpus_per_worker: float = Field(0, ge=0)
     strategy: StrategyName = "ddp"
     """How several workers share the model: see `tasks/strategies`."""
+    activation_checkpointing: bool = False
+    """Compute each layer twice, to keep less of it in memory; the same numbers."""
     max_failures: int = Field(3, ge=0)
     """How often Ray restarts a training group from its last checkpoint."""
     max_tokens_per_micro_batch: int = Field(32_768, ge=1)

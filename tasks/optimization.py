@@ -1,4 +1,4 @@
-"""One optimizer step: the objective's interface, its split over workers, AdamW, the meter."""
+"""One optimizer step: its recipe, the objective's interface, the meter."""
 
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -12,14 +12,16 @@ from transformers import Qwen2AudioForConditionalGeneration
 
 from infra.compute import Worker
 from model.batch import Batch
-from model.parts import Part, part_of
+from model.parts import Part
+from tasks.schedule import LinearSchedule, Schedule
 from tasks.split import Load
 
 Precision = Literal["float32", "bfloat16"]
+OptimizerName = Literal["adamw", "adamw_8bit"]
 
 
 class OptimizerRecipe(BaseModel):
-    """AdamW with linear warm-up and linear decay to zero."""
+    """AdamW with a linear warm-up of the learning rate and a schedule for its way down."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -27,10 +29,16 @@ class OptimizerRecipe(BaseModel):
     examples_per_step: int = Field(ge=1, description="examples in a step, over all workers")
     learning_rate: float = Field(gt=0, description="highest learning rate")
     warmup_steps: int = Field(ge=0, description="steps until the highest learning rate")
+    schedule: Schedule = LinearSchedule()
+    optimizer: OptimizerName = Field(
+        "adamw", description="`adamw_8bit`: bitsandbytes', with moments in 8 bits; on GPUs, `ddp`"
+    )
     weight_decay: float = Field(0.02, ge=0, description="decoupled weight decay of matrices")
     clip_norm: float = Field(1.0, gt=0, description="largest norm of the gradient")
-    rate_factors: dict[Part, Annotated[float, Field(gt=0)]] = Field(
-        default={}, description="part of the model -> factor on its learning rate, 1 if not named"
+    rate_factors: dict[Part | Literal["adapters"], Annotated[float, Field(gt=0)]] = Field(
+        default={},
+        description="part of the model, or `adapters` for the low-rank ones of all parts -> "
+        "factor on its learning rate, 1 if not named",
     )
     precision: Precision = Field(
         "float32", description="of the matrix products; weights and optimizer stay in float32"
@@ -47,7 +55,7 @@ class OptimizerRecipe(BaseModel):
         if step < self.warmup_steps:
             return self.learning_rate * (step + 1) / self.warmup_steps
         left = (self.steps - step) / max(1, self.steps - self.warmup_steps)
-        return self.learning_rate * left
+        return self.learning_rate * self.schedule.share(left)
 
 
 @dataclass(frozen=True)
@@ -173,28 +181,3 @@ def add_over_workers(values: Mapping[str, float], worker: Worker) -> dict[str, f
         totals = totals.to(worker.device)
         distributed.all_reduce(totals)
     return dict(zip(names, totals.tolist(), strict=True))
-
-
-def adamw(model: nn.Module, recipe: OptimizerRecipe) -> torch.optim.AdamW:
-    """Trained parameters, grouped by part: weight decay on matrices only, as usual."""
-    groups: dict[tuple[float, float], list[nn.Parameter]] = {}
-    for name, parameter in model.named_parameters():
-        if parameter.requires_grad:
-            decay = recipe.weight_decay if parameter.dim() > 1 else 0.0
-            factor = recipe.rate_factors.get(part_of(name), 1.0)
-            groups.setdefault((factor, decay), []).append(parameter)
-    return torch.optim.AdamW(
-        [
-            {"params": parameters, "weight_decay": decay, "factor": factor}
-            for (factor, decay), parameters in groups.items()
-        ],
-        lr=recipe.learning_rate,
-        betas=(0.9, 0.98),
-        eps=1e-8,
-    )
-
-
-def set_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
-    """Give every group the learning rate `rate` times the group's factor."""
-    for group in optimizer.param_groups:
-        group["lr"] = rate * group["factor"]

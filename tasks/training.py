@@ -25,6 +25,7 @@ from data_contracts import tables
 from data_contracts.contract import ContractResult, validate
 from infra.compute import Loading, StrategyName, Worker
 from infra.store import Store
+from model.activation_checkpointing import checkpoint_activations
 from model.checkpoint import check_hears, load_checkpoint, save_checkpoint
 from model.flops import measured_peak
 from model.parity import measure_parity
@@ -68,6 +69,7 @@ class TrainingJob:
     optimizer: OptimizerRecipe
     tuning: TuningRecipe
     strategy: StrategyName
+    activation_checkpointing: bool
     logger: MetricLogger
     checkpoint_every_steps: int
     log_every_steps: int
@@ -102,6 +104,7 @@ def fit(
         optimizer=optimizer,
         tuning=tuning,
         strategy=context.resources.strategy,
+        activation_checkpointing=context.resources.activation_checkpointing,
         logger=context.logger,
         checkpoint_every_steps=context.resources.checkpoint_every_steps,
         log_every_steps=context.resources.log_every_steps,
@@ -133,6 +136,8 @@ def _train(job: TrainingJob, worker: Worker, stack: ExitStack) -> None:
     if worker.rank == 0:
         for entry in state.history:
             job.logger.metrics(entry["metrics"], entry["step"])
+    if job.activation_checkpointing:
+        checkpoint_activations(model)
     module = ObjectiveModule(model.train(), objective, job.optimizer.precision)
     strategy = open_strategy(job.strategy, module, job.optimizer, worker, saved)
     meter = Meter(worker, state.window, measured_peak(model.device, job.optimizer.dtype))

@@ -5,6 +5,7 @@ from functools import partial
 
 from infra.compute import StrategyName, Worker
 from tasks.optimization import ObjectiveModule, OptimizerRecipe
+from tasks.optimizer import OptimizerUnavailableError
 from tasks.strategies.fsdp2 import FullySharded
 from tasks.strategies.replicated import DataParallel, SingleProcess
 from tasks.strategies.strategy import Strategy, restore_parameters
@@ -39,7 +40,15 @@ def open_strategy(
         name: with one worker there is nothing to divide, and it plays no part.
         objective: with the whole model, the same on every worker, on the CPU.
         saved: where to continue, from any strategy and number of workers; None for the beginning.
+
+    Raises:
+        OptimizerUnavailableError: the recipe's optimizer can't run here, or not in shares.
     """
+    if recipe.optimizer == "adamw_8bit" and worker.world_size > 1 and name != "ddp":
+        raise OptimizerUnavailableError(
+            f"adamw_8bit keeps blocks of moments that {name} would cut. Set resources.strategy to "
+            "ddp, or optimizer to adamw."
+        )
     if saved is not None:
         restore_parameters(objective.model, saved["parameters"])
     kind: Callable[..., Strategy] = SingleProcess if worker.world_size == 1 else _STRATEGIES[name]

@@ -13,7 +13,8 @@ from torch.distributed.fsdp import fully_shard
 from torch.distributed.tensor import DTensor, distribute_tensor
 
 from infra.compute import Worker
-from tasks.optimization import ObjectiveModule, OptimizerRecipe, adamw, set_rate
+from tasks.optimization import ObjectiveModule, OptimizerRecipe
+from tasks.optimizer import build_optimizer, set_rate
 from tasks.strategies.strategy import Strategy
 from tasks.training_state import Trained
 
@@ -36,7 +37,7 @@ class FullySharded(Strategy):
         super().__init__(objective, objective)
         self._rank = worker.rank
         self._clip_norm = recipe.clip_norm
-        self._optimizer = adamw(model, recipe)
+        self._optimizer = build_optimizer(model, recipe)
         for name, values in saved["optimizer"].items() if saved is not None else ():
             self._optimizer.state[self._trained[name]] = {
                 key: _share(value, self._trained[name]) if value.dim() else value

@@ -8,7 +8,8 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from infra.compute import Worker
-from tasks.optimization import ObjectiveModule, OptimizerRecipe, adamw, set_rate
+from tasks.optimization import ObjectiveModule, OptimizerRecipe
+from tasks.optimizer import build_optimizer, set_rate
 from tasks.strategies.strategy import Strategy
 from tasks.training_state import Trained
 
@@ -26,7 +27,7 @@ class SingleProcess(Strategy):
         super().__init__(objective, self._wrap(objective.to(worker.device)))
         self._rank = worker.rank
         self._clip_norm = recipe.clip_norm
-        self._optimizer = adamw(objective.model, recipe)
+        self._optimizer = build_optimizer(objective.model, recipe)
         moments = saved["optimizer"] if saved is not None else {}
         for name, values in moments.items():
             # The number of steps stays on the CPU, as torch keeps it.

@@ -12,7 +12,8 @@ import torch
 from torch import Tensor, nn
 
 from infra.compute import Worker
-from tasks.optimization import ObjectiveModule, OptimizerRecipe, adamw, set_rate
+from tasks.optimization import ObjectiveModule, OptimizerRecipe
+from tasks.optimizer import build_optimizer, set_rate
 from tasks.strategies.strategy import Strategy
 from tasks.training_state import Trained
 
@@ -34,7 +35,7 @@ class Zero(Strategy):
         deepspeed = _deepspeed(worker.device)
         engine, *_ = deepspeed.initialize(
             model=objective.to(worker.device),
-            optimizer=adamw(objective.model, recipe),
+            optimizer=build_optimizer(objective.model, recipe),
             config=_configuration(recipe, zero_optimization),
             dist_init_required=False,
         )
@@ -89,11 +90,13 @@ class Zero(Strategy):
         when the first of several parameter groups has made its step, and then never again.
         """
         zero = self._engine.optimizer
-        step = next(iter(saved.values()))["step"] if saved else torch.tensor(0.0)
+        # All parameters have made the same steps, none at all where every step was refused.
+        first = next(iter(saved.values()), {})
+        step = first.get("step", torch.tensor(0.0))
         shares = (
             zero.fp32_partitioned_groups_flat
             if self._divided
-            else (zero.single_partition_of_fp32_groups)
+            else zero.single_partition_of_fp32_groups
         )
         for share in shares:
             moments = {key: torch.zeros_like(share) for key in _MOMENTS}
@@ -101,8 +104,9 @@ class Zero(Strategy):
         if not self._divided:
             zero._lazy_init_hp_params_optimizer_state()
         for name, values in saved.items():
-            for key in _MOMENTS:
-                self._set(self._trained[name], key, values[key].to(self._engine.device))
+            for key, moment in values.items():
+                if key in _MOMENTS:
+                    self._set(self._trained[name], key, moment.to(self._engine.device))
 
     def _set(self, parameter: nn.Parameter, key: str, whole: Tensor) -> None:
         from deepspeed.utils import safe_set_full_optimizer_state, safe_set_local_optimizer_state

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 import torch
 from processes import Processes
 from recordings import stage_context
@@ -16,11 +17,19 @@ from safetensors.torch import load_file
 from torch import Tensor
 from transformers import Qwen2AudioForConditionalGeneration, Qwen2AudioProcessor
 
-from infra.compute import Resources
+from infra.compute import Resources, StrategyName, Worker
 from infra.store import Store
+from model.checkpoint import load_checkpoint
 from model.tuning import TuningRecipe
-from tasks.optimization import MicroBatch, Objective, OptimizerRecipe, StepOutcome
+from tasks.optimization import (
+    MicroBatch,
+    Objective,
+    ObjectiveModule,
+    OptimizerRecipe,
+    StepOutcome,
+)
 from tasks.split import Load
+from tasks.strategies.choice import open_strategy
 from tasks.supervised import SupervisedFactory
 from tasks.training import FINAL_STATE, fit
 
@@ -140,3 +149,30 @@ class Finished:
             row = json.loads(line)
             found.setdefault(row["step"], []).append(row["examples"])
         return found
+
+
+def refuse_a_step(training: Training, strategy: StrategyName, worker: Worker) -> None:
+    """A loop that refuses its first step: no weight may change; the second one it accepts."""
+    with training.initial.local_folder("", Path("/nowhere")) as folder:
+        model, processor = load_checkpoint(folder)
+    before = {name: p.detach().clone() for name, p in model.named_parameters()}
+    objective = training.factory(processor)
+    module = ObjectiveModule(model.train(), objective, "float32")
+    opened = open_strategy(strategy, module, training.optimizer, worker, None)
+    norms = []
+
+    def accept(norm: float) -> bool:
+        norms.append(norm)
+        return len(norms) > 1
+
+    mine = [objective.prepare([int(i)], 0) for i in training.plan[0, worker.rank :: 2]]
+    for accepted in (False, True):
+        opened.backward(mine, 0.01)
+        opened.step(0.1, accept)
+        trained = opened.trained()
+        if trained is not None:
+            same = all(torch.equal(w, before[n]) for n, w in trained["parameters"].items())
+            assert same != accepted
+            steps = {float(values.get("step", 0)) for values in trained["optimizer"].values()}
+            assert steps == {float(accepted)}
+    assert norms == pytest.approx(norms[:1] * 2)
