@@ -21,11 +21,12 @@ from data_contracts.records import (
 )
 from tasks.prompts import (
     CHAT_QUESTIONS,
+    COMPLETION_PROMPTS,
     TWO_CLIPS_ANSWER,
     TWO_CLIPS_QUESTION,
     answer_to_command,
     chat_answer,
-    completion_prompts,
+    chat_question,
 )
 
 T = TypeVar("T")
@@ -72,11 +73,10 @@ def single_turn(clip: PackedClip) -> Iterable[Conversation]:
         if spoken := answer_to_command(clip.phrase or "", clip.targets):
             yield _dialogue(clip, "spoken_command", "audio_analysis", "", spoken)
         return
-    for task, questions in CHAT_QUESTIONS.items():
+    for task in CHAT_QUESTIONS:
         if task in clip.targets and not is_single_digit(clip):
-            question = questions[len(clip.id) % len(questions)]
             reply = chat_answer(task, clip.targets[task])
-            yield _dialogue(clip, task, "audio_analysis", question, reply)
+            yield _dialogue(clip, task, "audio_analysis", chat_question(task, clip), reply)
 
 
 def given_conversation(clip: PackedClip) -> Conversation:
@@ -222,6 +222,6 @@ def targets_by_task(clips: Iterable[PackedClip]) -> Mapping[Task, list[PackedCli
     for clip in clips:
         if clip.split == "train":
             for task in clip.targets:
-                if completion_prompts(task, clip.language) and clip.kind != "command":
+                if task in COMPLETION_PROMPTS and clip.kind != "command":
                     pools[task].append(clip)
     return dict(sorted(pools.items()))

@@ -9,7 +9,7 @@ from model.construct import ModelRecipe
 from tasks.context import StageContext, StageResult
 from tasks.dialogues import completion, targets_by_task
 from tasks.initial import InitialRecipe, WeightSource, build_initial
-from tasks.prompts import completion_prompts
+from tasks.prompts import PromptStyle, training_prompts
 from tasks.shards import read_index
 from tasks.supervised import Example, SupervisedRecipe, fit_supervised
 
@@ -30,19 +30,21 @@ def run(
         source: the pre-trained weights, where the recipe begins with some.
     """
     clips = read_index(context.inputs["corpus"])
-    initial = build_initial(context, recipe.model, source, clips)
-    examples, pools = completion_examples(clips)
+    initial = build_initial(context, recipe.model, source, clips, recipe.prompts)
+    examples, pools = completion_examples(clips, recipe.prompts)
     mixture = {str(task): weight for task, weight in recipe.mixture.items()}
     return fit_supervised(context, initial, examples, pools, mixture, recipe)
 
 
-def completion_examples(clips: list[PackedClip]) -> tuple[list[Example], dict[str, list[int]]]:
+def completion_examples(
+    clips: list[PackedClip], style: PromptStyle
+) -> tuple[list[Example], dict[str, list[int]]]:
     """One example a training clip and task, a variant a prompt; and their numbers by task."""
     examples: list[Example] = []
     pools: dict[str, list[int]] = defaultdict(list)
     for task, found in targets_by_task(clips).items():
         for clip in found:
             pools[task].append(len(examples))
-            prompts = completion_prompts(task, clip.language)
+            prompts = training_prompts(task, clip, style)
             examples.append(tuple(completion(clip, task, prompt) for prompt in prompts))
     return examples, dict(pools)

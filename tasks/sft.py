@@ -39,7 +39,7 @@ class SftRecipe(SupervisedRecipe):
 def run(context: StageContext, recipe: SftRecipe) -> StageResult:
     """Fine-tune on the train split's dialogues, with replayed pre-training examples."""
     corpus = context.inputs["corpus"]
-    examples, replay_pools = completion_examples(read_index(corpus))
+    examples, replay_pools = completion_examples(read_index(corpus), recipe.prompts)
     pools = {f"{REPLAY}{task}": numbers for task, numbers in replay_pools.items()}
     for dialogue in read_conversations(corpus, DIALOGUES):
         if dialogue.split == "train":
