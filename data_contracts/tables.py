@@ -83,9 +83,16 @@ def shard_index_frame(clips: Sequence[PackedClip], max_seconds: float) -> pd.Dat
 
 
 def dialogues_frame(
-    conversations: Sequence[Conversation], clip_ids: Collection[str]
+    conversations: Sequence[Conversation],
+    clip_ids: Collection[str],
+    held_out: Collection[str] = (),
 ) -> pd.DataFrame:
-    """A row for each conversation, for the contract DIALOGUES; `clip_ids` are the known clips."""
+    """A row for each conversation, for the contract DIALOGUES.
+
+    Args:
+        clip_ids: the known clips.
+        held_out: texts that only evaluation may ask with.
+    """
     known = frozenset(clip_ids)
     unknown = (
         ", ".join(clip for clip in dialogue.clip_ids if clip not in known)
@@ -99,6 +106,7 @@ def dialogues_frame(
             "num_clips": np.array([len(dialogue.clip_ids) for dialogue in conversations], int),
             "unknown_audio": _text(clips or None for clips in unknown),
             "empty_answers": _text(_empty_answers(dialogue) for dialogue in conversations),
+            "held_out_prompt": _text(_held_out(dialogue, held_out) for dialogue in conversations),
         }
     )
 
@@ -187,6 +195,13 @@ def _empty_answers(dialogue: Conversation) -> str | None:
         )
         or None
     )
+
+
+def _held_out(dialogue: Conversation, held_out: Collection[str]) -> str | None:
+    """The prompt for evaluation alone that a dialogue of another split shows."""
+    asked = " ".join(turn.text.lower() for turn in dialogue.turns if turn.role == "user")
+    shown = [text for text in held_out if text.lower() in asked]
+    return shown[0] if shown and dialogue.split != "test" else None
 
 
 def _split_leaks(clips: Sequence[Clip] | Sequence[PackedClip]) -> dict[str, pd.Series]:

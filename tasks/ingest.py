@@ -35,6 +35,7 @@ from tasks.decode import DecodeError, check_clip, decode, read_audio
 from tasks.dialogues import DialogueRecipe, make_dialogues, make_preference_prompts
 from tasks.long_audio import Kept, LengthRule
 from tasks.manifest import DataSource, Manifest, read_source
+from tasks.prompts import held_out_fragments
 from tasks.shards import MadeClip, read_index, rows_key, shard_key, write_index, write_shard
 from tasks.suites import SuiteRecipe, make_suites
 
@@ -219,7 +220,7 @@ def check(directory: Store) -> list[ContractResult]:
         ("prompts", read_conversations(directory, PROMPTS)),
     ):
         if conversations:
-            frame = tables.dialogues_frame(conversations, known)
+            frame = tables.dialogues_frame(conversations, known, held_out_fragments())
             results.append(validate(contracts.DIALOGUES, frame, name))
     return results
 

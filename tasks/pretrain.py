@@ -37,6 +37,6 @@ def run(
         source: the pre-trained weights, where the recipe begins with some.
     """
     index = CorpusIndex(context.inputs["corpus"])
-    initial = build_initial(context, recipe.model, source, index)
-    examples, table = completion_examples(index, ClipTable.of(index))
+    initial = build_initial(context, recipe.model, source, index, recipe.prompts)
+    examples, table = completion_examples(index, ClipTable.of(index), recipe.prompts)
     return fit_supervised(context, initial, examples, table, recipe.mixture, recipe)

@@ -13,11 +13,12 @@ from model.augment import AugmentRecipe
 from model.construct import ModelRecipe
 from model.tuning import TuningRecipe
 from tasks import ingest
+from tasks.corpus_index import CorpusIndex
+from tasks.examples import ClipTable, completion_examples
 from tasks.ingest import IngestRecipe
 from tasks.initial import build_initial
 from tasks.manifest import DataSource
 from tasks.optimization import OptimizerRecipe
-from tasks.pretrain import completion_examples
 from tasks.shards import read_index
 from tasks.supervised import SupervisedFactory
 
@@ -41,8 +42,10 @@ def training(small_manifest: Path, tmp_path_factory: pytest.TempPathFactory) -> 
     ingest.run(corpus, IngestRecipe(), DataSource(manifest=str(small_manifest)))
     clips = read_index(corpus.directory)
     context = stage_context(folder / "initial", {"corpus": corpus.directory})
-    initial = build_initial(context, TINY, None, clips)
-    heard, _ = completion_examples(clips)
+    index = CorpusIndex(corpus.directory)
+    initial = build_initial(context, TINY, None, index, "natural")
+    completions, _ = completion_examples(index, ClipTable.of(index), "natural")
+    heard = [completions[number] for number in range(len(completions))]
     short = {clip.id for clip in clips if clip.num_samples < 3 * 16_000}
     heard = [variants for variants in heard if set(variants[0].clip_ids) <= short]
     written = [(sum_dialogue(number),) for number in range(12)]
