@@ -1,9 +1,9 @@
 """One optimizer step: the objective's interface, its split over workers, AdamW, the meter."""
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Annotated, Literal, Protocol
+from typing import Annotated, Literal, Protocol, TypeVar
 
 import torch
 from pydantic import BaseModel, ConfigDict, Field
@@ -72,6 +72,11 @@ class StepOutcome:
     """Sums that are added over workers: `tokens`, `audio_seconds`, metrics of the objective."""
 
 
+T = TypeVar("T")
+Question = Callable[[Qwen2AudioForConditionalGeneration], T]
+"""A function of the model, such as early evaluation's."""
+
+
 class Objective(Protocol):
     """Built on each worker from picklable parts."""
 
@@ -104,9 +109,14 @@ class ObjectiveModule(nn.Module):
         self._objective = objective
         self._precision = precision
 
-    def forward(self, prepared: MicroBatch) -> tuple[Tensor, Mapping[str, float]]:
+    def forward(
+        self, asked: MicroBatch | Question[object]
+    ) -> tuple[Tensor, Mapping[str, float]] | object:
+        """The loss and the counts of a micro-batch, or the answer to a question."""
         with reduced_precision(self._precision, self.model.device.type):
-            outcome = self._objective.outcome(self.model, prepared)
+            if not isinstance(asked, MicroBatch):
+                return asked(self.model)
+            outcome = self._objective.outcome(self.model, asked)
         return outcome.loss, outcome.counts
 
 

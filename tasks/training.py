@@ -155,7 +155,11 @@ def _train(job: TrainingJob, worker: Worker, stack: ExitStack) -> None:
                 f"{loaded.examples}. Look at them with the plan of the stage, or lower the "
                 "learning rate."
             )
-        norm = strategy.step(job.optimizer.rate(step))
+        norm = strategy.step(job.optimizer.rate(step), math.isfinite)
+        if not math.isfinite(norm):
+            raise FloatingPointError(
+                f"the gradient of step {step} has the norm {norm}; lower the learning rate."
+            )
         state.step += 1
         if state.step % job.log_every_steps == 0 or state.step == job.optimizer.steps:
             metrics = meter.read() | {

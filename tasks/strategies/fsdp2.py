@@ -4,6 +4,8 @@ Every layer is gathered when it computes and let go afterwards; what belongs to 
 (embeddings, head, projector, convolutions) is one more unit, gathered for the whole pass.
 """
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor, nn
 from torch.distributed.device_mesh import init_device_mesh
@@ -12,7 +14,7 @@ from torch.distributed.tensor import DTensor, distribute_tensor
 
 from infra.compute import Worker
 from tasks.optimization import ObjectiveModule, OptimizerRecipe, adamw, set_rate
-from tasks.strategies.strategy import Strategy, trained_parameters
+from tasks.strategies.strategy import Strategy
 from tasks.training_state import Trained
 
 
@@ -35,19 +37,20 @@ class FullySharded(Strategy):
         self._rank = worker.rank
         self._clip_norm = recipe.clip_norm
         self._optimizer = adamw(model, recipe)
-        named = trained_parameters(model)
         for name, values in saved["optimizer"].items() if saved is not None else ():
-            self._optimizer.state[named[name]] = {
-                key: _share(value, named[name]) if value.dim() else value
+            self._optimizer.state[self._trained[name]] = {
+                key: _share(value, self._trained[name]) if value.dim() else value
                 for key, value in values.items()
             }
 
-    def step(self, rate: float) -> float:
+    def step(self, rate: float, accept: Callable[[float], bool]) -> float:
         set_rate(self._optimizer, rate)
-        norm = nn.utils.clip_grad_norm_(self._module.parameters(), self._clip_norm)
-        self._optimizer.step()
+        total = nn.utils.clip_grad_norm_(self._module.parameters(), self._clip_norm)
+        norm = float(total.full_tensor() if isinstance(total, DTensor) else total)
+        if accept(norm):
+            self._optimizer.step()
         self._optimizer.zero_grad(set_to_none=True)
-        return float(norm.full_tensor() if isinstance(norm, DTensor) else norm)
+        return norm
 
     def _gather(self, parameter: nn.Parameter) -> tuple[Tensor | None, dict[str, Tensor]]:
         moments = self._optimizer.state[parameter]

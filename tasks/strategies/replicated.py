@@ -1,5 +1,6 @@
 """The whole model on every worker: a single process, or DistributedDataParallel."""
 
+from collections.abc import Callable
 from contextlib import AbstractContextManager
 
 import torch
@@ -8,7 +9,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from infra.compute import Worker
 from tasks.optimization import ObjectiveModule, OptimizerRecipe, adamw, set_rate
-from tasks.strategies.strategy import Strategy, trained_parameters
+from tasks.strategies.strategy import Strategy
 from tasks.training_state import Trained
 
 
@@ -27,20 +28,20 @@ class SingleProcess(Strategy):
         self._clip_norm = recipe.clip_norm
         self._optimizer = adamw(objective.model, recipe)
         moments = saved["optimizer"] if saved is not None else {}
-        named = trained_parameters(objective.model)
         for name, values in moments.items():
             # The number of steps stays on the CPU, as torch keeps it.
-            self._optimizer.state[named[name]] = {
+            self._optimizer.state[self._trained[name]] = {
                 key: value.to(worker.device) if value.dim() else value
                 for key, value in values.items()
             }
 
-    def step(self, rate: float) -> float:
+    def step(self, rate: float, accept: Callable[[float], bool]) -> float:
         set_rate(self._optimizer, rate)
-        norm = nn.utils.clip_grad_norm_(self._module.parameters(), self._clip_norm)
-        self._optimizer.step()
+        norm = float(nn.utils.clip_grad_norm_(self._module.parameters(), self._clip_norm))
+        if accept(norm):
+            self._optimizer.step()
         self._optimizer.zero_grad(set_to_none=True)
-        return float(norm)
+        return norm
 
     def _wrap(self, objective: ObjectiveModule) -> nn.Module:
         return objective

@@ -5,15 +5,18 @@ no number: the same recipe gives the same losses under each of them, up to the o
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
+from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
 from transformers import Qwen2AudioForConditionalGeneration
 
-from tasks.optimization import MicroBatch, ObjectiveModule
+from tasks.optimization import MicroBatch, ObjectiveModule, Question
 from tasks.training_state import Trained
+
+T = TypeVar("T")
 
 
 class Strategy(ABC):
@@ -21,8 +24,9 @@ class Strategy(ABC):
 
     def __init__(self, objective: ObjectiveModule, module: nn.Module) -> None:
         """`module` is what is called to compute the objective: itself, or what wraps it."""
-        self._model = objective.model
         self._module = module
+        # FSDP2 keeps shares in the modules, but between a question and the next backward pass.
+        self._trained = trained_parameters(objective.model)
 
     def backward(self, batches: Sequence[MicroBatch], scale: float) -> dict[str, float]:
         """Compute the gradient of `scale` times the sum of all losses, as a mean over the workers.
@@ -44,12 +48,25 @@ class Strategy(ABC):
                 sums[name] = sums.get(name, 0.0) + value
         return sums | {"loss": float(torch.stack(losses).sum())}
 
+    @torch.no_grad()
+    def loss(self, batch: MicroBatch) -> float:
+        """The loss of a micro-batch on this worker, without a gradient."""
+        loss, _ = self._module(batch)
+        return float(loss)
+
+    @torch.no_grad()
+    def ask(self, question: Question[T]) -> T:
+        """What a function of the model answers; every worker asks the same."""
+        answer: T = self._module(question)
+        return answer
+
     @abstractmethod
-    def step(self, rate: float) -> float:
+    def step(self, rate: float, accept: Callable[[float], bool]) -> float:
         """Clip the gradient, change the weights, forget the gradient.
 
         Args:
             rate: learning rate, before the factors of the parameter groups.
+            accept: asked about the norm; if it says no, the weights stay as they are.
 
         Returns:
             Norm of the whole gradient before clipping.
@@ -58,7 +75,7 @@ class Strategy(ABC):
     def trained(self) -> Trained | None:
         """What training made so far, on the worker of rank 0; None on the others."""
         parameters, optimizer = {}, {}
-        for name, parameter in trained_parameters(self._model).items():
+        for name, parameter in self._trained.items():
             weights, moments = self._gather(parameter)
             if weights is not None:
                 parameters[name], optimizer[name] = weights, moments

@@ -5,6 +5,7 @@ DeepSpeed is imported when a worker asks for it: it looks for its accelerator wh
 """
 
 import os
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -12,7 +13,7 @@ from torch import Tensor, nn
 
 from infra.compute import Worker
 from tasks.optimization import ObjectiveModule, OptimizerRecipe, adamw, set_rate
-from tasks.strategies.strategy import Strategy, trained_parameters
+from tasks.strategies.strategy import Strategy
 from tasks.training_state import Trained
 
 _MOMENTS = ("exp_avg", "exp_avg_sq")
@@ -39,15 +40,30 @@ class Zero(Strategy):
         )
         super().__init__(objective, engine)
         self._engine = engine
+        self._adamw_step = engine.optimizer.optimizer.step
         self._divided = zero_optimization["stage"] == 3
         self._rank = worker.rank
         self._world_size = worker.world_size
         self._fill(saved["optimizer"] if saved is not None else {})
 
-    def step(self, rate: float) -> float:
-        set_rate(self._engine.optimizer, rate)
+    def step(self, rate: float, accept: Callable[[float], bool]) -> float:
+        zero = self._engine.optimizer
+        answers: list[bool] = []
+
+        def step_if_accepted() -> None:
+            # The engine knows the norm by now, and asks for one parameter group after the other.
+            if not answers:
+                answers.append(accept(float(zero._global_grad_norm)))
+            if answers[0]:
+                self._adamw_step()
+
+        zero.optimizer.step = step_if_accepted
+        set_rate(zero, rate)
         self._engine.step()
-        return float(self._engine.get_global_grad_norm())
+        norm = float(zero._global_grad_norm)
+        if not answers:  # not finite: the engine has passed the step over
+            accept(norm)
+        return norm
 
     def _backward(self, loss: Tensor) -> None:
         self._engine.backward(loss)
@@ -84,10 +100,9 @@ class Zero(Strategy):
             zero.optimizer.state[share] = moments | {"step": step.clone()}
         if not self._divided:
             zero._lazy_init_hp_params_optimizer_state()
-        named = trained_parameters(self._model)
         for name, values in saved.items():
             for key in _MOMENTS:
-                self._set(named[name], key, values[key].to(self._engine.device))
+                self._set(self._trained[name], key, values[key].to(self._engine.device))
 
     def _set(self, parameter: nn.Parameter, key: str, whole: Tensor) -> None:
         from deepspeed.utils import safe_set_full_optimizer_state, safe_set_local_optimizer_state

@@ -1,12 +1,14 @@
 """One recipe under every strategy: the same losses and weights, the same examples, no hang."""
 
+import signal
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from processes import GroupFailedError
 from recordings import stage_context
-from training_jobs import EXAMPLES_PER_STEP, STEPS, Finished, Training
+from training_jobs import EXAMPLES_PER_STEP, STEPS, Finished, Incident, Training
 
 from data_contracts.records import Conversation, Turn
 from model.augment import AugmentRecipe
@@ -73,13 +75,17 @@ def alone(training: Training, tmp_path_factory: pytest.TempPathFactory) -> Finis
     return training.run(tmp_path_factory.mktemp("alone"))
 
 
-def assert_same_training(found: Finished, expected: Finished) -> None:
-    """Losses of every step within 1e-5, and the weights that they lead to; the same examples."""
+def assert_same_training(found: Finished, expected: Finished, first: int = 0) -> None:
+    """Losses of every step within 1e-5, and the weights that they lead to.
+
+    And the audit: from the step `first` on, each step took its examples, all of them and once.
+    """
     assert len(found.losses) == STEPS
     assert found.losses == pytest.approx(expected.losses, rel=0, abs=1e-5)
     for name, weights in expected.weights.items():
         torch.testing.assert_close(found.weights[name], weights, rtol=0, atol=1e-4, msg=name)
-    for step, examples in enumerate(found.training.plan):
+    assert min(found.consumed) == first
+    for step, examples in list(enumerate(found.training.plan))[first:]:
         batches = found.consumed[step]
         assert sorted(e for batch in batches for e in batch) == sorted(examples), step
 
@@ -114,3 +120,55 @@ def test_two_workers_train_as_one(
     found = training.under(2, strategy=strategy, **MICRO_BATCHES).run(tmp_path)
     assert_same_training(found, alone)
     assert max(len(batches) for batches in found.consumed.values()) > 2
+
+
+@pytest.mark.parametrize(
+    ("before", "num_workers", "after", "then"),
+    [
+        ("ddp", 2, "ddp", 1),
+        ("ddp", 1, "fsdp2", 2),
+        pytest.param("ddp", 2, "ddp", 2, marks=pytest.mark.drill),
+        pytest.param("fsdp2", 2, "fsdp2", 2, marks=pytest.mark.drill),
+        pytest.param("zero1", 2, "zero1", 2, marks=pytest.mark.drill),
+        pytest.param("zero2", 2, "zero2", 2, marks=pytest.mark.drill),
+        pytest.param("zero3", 2, "zero3", 2, marks=pytest.mark.drill),
+        pytest.param("zero3_offload", 2, "zero3_offload", 2, marks=pytest.mark.drill),
+        pytest.param("fsdp2", 2, "fsdp2", 1, marks=pytest.mark.drill),
+        pytest.param("zero1", 2, "zero1", 1, marks=pytest.mark.drill),
+        pytest.param("zero2", 2, "zero2", 1, marks=pytest.mark.drill),
+        pytest.param("zero3", 2, "zero3", 1, marks=pytest.mark.drill),
+        pytest.param("ddp", 1, "ddp", 2, marks=pytest.mark.drill),
+        pytest.param("ddp", 1, "zero1", 2, marks=pytest.mark.drill),
+        pytest.param("ddp", 1, "zero2", 2, marks=pytest.mark.drill),
+        pytest.param("ddp", 1, "zero3", 2, marks=pytest.mark.drill),
+        pytest.param("zero3", 2, "fsdp2", 3, marks=pytest.mark.drill),
+        pytest.param("fsdp2", 2, "zero2", 3, marks=pytest.mark.drill),
+    ],
+)
+def test_a_killed_group_goes_on_under_any_strategy_with_any_number_of_workers(
+    training: Training,
+    alone: Finished,
+    tmp_path: Path,
+    before: str,
+    num_workers: int,
+    after: str,
+    then: int,
+) -> None:
+    last = Incident(step=12, rank=num_workers - 1)
+    with pytest.raises(GroupFailedError) as failure:
+        training.under(num_workers, strategy=before, **MICRO_BATCHES).run(tmp_path, last)
+    assert failure.value.codes[-1] == -signal.SIGKILL
+    (tmp_path / "audit.jsonl").rename(tmp_path / "before.jsonl")
+    resumed = training.under(then, strategy=after, **MICRO_BATCHES).run(tmp_path)
+    assert_same_training(resumed, alone, first=10)
+
+
+def test_a_workers_error_ends_all_workers(training: Training, tmp_path: Path) -> None:
+    incident = Incident(step=3, rank=1, error="clip x of shard y can't be decoded")
+    with pytest.raises(GroupFailedError) as failure:
+        training.under(2).run(tmp_path, incident)
+    assert failure.value.codes == [1, 1]
+    other, first = failure.value.logs
+    cause = "ValueError: clip x of shard y can't be decoded"
+    assert first.splitlines()[-1] == cause
+    assert other.splitlines()[-1].endswith(f"worker 0 ends because worker 1 failed first: {cause}")
