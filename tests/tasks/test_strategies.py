@@ -21,7 +21,6 @@ from tasks.ingest import IngestRecipe
 from tasks.initial import build_initial
 from tasks.manifest import DataSource
 from tasks.optimization import OptimizerRecipe
-from tasks.shards import read_index
 from tasks.supervised import SupervisedFactory
 
 TEXT_ONLY_STEP = 7
@@ -42,13 +41,11 @@ def training(small_manifest: Path, tmp_path_factory: pytest.TempPathFactory) -> 
     folder = tmp_path_factory.mktemp("training")
     corpus = stage_context(folder / "corpus")
     ingest.run(corpus, IngestRecipe(), DataSource(manifest=str(small_manifest)))
-    clips = read_index(corpus.directory)
-    context = stage_context(folder / "initial", {"corpus": corpus.directory})
     index = CorpusIndex(corpus.directory)
+    context = stage_context(folder / "initial", {"corpus": corpus.directory})
     initial = build_initial(context, TINY, None, index, "natural")
-    completions, _ = completion_examples(index, ClipTable.of(index), "natural")
-    heard = [completions[number] for number in range(len(completions))]
-    short = {clip.id for clip in clips if clip.num_samples < 3 * 16_000}
+    heard, _ = completion_examples(index, ClipTable.of(index), "natural")
+    short = {clip.id for clip in index if clip.num_samples < 3 * 16_000}
     heard = [variants for variants in heard if set(variants[0].clip_ids) <= short]
     written = [(sum_dialogue(number),) for number in range(12)]
     draw = np.random.default_rng(0)
