@@ -33,7 +33,7 @@ from tasks.compose import ComposeRecipe, Composition, plain, plan_compositions
 from tasks.context import StageContext, StageResult
 from tasks.decode import DecodeError, check_clip, decode, read_audio
 from tasks.dialogues import DialogueRecipe, make_dialogues, make_preference_prompts
-from tasks.hygiene import audit
+from tasks.hygiene import inspection
 from tasks.long_audio import Kept, LengthRule
 from tasks.manifest import DataSource, Manifest, read_source
 from tasks.prompts import held_out_fragments
@@ -68,7 +68,7 @@ class IngestRecipe(BaseModel):
     compose: ComposeRecipe = ComposeRecipe()
     dialogues: DialogueRecipe = DialogueRecipe()
     suites: SuiteRecipe = SuiteRecipe()
-    hygiene: audit.HygieneRecipe = audit.HygieneRecipe()
+    hygiene: inspection.HygieneRecipe = inspection.HygieneRecipe()
 
 
 class TooManyRejectedError(ValueError):
@@ -108,8 +108,8 @@ def run(context: StageContext, recipe: IngestRecipe, source: DataSource) -> Stag
     records_in = len(planned) + len(manifest.rejected)
     if records_in != len(packed) + len(rejected):
         raise AssertionError(f"{records_in} in, {len(packed)} packed + {len(rejected)} rejected")
-    hygiene = audit.examine(context, recipe.hygiene, packed)
-    leaks = audit.dropped(hygiene, recipe.hygiene, packed)
+    hygiene = inspection.examine(context, recipe.hygiene, packed)
+    leaks = inspection.dropped(hygiene, recipe.hygiene, packed)
     rejected += leaks
     out = {row.id for row in leaks}
     packed = [row for row in packed if row.id not in out]
@@ -127,7 +127,7 @@ def run(context: StageContext, recipe: IngestRecipe, source: DataSource) -> Stag
     if long_audio.cut_clips:
         context.progress(f"{long_audio.cut_clips} clips cut, by {long_audio.cut_seconds:.1f} s")
     directory.write_text(LONG_AUDIO, long_audio.model_dump_json())
-    audit.write_report(directory, hygiene, packed, suites)
+    inspection.write_report(directory, hygiene, packed, suites)
     write_index(directory, packed)
     metrics = long_audio.model_dump(include={"long_clips", "cut_clips", "cut_seconds"})
     return StageResult(records_in, len(packed), len(rejected), metrics)
@@ -231,7 +231,7 @@ def check(directory: Store) -> list[ContractResult]:
         if conversations:
             frame = tables.dialogues_frame(conversations, known, held_out_fragments())
             results.append(validate(contracts.DIALOGUES, frame, name))
-    return [*results, audit.check(directory)]
+    return [*results, inspection.check(directory)]
 
 
 def read_conversations(directory: Store, key: str) -> list[Conversation]:

@@ -7,12 +7,12 @@ from functools import partial
 from data_contracts.hygiene import Finding
 from data_contracts.records import PackedClip
 from infra.store import Store
+from tasks.clips import ClipReader
 from tasks.context import StageContext
 from tasks.hygiene.fingerprint import HOP_SAMPLES
 from tasks.hygiene.scan import Scan
 from tasks.hygiene.search import find_matches
 from tasks.hygiene.waveform import correlation
-from tasks.shards import ClipReader
 
 SPLIT_ORDER = {"train": 0, "dev": 1, "test": 2}
 _PAIRS_AT_ONCE = 500

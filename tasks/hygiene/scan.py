@@ -10,17 +10,21 @@ from dataclasses import dataclass
 from functools import partial
 from itertools import groupby
 from pathlib import PurePosixPath
+from typing import BinaryIO
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from data_contracts.digest import digest_of_bytes
 from data_contracts.records import PackedClip
 from infra.store import Store
+from model.audio import SAMPLE_RATE
+from tasks.clips import DamagedClipError
 from tasks.context import StageContext
+from tasks.decode import decode_flac
 from tasks.hygiene.fingerprint import fingerprint, mel_powers
 from tasks.hygiene.search import Prints
-from tasks.shards import ClipReader
 
 MEASURES = ("snr_db", "quiet_share", "flat_top_share")
 """Columns of `Scan.measures`.
@@ -89,13 +93,13 @@ def _scan_key(shard: str) -> str:
 
 
 def _scan_shard(directory: Store, job: _Job) -> None:
-    reader = ClipReader(directory, job.rows, cache_bytes=0)
     bits, measures = [], []
-    for names in _portions(job.rows):
-        waveforms = [reader[name] for name in names]
-        for waveform, power in zip(waveforms, mel_powers(waveforms), strict=True):
-            bits.append(fingerprint(power))
-            measures.append(measure(waveform, power))
+    with directory.open(job.shard) as stream:
+        for rows in _portions(job.rows):
+            waveforms = [_read(directory, stream, row) for row in rows]
+            for waveform, power in zip(waveforms, mel_powers(waveforms), strict=True):
+                bits.append(fingerprint(power))
+                measures.append(measure(waveform, power))
     buffer = io.BytesIO()
     np.savez(
         buffer,
@@ -106,15 +110,23 @@ def _scan_shard(directory: Store, job: _Job) -> None:
     directory.write_bytes(_scan_key(job.shard), buffer.getvalue())
 
 
-def _portions(rows: Sequence[PackedClip]) -> Iterator[list[str]]:
-    """Ids of clips that are decoded and transformed at once: bounded in number and length."""
-    names: list[str] = []
-    samples = 0
+def _read(directory: Store, stream: BinaryIO, row: PackedClip) -> NDArray[np.float32]:
+    """The waveform of the next clip of a shard; only what lies between two is skipped."""
+    stream.seek(row.offset)
+    data = stream.read(row.size)
+    if digest_of_bytes(data) != row.sha256:
+        raise DamagedClipError(row, directory.path(row.shard))
+    return decode_flac(data)
+
+
+def _portions(rows: Sequence[PackedClip]) -> Iterator[list[PackedClip]]:
+    """Clips that are decoded and transformed at once: bounded in number and length."""
+    portion: list[PackedClip] = []
     for row in rows:
-        names.append(row.id)
-        samples += row.num_samples
-        if len(names) == _CLIPS_AT_ONCE or samples > _SECONDS_AT_ONCE * 16_000:
-            yield names
-            names, samples = [], 0
-    if names:
-        yield names
+        portion.append(row)
+        seconds = sum(row.num_samples for row in portion) / SAMPLE_RATE
+        if len(portion) == _CLIPS_AT_ONCE or seconds > _SECONDS_AT_ONCE:
+            yield portion
+            portion = []
+    if portion:
+        yield portion

@@ -14,6 +14,7 @@ from data_contracts import tables
 from data_contracts.hygiene import Finding, FindingKind, Histogram
 from data_contracts.records import PackedClip
 from data_contracts.suites import CHARACTERS_PER_SECOND
+from model.audio import SAMPLE_RATE
 from tasks.hygiene.scan import MEASURES, Scan
 
 MIN_SNR_DB = 5.0
@@ -53,7 +54,7 @@ def histograms(scan: Scan) -> tuple[Histogram, ...]:
     """Of every measure: by split, the speaking rate by language."""
     splits = [row.split for row in scan.rows]
     languages = [row.language or "none" for row in scan.rows]
-    seconds = np.array([row.num_samples / 16_000 for row in scan.rows])
+    seconds = np.array([row.num_samples / SAMPLE_RATE for row in scan.rows])
     snr = np.where([row.language is not None for row in scan.rows], scan.measures[:, 0], np.nan)
     return (
         _histogram("Duration", "s", seconds, splits),

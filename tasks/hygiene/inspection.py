@@ -15,6 +15,7 @@ from data_contracts.contract import ContractResult, validate
 from data_contracts.hygiene import HYGIENE, LEAKS, Finding, HygieneReport, hygiene_frame
 from data_contracts.records import EvaluationItem, PackedClip, Rejected, Split, Task
 from infra.store import Store
+from model.audio import SAMPLE_RATE
 from tasks.context import StageContext
 from tasks.hygiene import labels, page, pairs, spread
 from tasks.hygiene.scan import Scan, scan_corpus
@@ -116,7 +117,7 @@ def write_report(
     )
     report = HygieneReport(
         recordings=len(rows),
-        seconds=round(sum(row.num_samples for row in rows) / 16_000, 1),
+        seconds=round(sum(row.num_samples for row in rows) / SAMPLE_RATE, 1),
         compositions=len(clips) - len(rows),
         clips_by=_count_by(rows),
         histograms=spread.histograms(hygiene.scan),
