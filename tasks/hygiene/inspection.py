@@ -44,7 +44,7 @@ class HygieneRecipe(BaseModel):
         0.5, gt=0, le=1, description="share of the shorter recording that both must hold"
     )
     min_correlation: float = Field(
-        0.86, gt=0, le=1, description="waveforms that correlate as much are one recording"
+        0.88, gt=0, le=1, description="waveforms that correlate as much are one recording"
     )
     held_out_text: frozenset[Task] = Field(
         frozenset({"asr", "s2tt", "voice_chat"}),
