@@ -204,7 +204,7 @@ DIALOGUES = Contract(
     name="dialogues",
     id_column="id",
     columns=("id", "mode", "roles", "num_clips"),
-    nullable=("unknown_audio", "empty_answers"),
+    nullable=("unknown_audio", "empty_answers", "held_out_prompt"),
     rules=(
         Rule("dialogues.id_is_unique", "id", _UNIQUE, "Rename or remove the repeated rows."),
         Rule(
@@ -233,6 +233,12 @@ DIALOGUES = Contract(
             "empty_answers",
             _NULL,
             "Write the answer or remove the conversation.",
+        ),
+        Rule(
+            "dialogues.held_out_prompts_are_for_evaluation",
+            "held_out_prompt",
+            _NULL,
+            "Ask in other words: tasks/prompts.py keeps these to measure unseen ones.",
         ),
         Rule(
             "dialogues.both_modes_occur",

@@ -12,6 +12,7 @@ from typing import Any, get_args
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from data_contracts.records import (
     MIN_SECONDS,
@@ -53,12 +54,6 @@ def manifest_frame(clips: Sequence[Clip]) -> pd.DataFrame:
 def shard_index_frame(clips: Sequence[PackedClip], max_seconds: float) -> pd.DataFrame:
     """A row for each packed clip, for the contract SHARD_INDEX; `max_seconds` is the limit."""
     seconds = np.array([clip.num_samples for clip in clips], float) / SAMPLES_PER_SECOND
-    spelled = np.array(
-        ["asr" in clip.targets and clip.language not in _DENSE_SCRIPTS for clip in clips], bool
-    )
-    characters = np.array([len(clip.targets.get("asr", "")) for clip in clips], float)
-    # A recording shorter than its silence gets a tiny positive length: implausible, not negative.
-    rate = characters / np.maximum(seconds - _SILENT_SECONDS, 1e-3)
     ids = _text(clip.id for clip in clips)
     too_long = (
         f"{s:.4f} s, at most {max_seconds:g} s" if s > max_seconds else None for s in seconds
@@ -75,17 +70,36 @@ def shard_index_frame(clips: Sequence[PackedClip], max_seconds: float) -> pd.Dat
             "cut_answers": _text(_cut_answers(clip) for clip in clips),
             "peak": np.array([clip.peak for clip in clips], float),
             "rms": np.array([clip.rms for clip in clips], float),
-            "characters_per_second": np.where(spelled, rate, np.nan),
+            "characters_per_second": characters_per_second(clips),
             "duplicate_of": ids.groupby(same).transform("first").where(same.duplicated()),
         }
     )
     return frame.assign(**_split_leaks(clips), origin_leaks_into=_origin_leaks(clips))
 
 
+def characters_per_second(clips: Sequence[PackedClip]) -> NDArray[np.float64]:
+    """Speaking rate of each clip by its transcript, NaN without one or in a dense script."""
+    seconds = np.array([clip.num_samples for clip in clips], float) / SAMPLES_PER_SECOND
+    spelled = np.array(
+        ["asr" in clip.targets and clip.language not in _DENSE_SCRIPTS for clip in clips], bool
+    )
+    characters = np.array([len(clip.targets.get("asr", "")) for clip in clips], float)
+    # A recording shorter than its silence gets a tiny positive length: implausible, not negative.
+    rate = characters / np.maximum(seconds - _SILENT_SECONDS, 1e-3)
+    return np.where(spelled, rate, np.nan)
+
+
 def dialogues_frame(
-    conversations: Sequence[Conversation], clip_ids: Collection[str]
+    conversations: Sequence[Conversation],
+    clip_ids: Collection[str],
+    held_out: Collection[str] = (),
 ) -> pd.DataFrame:
-    """A row for each conversation, for the contract DIALOGUES; `clip_ids` are the known clips."""
+    """A row for each conversation, for the contract DIALOGUES.
+
+    Args:
+        clip_ids: the known clips.
+        held_out: texts that only evaluation may ask with.
+    """
     known = frozenset(clip_ids)
     unknown = (
         ", ".join(clip for clip in dialogue.clip_ids if clip not in known)
@@ -99,6 +113,7 @@ def dialogues_frame(
             "num_clips": np.array([len(dialogue.clip_ids) for dialogue in conversations], int),
             "unknown_audio": _text(clips or None for clips in unknown),
             "empty_answers": _text(_empty_answers(dialogue) for dialogue in conversations),
+            "held_out_prompt": _text(_held_out(dialogue, held_out) for dialogue in conversations),
         }
     )
 
@@ -187,6 +202,13 @@ def _empty_answers(dialogue: Conversation) -> str | None:
         )
         or None
     )
+
+
+def _held_out(dialogue: Conversation, held_out: Collection[str]) -> str | None:
+    """The prompt for evaluation alone that a dialogue of another split shows."""
+    asked = " ".join(turn.text.lower() for turn in dialogue.turns if turn.role == "user")
+    shown = [text for text in held_out if text.lower() in asked]
+    return shown[0] if shown and dialogue.split != "test" else None
 
 
 def _split_leaks(clips: Sequence[Clip] | Sequence[PackedClip]) -> dict[str, pd.Series]:

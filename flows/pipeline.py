@@ -11,6 +11,7 @@ from functools import partial
 from flows.config import PipelineConfig
 from flows.stage import Artifact, Runner, Source, Stage, StageCall
 from tasks import collect_preferences, dpo, evaluate, ingest, pretrain, sft, training
+from tasks.hygiene import inspection
 from tasks.initial import WeightSource, weights_digest
 from tasks.manifest import DataSource, source_digest
 
@@ -20,6 +21,7 @@ INGEST = Stage(
     inputs=(),
     run=ingest.run,
     check=ingest.check,
+    pages=(inspection.PAGE, inspection.REPORT),
 )
 PRETRAIN = Stage(
     name="pretrain",

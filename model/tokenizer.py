@@ -23,7 +23,7 @@ _NUM_BYTES = 256
 
 
 def train_tokenizer(
-    texts: Iterable[str], vocab_size: int, languages: Sequence[str]
+    texts: Iterable[str], vocab_size: int, tags: Sequence[str]
 ) -> PreTrainedTokenizerFast:
     """Train byte-level BPE on `texts`: the same texts in the same order give the same tokenizer.
 
@@ -31,13 +31,13 @@ def train_tokenizer(
 
     Args:
         texts: what the model shall read and write; unseen characters fall back to bytes.
-        vocab_size: upper bound, control tokens and language tags included. Few texts give fewer.
-        languages: codes that get a tag, "en" as `<|en|>`.
+        vocab_size: upper bound, control tokens and tags included. Few texts give fewer.
+        tags: names of languages and tasks that get a token of their own, "en" as `<|en|>`.
 
     Raises:
         ValueError: when `vocab_size` has no room for the bytes, control tokens and tags.
     """
-    special = [*CONTROL_TOKENS, *(language_tag(code) for code in languages)]
+    special = [*CONTROL_TOKENS, *(as_tag(name) for name in tags)]
     if vocab_size < _NUM_BYTES + len(special):
         raise ValueError(
             f"vocab_size is {vocab_size}; {_NUM_BYTES} bytes and {len(special)} special tokens "
@@ -68,9 +68,9 @@ def train_tokenizer(
     )
 
 
-def language_tag(code: str) -> str:
-    """The tag that names a language in a prompt: `<|en|>` for "en"."""
-    return f"<|{code}|>"
+def as_tag(name: str) -> str:
+    """The token that names a language or a task in a prompt: `<|en|>` for "en"."""
+    return f"<|{name}|>"
 
 
 def build_processor(tokenizer: PreTrainedTokenizerFast, num_mel_bins: int) -> Qwen2AudioProcessor:

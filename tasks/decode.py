@@ -40,6 +40,10 @@ MAX_FILE_BYTES = 1 << 30
 _RATES = (1_000, 768_000)
 _MOST_CHANNELS = 64
 _BLOCK_FRAMES = 1 << 14
+_PACKET_BLOCK_SAMPLES = 1 << 23
+"""Of formats made of packets so many samples of all channels are read at once, 32 MiB: soundfile
+seeks after each read, and after a seek in Ogg Opus the next samples are not quite the same.
+"""
 _COUNTED = frozenset({"WAV", "WAVEX", "FLAC", "AIFF", "AU", "CAF", "W64", "RF64"})
 """Formats whose header counts the samples; of the others it may estimate them."""
 _TOLERANCE_SECONDS = 0.01
@@ -224,12 +228,15 @@ def _read_sound(
             f"{_RATES[0]} to {_RATES[1]} Hz and at most {_MOST_CHANNELS} channels",
         )
     begin = min(round(span.begin * rate), sound.frames)
-    if begin:
-        sound.seek(begin)
+    # Also to 0: without it libsndfile begins an Ogg Opus stream hundreds of samples too early, and
+    # soundfile's own seek after the first block then skips as many.
+    sound.seek(begin)
+    counted = sound.format in _COUNTED
+    most_frames = _BLOCK_FRAMES if counted else _PACKET_BLOCK_SAMPLES // sound.channels
     pieces, missing = [np.zeros((0, 1), np.float32)], round(span.most * rate)
     while missing > 0:
         try:
-            block = sound.read(min(_BLOCK_FRAMES, missing), dtype="float32", always_2d=True)
+            block = sound.read(min(most_frames, missing), dtype="float32", always_2d=True)
         except soundfile.LibsndfileError as error:
             at = sum(map(len, pieces)) / rate
             raise DecodeError(
@@ -241,10 +248,7 @@ def _read_sound(
         missing -= len(block)
     samples = np.concatenate(pieces)
     there = len(samples) / rate
-    if (
-        sound.format in _COUNTED
-        and there < min(claimed - begin / rate, span.most) - _TOLERANCE_SECONDS
-    ):
+    if counted and there < min(claimed - begin / rate, span.most) - _TOLERANCE_SECONDS:
         raise DecodeError(
             "damaged",
             f"{name} holds {there:.3f} s, its header claims {claimed:.3f} s. Copy it again",

@@ -25,6 +25,7 @@ from tasks.prompts import (
     TWO_CLIPS_QUESTION,
     answer_to_command,
     chat_answer,
+    chat_question,
 )
 
 T = TypeVar("T")
@@ -71,11 +72,10 @@ def single_turn(clip: PackedClip) -> Iterable[Conversation]:
         if spoken := answer_to_command(clip.phrase or "", clip.targets):
             yield _dialogue(clip, "spoken_command", "audio_analysis", "", spoken)
         return
-    for task, questions in CHAT_QUESTIONS.items():
+    for task in CHAT_QUESTIONS:
         if task in clip.targets and not is_single_digit(clip):
-            question = questions[len(clip.id) % len(questions)]
             reply = chat_answer(task, clip.targets[task])
-            yield _dialogue(clip, task, "audio_analysis", question, reply)
+            yield _dialogue(clip, task, "audio_analysis", chat_question(task, clip), reply)
 
 
 def given_conversation(clip: PackedClip) -> Conversation:

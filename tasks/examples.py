@@ -6,7 +6,6 @@ worker. Here they are two numbers each, and they travel to workers as these.
 
 from array import array
 from dataclasses import dataclass
-from functools import cache
 from typing import Protocol
 
 import numpy as np
@@ -20,7 +19,7 @@ from tasks.dialogues import completion
 from tasks.example_table import NO_LANGUAGE, Column, ExampleTable
 from tasks.ingest import DIALOGUES
 from tasks.mapped_records import MappedRecords
-from tasks.prompts import completion_prompts
+from tasks.prompts import COMPLETION_PROMPTS, PromptStyle, training_prompts
 
 Example = tuple[Conversation, ...]
 """Variants of one example that differ in the prompt's words; a step draws one of them."""
@@ -42,6 +41,7 @@ class Completions:
     rows: NDArray[np.int32]
     """[N]: the row of an example's clip."""
     tasks: Column
+    style: PromptStyle
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -49,7 +49,7 @@ class Completions:
     def __getitem__(self, number: int) -> Example:
         clip = self.index[int(self.rows[number])]
         task: Task = self.tasks[number]  # type: ignore[assignment]
-        prompts = completion_prompts(task, clip.language)
+        prompts = training_prompts(task, clip, self.style)
         return tuple(completion(clip, task, prompt) for prompt in prompts)
 
 
@@ -97,11 +97,6 @@ class ClipTable:
     @classmethod
     def of(cls, index: CorpusIndex) -> "ClipTable":
         """Read the index once."""
-
-        @cache
-        def has_prompts(task: Task, language: str | None) -> bool:
-            return bool(completion_prompts(task, language))
-
         languages, corpora, lengths, tokens = [], [], array("q"), array("q")
         rows, tasks = array("i"), []
         for number in range(len(index)):
@@ -111,7 +106,7 @@ class ClipTable:
             lengths.append(clip["num_samples"])
             tokens.append(num_audio_tokens(clip["num_samples"]))
             if clip["split"] == "train" and clip["kind"] != "command":
-                asked = [task for task in clip["targets"] if has_prompts(task, clip["language"])]
+                asked = [task for task in clip["targets"] if task in COMPLETION_PROMPTS]
                 rows.extend([number] * len(asked))
                 tasks += asked
         return cls(
@@ -140,13 +135,15 @@ class ClipTable:
         )
 
 
-def completion_examples(index: CorpusIndex, clips: ClipTable) -> tuple[Completions, ExampleTable]:
+def completion_examples(
+    index: CorpusIndex, clips: ClipTable, style: PromptStyle
+) -> tuple[Completions, ExampleTable]:
     """What the training clips can be asked for, and what a mixture must know of it."""
     names = np.array(clips.asked_tasks.names)
     order = names.argsort().argsort()[clips.asked_tasks.codes].argsort(kind="stable")
     rows, tasks = clips.asked_rows[order], clips.asked_tasks.take(order)
     table = clips.of_examples(tasks, np.arange(len(rows)), rows)
-    return Completions(index, rows, tasks), table
+    return Completions(index, rows, tasks, style), table
 
 
 def dialogue_examples(

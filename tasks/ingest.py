@@ -33,8 +33,10 @@ from tasks.compose import ComposeRecipe, Composition, plain, plan_compositions
 from tasks.context import StageContext, StageResult
 from tasks.decode import DecodeError, check_clip, decode, read_audio
 from tasks.dialogues import DialogueRecipe, make_dialogues, make_preference_prompts
+from tasks.hygiene import inspection
 from tasks.long_audio import Kept, LengthRule
 from tasks.manifest import DataSource, Manifest, read_source
+from tasks.prompts import held_out_fragments
 from tasks.shards import MadeClip, read_index, rows_key, shard_key, write_index, write_shard
 from tasks.suites import SuiteRecipe, make_suites
 
@@ -66,6 +68,7 @@ class IngestRecipe(BaseModel):
     compose: ComposeRecipe = ComposeRecipe()
     dialogues: DialogueRecipe = DialogueRecipe()
     suites: SuiteRecipe = SuiteRecipe()
+    hygiene: inspection.HygieneRecipe = inspection.HygieneRecipe()
 
 
 class TooManyRejectedError(ValueError):
@@ -105,6 +108,11 @@ def run(context: StageContext, recipe: IngestRecipe, source: DataSource) -> Stag
     records_in = len(planned) + len(manifest.rejected)
     if records_in != len(packed) + len(rejected):
         raise AssertionError(f"{records_in} in, {len(packed)} packed + {len(rejected)} rejected")
+    hygiene = inspection.examine(context, recipe.hygiene, packed)
+    leaks = inspection.dropped(hygiene, recipe.hygiene, packed)
+    rejected += leaks
+    out = {row.id for row in leaks}
+    packed = [row for row in packed if row.id not in out]
     directory = context.directory
     directory.write_text(REJECTED, to_jsonl(rejected))
     refused = [row for row in rejected if row.id not in composed]
@@ -112,12 +120,14 @@ def run(context: StageContext, recipe: IngestRecipe, source: DataSource) -> Stag
     dialogues = make_dialogues(packed, recipe.dialogues)
     directory.write_text(DIALOGUES, to_jsonl(dialogues))
     directory.write_text(PROMPTS, to_jsonl(make_preference_prompts(dialogues, recipe.dialogues)))
-    for name, items in make_suites(packed, dialogues, recipe.suites).items():
+    suites = make_suites(packed, dialogues, recipe.suites)
+    for name, items in suites.items():
         directory.write_text(f"suites/{name}.jsonl", to_jsonl(items))
     long_audio = rule.summary(packed)
     if long_audio.cut_clips:
         context.progress(f"{long_audio.cut_clips} clips cut, by {long_audio.cut_seconds:.1f} s")
     directory.write_text(LONG_AUDIO, long_audio.model_dump_json())
+    inspection.write_report(directory, hygiene, packed, suites)
     write_index(directory, packed)
     metrics = long_audio.model_dump(include={"long_clips", "cut_clips", "cut_seconds"})
     return StageResult(records_in, len(packed), len(rejected), metrics)
@@ -219,9 +229,9 @@ def check(directory: Store) -> list[ContractResult]:
         ("prompts", read_conversations(directory, PROMPTS)),
     ):
         if conversations:
-            frame = tables.dialogues_frame(conversations, known)
+            frame = tables.dialogues_frame(conversations, known, held_out_fragments())
             results.append(validate(contracts.DIALOGUES, frame, name))
-    return results
+    return [*results, inspection.check(directory)]
 
 
 def read_conversations(directory: Store, key: str) -> list[Conversation]:

@@ -22,8 +22,9 @@ from model.tokenizer import build_processor, train_tokenizer
 from tasks.clips import ClipReader
 from tasks.context import StageContext
 from tasks.ingest import DIALOGUES, read_conversations
-from tasks.prompts import completion_prompts
+from tasks.prompts import PromptStyle, training_prompts
 from tasks.supervised import clip_features
+from tasks.tags import tag_names
 
 INITIAL = "scratch/initial"
 _DONE = "scratch/initial-done"
@@ -130,12 +131,13 @@ def build_initial(
     recipe: ModelRecipe | TowersRecipe | ReleasedRecipe,
     source: WeightSource | None,
     clips: Sequence[PackedClip],
+    style: PromptStyle,
 ) -> Store:
     """The folder of the checkpoint to begin with, which is written at the first call."""
     initial = context.directory.below(INITIAL)
     if not context.directory.exists(_DONE):
         if isinstance(recipe, ModelRecipe):
-            model, processor = _from_scratch(context, recipe, clips)
+            model, processor = _from_scratch(context, recipe, clips, style)
         else:
             model, processor = _from_weights(context, recipe, source, clips)
         context.scratch.mkdir(parents=True, exist_ok=True)
@@ -146,11 +148,17 @@ def build_initial(
     return initial
 
 
-def _from_scratch(context: StageContext, recipe: ModelRecipe, clips: Sequence[PackedClip]) -> Built:
+def _from_scratch(
+    context: StageContext, recipe: ModelRecipe, clips: Sequence[PackedClip], style: PromptStyle
+) -> Built:
     """Fresh weights, and a tokenizer trained on the corpus's training texts."""
     dialogues = read_conversations(context.inputs["corpus"], DIALOGUES)
-    languages = sorted({clip.language for clip in clips if clip.language})
-    tokenizer = train_tokenizer(training_texts(clips, dialogues), recipe.vocab_size, languages)
+    tags = {clip.language for clip in clips if clip.language}
+    tags |= {clip.target_language for clip in clips if "s2tt" in clip.targets}
+    if style == "tags":
+        tags |= set(tag_names())
+    texts = training_texts(clips, dialogues, style)
+    tokenizer = train_tokenizer(texts, recipe.vocab_size, sorted(tags))
     return build_model(recipe, tokenizer), build_processor(tokenizer, recipe.num_mel_bins)
 
 
@@ -205,14 +213,17 @@ def _fit_projector(
     context.progress(f"projector fitted to {len(found)} frames of {len(chosen)} clips")
 
 
-def training_texts(clips: Sequence[PackedClip], dialogues: Sequence[Conversation]) -> list[str]:
+def training_texts(
+    clips: Sequence[PackedClip], dialogues: Sequence[Conversation], style: PromptStyle
+) -> list[str]:
     """Every text of the train split, in a fixed order: transcripts, answers, prompts, dialogues."""
-    texts = [text for clip in clips if clip.split == "train" for text in clip.targets.values()]
+    train = [clip for clip in clips if clip.split == "train"]
+    texts = [text for clip in train for text in clip.targets.values()]
     prompts = {
         text
-        for clip in clips
+        for clip in train
         for task in clip.targets
-        for text in completion_prompts(task, clip.language)
+        for text in training_prompts(task, clip, style)
     }
     texts += sorted(prompts)
     return texts + [

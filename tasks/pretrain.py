@@ -6,6 +6,7 @@ from pydantic import Field, field_validator
 
 from data_contracts.records import Task
 from model.construct import ModelRecipe
+from tasks.alignment import AlignmentRecipe, align
 from tasks.context import StageContext, StageResult
 from tasks.corpus_index import CorpusIndex
 from tasks.examples import ClipTable, completion_examples
@@ -18,6 +19,9 @@ class PretrainRecipe(SupervisedRecipe):
     """Everything that changes the pre-trained weights."""
 
     model: InitialRecipe = ModelRecipe()
+    alignment: AlignmentRecipe | None = Field(
+        None, description="what encoder and projector learn before the answers; None: nothing"
+    )
     mixture: Mixture = Field(description="how often each task, language and corpus is drawn")
 
     @field_validator("mixture")
@@ -37,6 +41,8 @@ def run(
         source: the pre-trained weights, where the recipe begins with some.
     """
     index = CorpusIndex(context.inputs["corpus"])
-    initial = build_initial(context, recipe.model, source, index)
-    examples, table = completion_examples(index, ClipTable.of(index))
+    initial = build_initial(context, recipe.model, source, index, recipe.prompts)
+    examples, table = completion_examples(index, ClipTable.of(index), recipe.prompts)
+    if recipe.alignment:
+        initial = align(context, initial, examples, table, recipe.alignment)
     return fit_supervised(context, initial, examples, table, recipe.mixture, recipe)

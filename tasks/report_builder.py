@@ -130,7 +130,8 @@ def _result(
     suite: _Suite, checkpoint: str, stats: Array, majority: float, seed: int
 ) -> SuiteResult:
     interval = bootstrap_interval(stats, suite.metric.from_totals, seed)
-    further = [metric_named("chrf")] if suite.metric.name == "bleu" else []
+    beside = {"bleu": ["chrf"], "choice": ["readable"]}
+    further = [metric_named(name) for name in beside.get(suite.metric.name, [])]
     if suite.classes:
         others = sorted(LABEL_METRICS - {suite.metric.name})
         further += [metric_named(name, suite.classes) for name in others]

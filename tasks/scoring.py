@@ -151,6 +151,27 @@ def _is_right(item: EvaluationItem, hypothesis: str) -> tuple[float, ...]:
     return (float(right), 1.0)
 
 
+def _is_chosen(item: EvaluationItem, hypothesis: str) -> tuple[float, ...]:
+    """Right and readable answers: what can't be read is left out (AIR-Bench, score_foundation)."""
+    letter, right = _letter(hypothesis), _letter(item.conversation.answer)
+    if right is None:
+        raise ValueError(
+            f"item {item.conversation.id!r} has the reference {item.conversation.answer!r}, which "
+            "names none of the choices A to D. Write it as 'B. a dog'."
+        )
+    return (float(letter == right), float(letter is not None))
+
+
+def _is_readable(_: EvaluationItem, hypothesis: str) -> tuple[float, ...]:
+    return (float(_letter(hypothesis) is not None), 1.0)
+
+
+def _letter(answer: str) -> str | None:
+    """The first character if it is a choice's, else the one before the last ("It is B.")."""
+    text = strip_tags(answer).replace("\n", "")
+    return next((letter for letter in (text[:1], text[-2:-1]) if letter in set("ABCD")), None)
+
+
 def _is_of_right_mode(item: EvaluationItem, hypothesis: str) -> tuple[float, ...]:
     modes_answers = {normalise_label(answer) for answer in item.choices}
     if normalise_label(item.conversation.answer) not in modes_answers:
@@ -242,6 +263,8 @@ _METRICS: dict[str, Metric] = {
         Metric("bleu", True, _bleu_row, partial(_sacrebleu_scores, scorer=BLEU())),
         Metric("chrf", True, _chrf_row, partial(_sacrebleu_scores, scorer=CHRF())),
         Metric("accuracy", True, _is_right, _ratio),
+        Metric("choice", True, _is_chosen, _ratio),
+        Metric("readable", True, _is_readable, _ratio),
         Metric("dual_mode", True, _is_of_right_mode, _ratio),
     )
 }

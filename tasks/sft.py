@@ -43,7 +43,7 @@ def run(context: StageContext, recipe: SftRecipe) -> StageResult:
     corpus = context.inputs["corpus"]
     index = CorpusIndex(corpus)
     clips = ClipTable.of(index)
-    replayed, replay_table = completion_examples(index, clips)
+    replayed, replay_table = completion_examples(index, clips, recipe.prompts)
     dialogues, dialogue_table = dialogue_examples(corpus, index, clips)
     as_replay = replace(replay_table, task=replay_table.task.renamed(lambda task: REPLAY + task))
     initial = context.inputs["checkpoint"].below(CHECKPOINT)

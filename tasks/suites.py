@@ -7,7 +7,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from data_contracts.records import Conversation, EvaluationItem, Mode, PackedClip, Task
 from tasks.dialogues import completion, draw_at_most, is_single_digit
-from tasks.prompts import completion_prompts
+from tasks.prompts import AskedWith, evaluation_prompt
 
 _METRICS: Mapping[Task, str] = {
     "digits": "wer",
@@ -16,6 +16,8 @@ _METRICS: Mapping[Task, str] = {
     "family": "balanced_accuracy",
     "vocal": "balanced_accuracy",
     "lid": "balanced_accuracy",
+    "ser": "accuracy",
+    "choice": "choice",
     "asr": "cer",
     "s2tt": "bleu",
     "caption": "bleu",
@@ -29,6 +31,10 @@ class SuiteRecipe(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     items: int = Field(150, ge=1, description="most items of a suite")
+    asked_with: AskedWith = Field(
+        "canonical",
+        description="the published prompt, paraphrases that training never sees, or tags",
+    )
     seed: int = 0
 
 
@@ -39,7 +45,7 @@ def make_suites(
     conversations: dict[str, list[Conversation]] = {}
     for task in _METRICS:
         conversations[task] = [
-            completion(clip, task, completion_prompts(task, clip.language)[0])
+            completion(clip, task, evaluation_prompt(task, clip, recipe.asked_with))
             for clip in clips
             if clip.split == "test" and task in clip.targets and _is_asked(clip, task)
         ]

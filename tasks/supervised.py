@@ -33,6 +33,7 @@ from tasks.example_table import ExampleTable
 from tasks.examples import Examples
 from tasks.mixture_recipe import Mixture, MixtureRow, measure
 from tasks.optimization import MicroBatch, OptimizerRecipe, StepOutcome
+from tasks.prompts import PromptStyle
 from tasks.split import Load
 from tasks.training import fit
 
@@ -46,6 +47,12 @@ class SupervisedRecipe(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     optimizer: OptimizerRecipe
+    prompts: PromptStyle = Field(
+        "natural",
+        description="how pre-training examples ask: in sentences, or by the predecessor's tags, "
+        "which are new tokens of a model from scratch and plain text for a pre-trained one. "
+        "ingest.suites.asked_with: tags evaluates such a model",
+    )
     tuning: TuningRecipe = TuningRecipe()
     augment: AugmentRecipe = AugmentRecipe()
     label_smoothing: float = Field(0.05, ge=0, lt=1, description="weight of the uniform target")

@@ -12,6 +12,8 @@ import av
 import numpy as np
 import pytest
 import soundfile
+import soxr
+from copies import as_opus
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from recordings import noise, sound_file, tone
@@ -339,3 +341,12 @@ def test_flac_is_16_bit_mono_at_16_khz_and_within_half_a_step_of_the_samples() -
 def test_the_same_samples_give_the_same_flac_bytes() -> None:
     first, second = (hashlib.sha256(encode_flac(noise(0.5, 3))).digest() for _ in range(2))
     assert first == second
+
+
+def test_opus_is_decoded_without_a_step_in_time() -> None:
+    """libsndfile plays what the encoder put before the beginning, until it seeks."""
+    chirp = np.sin(2 * np.pi * np.cumsum(np.linspace(200, 3000, 48_000)) / 16_000)
+    data = as_opus((0.5 * chirp).astype(np.float32))
+    at_once, rate = soundfile.read(io.BytesIO(data), dtype="float32")
+    expected = soxr.resample(at_once, rate, 16_000)
+    np.testing.assert_allclose(decode(data, "chirp.opus").waveform, expected, atol=1e-6)

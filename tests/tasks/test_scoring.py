@@ -188,3 +188,19 @@ def test_balanced_accuracy_refuses_unknown_references_and_open_suites() -> None:
 def test_an_unknown_metric_is_refused_with_the_known_ones() -> None:
     with pytest.raises(ValueError, match="no metric is called 'rouge': use one of wer, cer"):
         metric_named("rouge")
+
+
+def test_a_choice_is_read_as_air_bench_reads_it_and_what_is_unreadable_is_left_out() -> None:
+    answers = {
+        "B. a dog": 1, "B": 1, "B because it barks": 1, "The answer is B.": 1, "I think\n(B)": 1,
+        "A. a cat": 0, "It is C.": 0,
+        "a dog": None, "": None, "b. a dog": None, "E": None,
+    }  # fmt: skip
+    items = [make_item("B. a dog", "choice", task="choice") for _ in answers]
+    choice, readable = metric_named("choice"), metric_named("readable")
+    assert choice.aggregate(choice.statistics(items, list(answers))) == 5 / 7
+    assert readable.aggregate(readable.statistics(items, list(answers))) == 7 / 11
+    for answer, right in answers.items():
+        assert score_item(items[0], answer) == (right or 0)
+    with pytest.raises(ValueError, match=r"'a dog', which names none of the choices .*'B. a dog'"):
+        score_item(make_item("a dog", "choice"), "B")

@@ -44,11 +44,11 @@ def training(small_manifest: Path, tmp_path_factory: pytest.TempPathFactory) -> 
     folder = tmp_path_factory.mktemp("training")
     corpus = stage_context(folder / "corpus")
     ingest.run(corpus, IngestRecipe(), DataSource(manifest=str(small_manifest)))
-    clips = CorpusIndex(corpus.directory)
+    index = CorpusIndex(corpus.directory)
     context = stage_context(folder / "initial", {"corpus": corpus.directory})
-    initial = build_initial(context, TINY, None, clips)
-    heard, _ = completion_examples(clips, ClipTable.of(clips))
-    short = {clip.id for clip in clips if clip.num_samples < 3 * 16_000}
+    initial = build_initial(context, TINY, None, index, "natural")
+    heard, _ = completion_examples(index, ClipTable.of(index), "natural")
+    short = {clip.id for clip in index if clip.num_samples < 3 * 16_000}
     heard = [variants for variants in heard if set(variants[0].clip_ids) <= short]
     written = [(sum_dialogue(number),) for number in range(12)]
     draw = np.random.default_rng(0)

@@ -1,0 +1,113 @@
+"""What hygiene found in a packed corpus, as records, as a table and with the rules for it."""
+
+from collections.abc import Mapping, Sequence
+from typing import Literal, get_args
+
+import pandas as pd
+
+from data_contracts.contract import Contract, Rule
+from data_contracts.records import NonEmpty, Record
+
+FindingKind = Literal[
+    "audio_leak",  # one recording in two splits
+    "text_leak",  # one held-out text in two splits
+    "tolerated_leak",  # either of them where the recipe only reports leaks
+    "repeated_audio",  # one recording twice in a split
+    "similar_text",  # nearly the same held-out text in two splits
+    "wrong_script",  # letters that the language is not written with
+    "other_language",  # a text that looks like another language's
+    "odd_speaking_rate",  # characters a second far from the language's
+    "odd_level",  # far quieter or louder than the corpus's recordings of its kind
+    "noisy",  # speech little above its background
+    "mostly_silent",
+    "clipped",  # flat tops
+]
+LEAKS: frozenset[FindingKind] = frozenset({"audio_leak", "text_leak"})
+"""Findings that stop a run: what training hears would be asked in an evaluation."""
+
+
+class Finding(Record):
+    """One thing that is wrong, or looks so, with one clip."""
+
+    kind: FindingKind
+    clip: NonEmpty
+    """Of a pair in two splits the one nearer to training."""
+    other: str | None = None
+    """The other clip of a pair."""
+    detail: str
+    """What was measured, with the splits and suites concerned, in words."""
+    value: float
+    """The measure: correlation, similarity, dB, share, characters a second or nats."""
+
+
+class Histogram(Record):
+    """Counts of one measure for each of some groups; `edges` has one number more than a count."""
+
+    title: str
+    unit: str
+    edges: tuple[float, ...]
+    counts: dict[str, tuple[int, ...]]
+
+
+class HygieneReport(Record):
+    """Everything that hygiene found out about a corpus: `hygiene.json`."""
+
+    recordings: int
+    seconds: float
+    compositions: int
+    """Clips made of these recordings, which need no check of their own."""
+    clips_by: dict[str, dict[str, dict[str, int]]]
+    """task | language | kind -> its values -> split -> clips."""
+    histograms: tuple[Histogram, ...]
+    findings: tuple[Finding, ...]
+    proposed_pairs: int
+    """Pairs with similar fingerprints, whose waveforms were compared."""
+    identifier: str
+    """What the language identifier knows and how often it agreed with the labels."""
+
+
+_REMEDIES: dict[FindingKind, str] = {
+    "audio_leak": "Remove one of the two from the manifest, give both one split, or set "
+    "ingest.hygiene.on_leak=drop, which rejects the clip nearer to training.",
+    "text_leak": "Give all recordings of a sentence one split, take the task out of "
+    "ingest.hygiene.held_out_text where sentences may repeat, or set ingest.hygiene.on_leak=drop.",
+    "tolerated_leak": "ingest.hygiene.on_leak=report let it pass: results on these clips measure "
+    "memory. Set it to stop or drop.",
+    "repeated_audio": "Remove one of the two from the manifest: it counts twice.",
+    "similar_text": "Read both: a paraphrase of a test sentence makes its score too good.",
+    "wrong_script": "Correct the language or the text of the row.",
+    "other_language": "Read the text: the language may be wrong, or the text of another row.",
+    "odd_speaking_rate": "Listen to the clip: its text is probably of another take.",
+    "odd_level": "Listen to the clip: it may hold nothing, or a fault of the recording.",
+    "noisy": "Listen to the clip, or train with it knowingly.",
+    "mostly_silent": "Trim the recording: most of its tokens say nothing.",
+    "clipped": "Record it again at a lower level, or train with it knowingly.",
+}
+
+HYGIENE = Contract(
+    name="hygiene",
+    id_column="id",
+    columns=("id",),
+    nullable=get_args(FindingKind),
+    rules=tuple(
+        Rule(
+            f"hygiene.no_{kind}",
+            kind,
+            "expect_column_values_to_be_null",
+            _REMEDIES[kind],
+            severity="stop" if kind in LEAKS else "report",
+        )
+        for kind in get_args(FindingKind)
+    ),
+    min_rows=0,
+)
+
+
+def hygiene_frame(findings: Sequence[Finding]) -> pd.DataFrame:
+    """A row for each finding, its detail in the column of its kind, for the contract HYGIENE."""
+    columns: Mapping[str, list[str | None]] = {
+        kind: [found.detail if found.kind == kind else None for found in findings]
+        for kind in get_args(FindingKind)
+    }
+    ids = pd.Series([found.clip for found in findings], dtype="str")
+    return pd.DataFrame({"id": ids} | {k: pd.Series(v, dtype="str") for k, v in columns.items()})

@@ -1,0 +1,155 @@
+"""Before the answers: the encoder and the projector learn to spell the transcripts.
+
+A language model that is given audio tokens from anywhere learns from a few thousand clips how long
+answers are, and not what is said. Here every audio token first moves to the embedding of the letter
+that is heard (`model.ctc`), which takes no pass through the language model.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+from torch import Tensor
+from transformers import Qwen2AudioForConditionalGeneration, Qwen2AudioProcessor
+
+from infra.store import Store
+from model.augment import AugmentRecipe
+from model.ctc import Alphabet, class_embeddings, class_log_probs, ctc_loss, spelling
+from model.encoder import encode_audio
+from model.flops import encoder_flops, sizes_of
+from model.tuning import TuningRecipe
+from tasks.clips import ClipReader
+from tasks.context import MetricLogger, StageContext
+from tasks.corpus_index import CorpusIndex
+from tasks.example_table import ExampleTable
+from tasks.examples import Examples
+from tasks.mixture_recipe import Mixture
+from tasks.optimization import MicroBatch, OptimizerRecipe, StepOutcome
+from tasks.supervised import SupervisedFactory, SupervisedObjective, batch_counts
+from tasks.training import CHECKPOINT, PARITY, fit
+
+ALIGNMENT = "scratch/alignment"
+
+
+class AlignmentRecipe(BaseModel):
+    """How the audio side learns to spell; part of pre-training's identity."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    optimizer: OptimizerRecipe
+    audio_encoder: Literal["full", "lora", "frozen"] = "full"
+    augment: AugmentRecipe = AugmentRecipe()
+    mixture: Mixture = Field(
+        Mixture(tasks={"asr": 1}), description="which transcribed clips are drawn"
+    )
+
+
+@dataclass(frozen=True)
+class SpellingFactory:
+    """Builds the objective on a worker."""
+
+    supervised: SupervisedFactory
+    characters: str
+    """The alphabet: characters of the spelling of the training transcripts."""
+
+    def __call__(self, processor: Qwen2AudioProcessor) -> "SpellingObjective":
+        """Open the corpus and spell the alphabet with the model's tokens."""
+        corpus = self.supervised.corpus
+        alphabet = Alphabet.of(self.characters, processor.tokenizer)
+        reader = ClipReader(corpus, CorpusIndex(corpus))
+        return SpellingObjective(self.supervised, reader, processor, alphabet)
+
+
+def align(
+    context: StageContext,
+    initial: Store,
+    examples: Examples,
+    table: ExampleTable,
+    recipe: AlignmentRecipe,
+) -> Store:
+    """Train the audio side of the checkpoint in `initial`; returns the folder of the result.
+
+    It is trained as every checkpoint is, on the context's workers and resumable, below the stage's
+    own folder.
+
+    Args:
+        examples: those of the task `asr` hear one clip each and answer with its transcript.
+        table: a row an example.
+
+    Raises:
+        MixtureError: there is no transcribed clip.
+    """
+    directory = context.directory.below(ALIGNMENT)
+    if not directory.exists(PARITY):
+        optimizer = recipe.optimizer
+        plan = recipe.mixture.plan(
+            table, optimizer.steps, optimizer.examples_per_step, optimizer.seed
+        )
+        transcribed = (i for i in range(len(table)) if table.task[i] == "asr")
+        heard = {c for i in transcribed for c in spelling(examples[i][0].answer)}
+        supervised = SupervisedFactory(
+            corpus=context.inputs["corpus"],
+            examples=examples,
+            augment=recipe.augment,
+            label_smoothing=0.0,
+            seed=optimizer.seed,
+        )
+        fit(
+            replace(context, directory=directory, logger=AlignmentLogger(context.logger)),
+            initial,
+            SpellingFactory(supervised, "".join(sorted(heard))),
+            plan,
+            optimizer,
+            TuningRecipe(audio_encoder=recipe.audio_encoder, language_model="frozen"),
+        )
+    return directory.below(CHECKPOINT)
+
+
+@dataclass(frozen=True)
+class AlignmentLogger:
+    """Sets the metrics of the alignment apart from those of the stage."""
+
+    inner: MetricLogger
+
+    def metrics(self, values: Mapping[str, float], step: int) -> None:
+        """Log `loss` as `alignment/loss`."""
+        self.inner.metrics({f"alignment/{name}": value for name, value in values.items()}, step)
+
+
+class SpellingObjective(SupervisedObjective):
+    """Minus the log-probability of the transcripts, given the audio tokens alone."""
+
+    def __init__(
+        self,
+        parts: SupervisedFactory,
+        reader: ClipReader,
+        processor: Qwen2AudioProcessor,
+        alphabet: Alphabet,
+    ) -> None:
+        super().__init__(parts, reader, processor)
+        self._alphabet = alphabet
+
+    def prepare(self, examples: Sequence[int], step: int) -> MicroBatch:
+        """Its loss is a mean over the characters of the transcripts."""
+        batch = self.batch(examples, step)
+        return MicroBatch(tuple(examples), batch, sum(map(len, self._targets(examples))))
+
+    def outcome(
+        self, model: Qwen2AudioForConditionalGeneration, prepared: MicroBatch
+    ) -> StepOutcome:
+        """Sum over the clips of the batch."""
+        audio, counts = encode_audio(model, prepared.batch.features)
+        log_probs = class_log_probs(audio, class_embeddings(model, self._alphabet))
+        loss = ctc_loss(log_probs, counts, self._targets(prepared.examples))
+        encoder = encoder_flops(model.config, sizes_of(prepared.batch).window_positions)
+        return StepOutcome(loss, {**batch_counts(model, prepared.batch), "flops": encoder.trained})
+
+    def _targets(self, examples: Sequence[int]) -> list[Tensor]:
+        """One for each clip, in the order in which the batch has them; none of skipped ones."""
+        asked = (self._parts.examples[i][0] for i in examples)
+        transcripts = {conversation.clip_ids[0]: conversation.answer for conversation in asked}
+        return [
+            self._alphabet.encode("" if self._clips.is_skipped(clip) else transcript)
+            for clip, transcript in transcripts.items()
+        ]

@@ -1,0 +1,81 @@
+"""Recordings that are one: proposed by fingerprints, decided by their waveforms.
+
+Measured on the embedded corpus (6,221 recordings, 19 million pairs) with the default thresholds:
+759 pairs are proposed and 226 confirmed, all within a split: 225 are one note at two velocities
+of one sample, one a sound that is there twice. The most similar pair of two splits that is not one
+recording correlates by 0.83. Of 300 recordings drawn at random, 97.7 % (Opus at 32 kbit/s) to 100 %
+(MP3 at 64 kbit/s, 12 dB quieter) are found as copies; the drill in tests measures it again. Copies
+with noise 20 dB below them (68 %) or at 16 kbit/s (93 %) are often missed, and so are others in
+which less than half is common or the speed is changed.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+
+from data_contracts.hygiene import Finding
+from data_contracts.records import PackedClip
+from infra.store import Store
+from tasks.clips import ClipReader
+from tasks.context import StageContext
+from tasks.hygiene.fingerprint import HOP_SAMPLES
+from tasks.hygiene.scan import Scan
+from tasks.hygiene.search import find_matches
+from tasks.hygiene.waveform import correlation
+
+SPLIT_ORDER = {"train": 0, "dev": 1, "test": 2}
+_PAIRS_AT_ONCE = 500
+
+
+@dataclass(frozen=True)
+class _Pair:
+    first: PackedClip
+    second: PackedClip
+    offset: int
+    """Samples."""
+    bit_error: float
+
+
+def same_recordings(
+    context: StageContext,
+    scan: Scan,
+    max_bit_error: float,
+    min_overlap: float,
+    min_correlation: float,
+) -> tuple[int, list[Finding]]:
+    """How many pairs were proposed, and those whose waveforms agree as findings."""
+    proposed = [
+        _Pair(scan.rows[m.first], scan.rows[m.second], m.offset * HOP_SAMPLES, m.bit_error)
+        for m in find_matches(scan.prints, max_bit_error, min_overlap)
+    ]
+    portions = [
+        proposed[start : start + _PAIRS_AT_ONCE]
+        for start in range(0, len(proposed), _PAIRS_AT_ONCE)
+    ]
+    compare = partial(_same, context.directory, min_correlation)
+    findings = [found for part in context.compute.map(compare, portions) for found in part]
+    return len(proposed), sorted(findings, key=lambda f: (f.kind, -f.value, f.clip, f.other or ""))
+
+
+def _same(directory: Store, least: float, pairs: Sequence[_Pair]) -> list[Finding]:
+    rows = {row.id: row for pair in pairs for row in (pair.first, pair.second)}
+    reader = ClipReader(directory, list(rows.values()))
+    findings = []
+    for pair in pairs:
+        value = correlation(reader[pair.first.id], reader[pair.second.id], pair.offset)
+        if value >= least:
+            findings.append(_finding(pair, value))
+    return findings
+
+
+def _finding(pair: _Pair, value: float) -> Finding:
+    near, far = sorted((pair.first, pair.second), key=lambda row: SPLIT_ORDER[row.split])
+    exact = "the same samples" if near.sha256 == far.sha256 else "the same recording"
+    return Finding(
+        kind="repeated_audio" if near.split == far.split else "audio_leak",
+        clip=near.id,
+        other=far.id,
+        detail=f"{exact} as {far.id!r}: {near.split} and {far.split}, correlation {value:.2f}, "
+        f"{pair.bit_error:.0%} of fingerprint bits differ",
+        value=round(value, 4),
+    )
