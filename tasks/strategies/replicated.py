@@ -30,10 +30,8 @@ class SingleProcess(Strategy):
         self._optimizer = build_optimizer(objective.model, recipe)
         moments = saved["optimizer"] if saved is not None else {}
         for name, values in moments.items():
-            # The number of steps stays on the CPU, as torch keeps it.
             self._optimizer.state[self._trained[name]] = {
-                key: value.to(worker.device) if value.dim() else value
-                for key, value in values.items()
+                key: _as_kept(value, worker.device) for key, value in values.items()
             }
 
     def step(self, rate: float, accept: Callable[[float], bool]) -> float:
@@ -69,3 +67,10 @@ class DataParallel(SingleProcess):
 
 def _copy(tensor: Tensor) -> Tensor:
     return tensor.detach().to("cpu", copy=True)
+
+
+def _as_kept(value: Tensor, device: str) -> Tensor | int:
+    """How optimizers keep it: the count of steps on the CPU, a number of bitsandbytes as such."""
+    if value.dim():
+        return value.to(device)
+    return value if value.is_floating_point() else int(value)

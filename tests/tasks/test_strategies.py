@@ -1,6 +1,7 @@
 """One recipe under every strategy: the same losses and weights, the same examples, no hang."""
 
 import signal
+import sys
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -13,7 +14,7 @@ from recordings import stage_context
 from training_jobs import EXAMPLES_PER_STEP, STEPS, Finished, Incident, Training, refuse_a_step
 
 from data_contracts.records import Conversation, Turn
-from infra.compute import StrategyName
+from infra.compute import OnRay, Resources, StrategyName
 from model.augment import AugmentRecipe
 from model.construct import ModelRecipe
 from model.tuning import TuningRecipe
@@ -235,3 +236,21 @@ def test_a_refused_step_changes_no_weight(
     training: Training, tmp_path: Path, strategy: StrategyName
 ) -> None:
     Processes(tmp_path, 2).fit(partial(refuse_a_step, training, strategy))
+
+
+@pytest.mark.drill
+@pytest.mark.parametrize("strategy", ["fsdp2", "zero2"])
+def test_ray_train_runs_shares_too(
+    training: Training, alone: Finished, tmp_path: Path, strategy: str
+) -> None:
+    import ray
+
+    for name in ("recordings", "training_jobs"):  # workers can't import them: they travel whole
+        ray.cloudpickle.register_pickle_by_value(sys.modules[name])
+    resources = Resources(num_cpus=2, num_workers=2, max_failures=0)
+    try:
+        on_ray = OnRay(resources, "", tmp_path / "ray")
+        found = training.under(2, strategy=strategy, **MICRO_BATCHES).run(tmp_path, compute=on_ray)
+    finally:
+        ray.shutdown()
+    assert_same_training(found, alone)

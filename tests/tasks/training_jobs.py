@@ -17,7 +17,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 from transformers import Qwen2AudioForConditionalGeneration, Qwen2AudioProcessor
 
-from infra.compute import Resources, StrategyName, Worker
+from infra.compute import Compute, Resources, StrategyName, Worker
 from infra.store import Store
 from model.checkpoint import load_checkpoint
 from model.tuning import TuningRecipe
@@ -99,12 +99,14 @@ class Training:
     resources: Mapping[str, Any] = field(default_factory=dict)
     num_workers: int = 1
 
-    def run(self, folder: Path, incident: Incident | None = None) -> "Finished":
+    def run(
+        self, folder: Path, incident: Incident | None = None, compute: Compute | None = None
+    ) -> "Finished":
         """Begin in `folder`, or continue what lies there."""
         folder.mkdir(parents=True, exist_ok=True)
         context = replace(
             stage_context(folder / "artifact"),
-            compute=Processes(folder / "groups", self.num_workers),
+            compute=compute or Processes(folder / "groups", self.num_workers),
             resources=Resources.model_validate(
                 {"log_every_steps": 1, "checkpoint_every_steps": 5} | dict(self.resources)
             ),
