@@ -68,9 +68,7 @@ def test_training_clips_are_asked_for_each_task_with_every_prompt(tmp_path: Path
 
 def test_dialogues_count_all_their_clips_and_belong_to_the_first(tmp_path: Path) -> None:
     index = index_of(tmp_path)
-    dialogues, table = dialogue_examples(
-        Store(str(tmp_path)), index, ClipTable.of(index), "natural"
-    )
+    dialogues, table = dialogue_examples(Store(str(tmp_path)), index, ClipTable.of(index))
     assert [dialogues[i] for i in range(len(dialogues))] == [(DIALOGUE,), (SILENT,)]
     assert [table.task[i] for i in range(2)] == ["two_clips", "conversation"]
     assert [table.language[i] for i in range(2)] == ["de", "none"]
