@@ -23,6 +23,7 @@ from model.features import log_mel_spectrogram
 from model.flops import sizes_of
 from model.forward import cross_entropy
 from model.memory import TrainingPlan, training_memory
+from model.shapes import count_parameters
 from model.tuning import TuningRecipe, apply_tuning
 from tasks.optimization import OptimizerRecipe
 from tasks.optimizer import build_optimizer
@@ -99,7 +100,9 @@ def _row(case: Case) -> Row:
         micro_batches=1,
         device="cpu",
     )
-    predicted = training_memory(configuration(AUDIO, TEXT), sizes_of(batch), plan)
+    config = configuration(AUDIO, TEXT)
+    count = count_parameters(config, case.tuning)
+    predicted = training_memory(config, count, sizes_of(batch), plan)
     off = abs(predicted.peak / measured - 1)
     return Row(
         name=case.name,

@@ -21,6 +21,7 @@ from model.weights import CheckpointError
 from tasks.corpora import CorpusError
 from tasks.ingest import TooManyRejectedError
 from tasks.initial import WeightSourceError
+from tasks.initial_shape import UnknownShapeError
 from tasks.manifest import DataSourceError
 
 app = typer.Typer(
@@ -32,7 +33,7 @@ Overrides = Annotated[
 ]
 Json = Annotated[bool, typer.Option("--json", help="print JSON for scripts")]
 
-_WRONG_USE = (ConfigError, UnknownRunError, UnstableValueError)
+_WRONG_USE = (ConfigError, UnknownRunError, UnknownShapeError, UnstableValueError)
 _INTERRUPTED = 130
 _WRONG_DATA = (
     ContractBreachError, CorpusError, TooManyRejectedError, DataSourceError, WeightSourceError,
@@ -42,19 +43,23 @@ _WRONG_DATA = (
 
 @app.command()
 def plan(profile: Profile = "demo", overrides: Overrides = None, as_json: Json = False) -> None:
-    """Show which stages are done and which would run, and why; runs nothing."""
-    from flows.pipeline import pipeline
-    from flows.plan import Planner
+    """Show which stages are done and which would run, and what they would take; runs nothing."""
+    from flows.estimates import estimate_stages
+    from flows.plan import plan_stages
+    from flows.plan_screen import plan_as_json, print_estimates, print_plan
     from flows.runners import open_ledger
-    from flows.screens import plan_as_json, print_plan, wide_console
+    from flows.screens import wide_console
+    from infra.file_digests import FileDigests
 
     settings, config = _prepare(profile, overrides)
-    planner = Planner(open_ledger(settings))
-    pipeline(config, planner)
+    digests = FileDigests(settings.home / "digests.json")
+    estimates = estimate_stages(config)
+    planned = plan_stages(config, lambda: open_ledger(settings), digests)
     if as_json:
-        typer.echo(plan_as_json(planner.planned))
-    else:
-        print_plan(wide_console(), planner.planned)
+        typer.echo(plan_as_json(planned, estimates))
+        return
+    print_plan(wide_console(), planned)
+    print_estimates(wide_console(), config, estimates)
 
 
 @app.command()

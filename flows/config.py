@@ -11,6 +11,7 @@ from data_contracts.records import explain
 from infra.compute import Resources
 from tasks.collect_preferences import CollectRecipe
 from tasks.dpo import DpoRecipe
+from tasks.estimate import ExampleSize
 from tasks.evaluate import EvaluateRecipe
 from tasks.ingest import IngestRecipe
 from tasks.initial import WeightSource
@@ -48,6 +49,8 @@ class PipelineConfig(BaseModel):
     dpo: DpoRecipe
     evaluate: EvaluateRecipe
     resources: Resources
+    example: ExampleSize = ExampleSize()
+    """What `q2a plan` assumes of the corpus's examples."""
     schedule: Schedule = Schedule()
 
     @model_validator(mode="after")

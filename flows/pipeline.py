@@ -6,10 +6,12 @@ The same function runs under Prefect (`flows/prefect_runner.py`), in this proces
 paper (`q2a plan`): the runner decides what calling a stage means.
 """
 
+from collections.abc import Callable
 from functools import partial
 
 from flows.config import PipelineConfig
 from flows.stage import Artifact, Runner, Source, Stage, StageCall
+from infra.store import Store
 from tasks import collect_preferences, dpo, evaluate, ingest, pretrain, sft, training
 from tasks.hygiene import inspection
 from tasks.initial import WeightSource, weights_digest
@@ -68,10 +70,16 @@ EVALUATE = Stage(
 STAGES = (INGEST, PRETRAIN, SFT, COLLECT_PREFERENCES, DPO, EVALUATE)
 
 
-def pipeline(config: PipelineConfig, run: Runner) -> Artifact:
-    """Call all stages in order; returns the evaluation."""
+def pipeline(
+    config: PipelineConfig, run: Runner, digest: Callable[[Store, str], str] = Store.digest
+) -> Artifact:
+    """Call all stages in order; returns the evaluation.
+
+    Args:
+        digest: of a file of pre-trained weights; one that remembers spares reading them.
+    """
     corpus = run(StageCall(INGEST, config.ingest, {}, open_source(config.data)))
-    weights = open_weights(config.weights) if config.weights else None
+    weights = open_weights(config.weights, digest) if config.weights else None
     base = run(StageCall(PRETRAIN, config.pretrain, {"corpus": corpus}, weights))
     tuned = run(StageCall(SFT, config.sft, {"corpus": corpus, "checkpoint": base}))
     pairs = run(
@@ -93,9 +101,9 @@ def pipeline(config: PipelineConfig, run: Runner) -> Artifact:
     )
 
 
-def open_weights(weights: WeightSource) -> Source:
+def open_weights(weights: WeightSource, digest: Callable[[Store, str], str]) -> Source:
     """The pre-trained weights that pre-training starts from; opening them checks every tensor."""
-    return Source(weights_digest(weights), weights, list)
+    return Source(weights_digest(weights, digest), weights, list)
 
 
 def open_source(data: DataSource) -> Source:

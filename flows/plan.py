@@ -1,11 +1,22 @@
 """The planning runner: which stages would hit or miss, and which field changed. Runs nothing."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
+from botocore.exceptions import BotoCoreError
+
 from data_contracts.stage_record import StageRecord
+from flows.config import PipelineConfig
+from flows.pipeline import STAGES, pipeline
 from flows.stage import Artifact, StageCall
+from infra.file_digests import FileDigests
 from infra.ledger import Ledger
+from tasks.corpora.files import CorpusError
+from tasks.initial import WeightSourceError
+from tasks.manifest import DataSourceError
+
+_OUT_OF_REACH = (DataSourceError, CorpusError, WeightSourceError, OSError, BotoCoreError)
+"""What says that data, weights or store are not here; a run would end with it."""
 
 
 @dataclass(frozen=True)
@@ -15,8 +26,26 @@ class PlannedStage:
     stage: str
     fingerprint: str
     state: str
-    """ "hit", "continue" (begun, not finished), "damaged" or "miss"."""
+    """ "hit", "continue" (begun, not finished), "damaged", "miss", or "unknown" where data, weights
+    or store are out of reach."""
     reason: str
+
+
+def plan_stages(
+    config: PipelineConfig, open_ledger: Callable[[], Ledger], digests: FileDigests
+) -> list[PlannedStage]:
+    """Look up all stages. What can't be known here, because something is out of reach, says so."""
+    planned: list[PlannedStage] = []
+    try:
+        planner = Planner(open_ledger())
+        planned = planner.planned
+        pipeline(config, planner, digests.digest)
+    except _OUT_OF_REACH as error:
+        first, *later = STAGES[len(planned) :]
+        planned.append(PlannedStage(first.name, "", "unknown", f"can't be known here: {error}"))
+        reason = f"comes after {first.name}"
+        planned += [PlannedStage(stage.name, "", "unknown", reason) for stage in later]
+    return planned
 
 
 class Planner:

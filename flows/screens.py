@@ -1,20 +1,15 @@
-"""What the commands print: tables for people, JSON for scripts."""
+"""What the commands print for people; the plan's pages are in `plan_screen`."""
 
-import json
 from collections.abc import Sequence
 
 from rich.console import Console
 from rich.table import Table
-from rich.text import Text
 
 from flows.execution import StageOutcome
-from flows.plan import PlannedStage
 from infra.ledger import Ledger
 from infra.tracking import Run
 from tasks.evaluate import read_report
 from tasks.report import format_table
-
-_STYLES = {"hit": "green", "miss": "yellow", "continue": "cyan", "damaged": "red"}
 
 
 def wide_console() -> Console:
@@ -49,23 +44,6 @@ def print_evaluation(console: Console, ledger: Ledger, outcomes: Sequence[StageO
             console.print(f"Report: {directory.path('report.html')}", soft_wrap=True)
 
 
-def print_plan(console: Console, planned: Sequence[PlannedStage]) -> None:
-    """Hit or miss a stage, and why."""
-    table = Table(title="Plan")
-    for name in ("stage", "state", "artifact", "why"):
-        table.add_column(name, overflow="fold")
-    for stage in planned:
-        style = _STYLES[stage.state]
-        table.add_row(
-            # Text: rich would read a list in the reason as markup.
-            stage.stage,
-            f"[{style}]{stage.state}[/]",
-            stage.fingerprint[:12],
-            Text(stage.reason),
-        )
-    console.print(table)
-
-
 def print_runs(console: Console, runs: Sequence[Run]) -> None:
     """Pipeline runs, the newest first."""
     table = Table(title="Pipeline runs")
@@ -74,11 +52,6 @@ def print_runs(console: Console, runs: Sequence[Run]) -> None:
     for run in runs:
         table.add_row(run.info.run_id, run.info.run_name, run.info.status)
     console.print(table)
-
-
-def plan_as_json(planned: Sequence[PlannedStage]) -> str:
-    """The plan for scripts."""
-    return json.dumps([vars(stage) for stage in planned], indent=2)
 
 
 _NUMERIC = {"seconds", "records in", "records out", "rejected"}

@@ -13,6 +13,8 @@ from typing import Any, Literal, Protocol, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from infra.hardware import Hardware
+
 T = TypeVar("T")
 U = TypeVar("U")
 StrategyName = Literal["ddp", "fsdp2", "zero1", "zero2", "zero3", "zero3_offload"]
@@ -29,7 +31,7 @@ class Loading(BaseModel):
     """Steps that may wait in memory; 0: a step is made when the network asks for it."""
 
 
-class Resources(BaseModel):
+class Resources(Hardware):
     """What a run may use. Nothing here changes a number or a fingerprint."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")

@@ -161,6 +161,10 @@ class RemoteFile(io.RawIOBase):
         self._position += len(data)
         return len(data)
 
+    def readall(self) -> bytes:
+        """The rest, `BLOCK_BYTES` a request; Python's own asks for 8 KiB at a time."""
+        return b"".join(iter(lambda: self.read(BLOCK_BYTES), b""))
+
 
 def _call(file_system: Any, name: str, num_bytes: int, *args: Any, **kwargs: Any) -> Any:
     """Call a transferring method; one that takes far too long for its bytes is given up."""

@@ -14,7 +14,7 @@ from transformers import Qwen2AudioConfig
 
 from model.activations import Activations, Dtype, activations
 from model.flops import StepSizes
-from model.shapes import ParameterCount, count_parameters
+from model.shapes import ParameterCount
 from model.tuning import TuningRecipe
 
 Strategy = Literal["ddp", "fsdp2", "zero1", "zero2", "zero3", "zero3_offload"]
@@ -107,7 +107,7 @@ def state_bytes(count: ParameterCount, strategy: Strategy, workers: int) -> Stat
 
 
 def training_memory(
-    config: Qwen2AudioConfig, sizes: StepSizes, plan: TrainingPlan
+    config: Qwen2AudioConfig, count: ParameterCount, sizes: StepSizes, plan: TrainingPlan
 ) -> TrainingMemory:
     """The most that one worker holds during a step, the first one excepted.
 
@@ -115,9 +115,9 @@ def training_memory(
     rate, so the most is at one of its ends, or in the optimizer's step.
 
     Args:
+        count: of the model under the plan's tuning, from `shapes.count_parameters`.
         sizes: of one micro-batch.
     """
-    count = count_parameters(config, plan.tuning)
     state = state_bytes(count, plan.strategy, plan.workers)
     dtype: Dtype = "autocast" if plan.precision == "bfloat16" else "float32"
     kept = activations(config, plan.tuning, sizes, dtype, plan.checkpointing)
@@ -129,14 +129,14 @@ def training_memory(
     earlier = state.gradients if plan.micro_batches > 1 else 0
     head = _head_gradient(config, plan.tuning, state, count)
     moments = {
-        "the loss": kept.text + kept.audio + kept.logits + copies + earlier,
-        "the backward pass begins": kept.text
+        "loss": kept.text + kept.audio + kept.logits + copies + earlier,
+        "backward begins": kept.text
         + kept.audio
         + kept.text_layer
         + (0 if plan.checkpointing else copies)
         + max(head, earlier),
-        "the backward pass ends": kept.audio + kept.audio_layer + state.gradients,
-        "the optimizer's step": state.gradients + _step_scratch(state, count, plan.device),
+        "backward ends": kept.audio + kept.audio_layer + state.gradients,
+        "optimizer": state.gradients + _step_scratch(state, count, plan.device),
     }
     moment = max(moments, key=lambda name: moments[name])
     always = state.weights + state.optimizer + state.exchange

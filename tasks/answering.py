@@ -17,7 +17,7 @@ from tasks.clips import ClipReader
 from tasks.corpus_index import CorpusIndex
 from tasks.supervised import clip_features
 
-_PROMPTS_AT_ONCE = 32
+PROMPTS_AT_ONCE = 32
 
 
 @dataclass(frozen=True)
@@ -46,8 +46,8 @@ class Answerer:
         """`settings.num_samples` answers a conversation, in order, made some prompts at a time."""
         tokenizer = self.processor.tokenizer
         stop_ids = frozenset(tokenizer.convert_tokens_to_ids([END_OF_TEXT, TURN_END]))
-        for start in range(0, len(conversations), _PROMPTS_AT_ONCE):
-            some = conversations[start : start + _PROMPTS_AT_ONCE]
+        for start in range(0, len(conversations), PROMPTS_AT_ONCE):
+            some = conversations[start : start + PROMPTS_AT_ONCE]
             clips = sorted({clip for conversation in some for clip in conversation.clip_ids})
             features = clip_features(
                 self.reader, clips, self.processor.feature_extractor.feature_size

@@ -230,7 +230,10 @@ def _read_sound(
     begin = min(round(span.begin * rate), sound.frames)
     # Also to 0: without it libsndfile begins an Ogg Opus stream hundreds of samples too early, and
     # soundfile's own seek after the first block then skips as many.
-    sound.seek(begin)
+    try:
+        sound.seek(begin)
+    except soundfile.LibsndfileError as error:
+        raise DecodeError("damaged", f"{name} can't be read: {error}") from error
     counted = sound.format in _COUNTED
     most_frames = _BLOCK_FRAMES if counted else _PACKET_BLOCK_SAMPLES // sound.channels
     pieces, missing = [np.zeros((0, 1), np.float32)], round(span.most * rate)

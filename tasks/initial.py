@@ -1,7 +1,7 @@
 """The checkpoint that pre-training begins with: from a recipe alone or pre-trained weights."""
 
 import random
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Annotated, Literal
@@ -106,8 +106,11 @@ class WeightSourceError(ValueError):
     """There are no weights where they are said to be."""
 
 
-def weights_digest(source: WeightSource) -> str:
+def weights_digest(source: WeightSource, digest: Callable[[Store, str], str] = Store.digest) -> str:
     """Identity of pre-trained weights: the name and sha256 of every file.
+
+    Args:
+        digest: of one file of a store.
 
     Raises:
         WeightSourceError: a folder is missing or empty.
@@ -122,7 +125,7 @@ def weights_digest(source: WeightSource) -> str:
                 "save_pretrained of transformers wrote; `make pretrained` makes those of the "
                 "profile demo-pretrained."
             )
-        digests[name] = {key: store.digest(key) for key in keys}
+        digests[name] = {key: digest(store, key) for key in keys}
     return digest_of(digests)
 
 

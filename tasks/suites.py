@@ -22,6 +22,8 @@ _METRICS: Mapping[Task, str] = {
     "s2tt": "bleu",
     "caption": "bleu",
 }
+NUM_SUITES = len(_METRICS) + 3
+"""At most: one a task, and the spoken ones: voice_chat, spoken_command, dual_mode."""
 _MODES: tuple[Mode, ...] = ("voice_chat", "audio_analysis")
 
 

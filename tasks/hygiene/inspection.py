@@ -46,8 +46,8 @@ class HygieneRecipe(BaseModel):
     min_correlation: float = Field(
         0.88, gt=0, le=1, description="waveforms that correlate as much are one recording"
     )
-    held_out_text: frozenset[Task] = Field(
-        frozenset({"asr", "s2tt", "voice_chat"}),
+    held_out_text: tuple[Task, ...] = Field(
+        ("asr", "s2tt", "voice_chat"),
         description="tasks of recorded speech whose sentences may be in one split only; digits, "
         "questions and commands of kind digit, question, command repeat theirs by design",
     )

@@ -65,7 +65,9 @@ def scan_corpus(context: StageContext, clips: Sequence[PackedClip]) -> Scan:
     missing = [job for job in jobs if not directory.exists(_scan_key(job.shard))]
     for _ in context.compute.map(partial(_scan_shard, directory), missing):
         pass
-    bits, lengths, measures = [], [], []
+    # A corpus may have nothing to scan: compositions alone, or nothing that was packed.
+    bits, lengths = [np.zeros(0, np.uint32)], []
+    measures = [np.zeros((0, len(MEASURES)), np.float32)]
     for job in jobs:
         with np.load(io.BytesIO(directory.read_bytes(_scan_key(job.shard)))) as found:
             bits.append(found["bits"])

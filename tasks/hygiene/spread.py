@@ -30,7 +30,7 @@ _NUM_BINS = 30
 def outliers(scan: Scan) -> list[Finding]:
     """Recordings with an odd level, speaking rate, noise, silence or clipping."""
     measured = dict(zip(MEASURES, scan.measures.T, strict=True))
-    speech = np.array([row.language is not None for row in scan.rows])
+    speech = np.array([row.language is not None for row in scan.rows], dtype=bool)
     snr, quiet, flat = (measured[name] for name in MEASURES)
     found = [
         *_beyond(scan, "noisy", speech & (snr < MIN_SNR_DB), snr, "{:.1f} dB"),

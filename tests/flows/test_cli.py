@@ -11,6 +11,7 @@ from tiny_run import TinyRun
 
 from flows import cli
 from flows.pipeline import STAGES
+from tasks.manifest import DataSourceError
 
 
 @pytest.fixture(autouse=True)
@@ -58,43 +59,32 @@ def test_wrong_use_ends_with_2_and_one_message(
     assert "Traceback" not in errors
 
 
-def test_data_that_is_not_there_ends_with_3(
+def test_a_plan_for_a_cluster_needs_neither_its_data_nor_its_weights(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert q2a(monkeypatch, "plan", "-p", "tiny", "-s", "data.manifest=/no/such.jsonl") == 3
-    assert "error: there is no manifest '/no/such.jsonl'" in capsys.readouterr().err
-
-
-def test_a_corpus_that_is_not_there_ends_with_3(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    data = f"data={{corpora: [{{name: esc50, root: {tmp_path}/none, splits: [fold1]}}]}}"
-    assert q2a(monkeypatch, "plan", "-p", "tiny", "-s", data) == 3
-    assert f"error: there is no file {tmp_path}/none/meta/esc50.csv" in capsys.readouterr().err
-
-
-def test_the_list_of_corpora_is_a_table_and_json_that_tells_all(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    assert q2a(monkeypatch, "ingest", "--list", "--json") == 0
-    listed = {corpus["name"]: corpus for corpus in json.loads(capsys.readouterr().out)}
-    assert listed["librispeech"]["splits"]["dev-other"] == "dev"
-    assert listed["fleurs"]["license"] == "CC-BY-4.0"
-    assert "validated.tsv" in listed["common_voice"]["layout"]
-    assert q2a(monkeypatch, "ingest", "--list") == 0
-    table = capsys.readouterr().out
-    for corpus in listed.values():
-        assert f"│ {corpus['name']} " in table
+    assert q2a(monkeypatch, "plan", "-p", "cluster") == 0
+    screen = capsys.readouterr().out
+    for words in ("Estimate: 32 x H100", "GPU hours", "cost, USD", "Memory of one worker, GiB"):
+        assert words in screen
+    assert "unknown" in screen
+    assert "assumed: weights.language_model is taken to have the published shape" in screen
+    assert q2a(monkeypatch, "plan", "-p", "cluster", "--json") == 0
+    stages = {stage["stage"]: stage for stage in json.loads(capsys.readouterr().out)}
+    assert stages["ingest"]["estimate"] is None
+    pretrain = stages["pretrain"]["estimate"]
+    assert pretrain["fits"] is True
+    assert pretrain["cost"] == pytest.approx(3.0 * pretrain["gpu_hours"])
 
 
 @pytest.mark.parametrize(
     ("error", "code", "message"),
     [
         (FloatingPointError("the loss is nan"), 1, "FloatingPointError: the loss is nan"),
+        (DataSourceError("there is no manifest"), 3, "there is no manifest"),
         (KeyboardInterrupt(), 130, "stopped by the user"),
     ],
 )
-def test_a_failed_command_ends_with_1_and_a_stopped_one_with_130(
+def test_a_failed_command_ends_with_1_with_3_for_its_data_and_a_stopped_one_with_130(
     error: BaseException,
     code: int,
     message: str,

@@ -111,3 +111,17 @@ def test_resources_and_schedule_change_no_fingerprint() -> None:
         load_config("tiny", ["resources.backend=ray", "resources.checkpoint_every_steps=7"])
     )
     assert plain != fingerprint(load_config("tiny", ["pretrain.optimizer.seed=1"]))
+
+
+def test_no_recipe_holds_a_set_whose_order_each_process_draws_anew() -> None:
+    def sets_in(value: object, name: str) -> list[str]:
+        if isinstance(value, dict):
+            return [
+                found for key, part in value.items() for found in sets_in(part, f"{name}.{key}")
+            ]
+        if isinstance(value, list | tuple):
+            return [found for part in value for found in sets_in(part, name)]
+        return [name] if isinstance(value, set | frozenset) else []
+
+    for profile in profile_names():
+        assert sets_in(load_config(profile).model_dump(), profile) == []

@@ -7,9 +7,14 @@ from pydantic import BaseModel
 
 from data_contracts.contract import ContractResult
 from data_contracts.stage_record import StageRecord
-from flows.plan import PlannedStage, Planner
+from flows.config import load_config, profile_names
+from flows.estimates import estimate_stages
+from flows.pipeline import STAGES
+from flows.plan import PlannedStage, Planner, plan_stages
 from flows.stage import Artifact, Stage, StageCall
+from infra.file_digests import FileDigests
 from infra.ledger import Ledger
+from infra.remote import StoreError
 from infra.store import Store
 from tasks.context import StageContext, StageResult
 
@@ -141,3 +146,40 @@ def test_a_damaged_artifact_is_named_with_its_file_and_left_alone(ledger: Ledger
 def test_a_stage_refuses_other_inputs_than_it_declares() -> None:
     with pytest.raises(TypeError, match=r"second reads \['corpus'\].*given \['corpse'\]"):
         StageCall(SECOND, Recipe(), {"corpse": Artifact(FIRST, "a")})
+
+
+@pytest.mark.parametrize("profile", profile_names())
+def test_every_profile_has_an_estimate_that_its_hardware_holds(profile: str) -> None:
+    config = load_config(profile)
+    estimates = estimate_stages(config)
+    assert list(estimates.stages) == [stage.name for stage in STAGES[1:]]
+    for name, stage in estimates.stages.items():
+        assert stage.fits is not False, (name, stage.notes)
+        assert stage.hours > 0
+    if config.resources.gpus_per_worker:
+        assert estimates.cost is not None
+        assert estimates.cost > 0
+
+
+def test_what_is_out_of_reach_is_unknown_and_so_is_what_comes_after(
+    ledger: Ledger, tmp_path: Path, small_manifest: Path
+) -> None:
+    digests = FileDigests(tmp_path / "digests.json")
+    missing = load_config("tiny", ["data.manifest=/no/such.jsonl"])
+    planned = plan_stages(missing, lambda: ledger, digests)
+    assert [stage.stage for stage in planned] == [stage.name for stage in STAGES]
+    assert {stage.state for stage in planned} == {"unknown"}
+    assert "there is no manifest '/no/such.jsonl'" in planned[0].reason
+    assert planned[1].reason == "comes after ingest"
+    without_weights = load_config("gpu", [f"data.manifest={small_manifest}"])
+    states = [stage.state for stage in plan_stages(without_weights, lambda: ledger, digests)]
+    assert states == ["miss", *["unknown"] * 5]
+
+
+def test_a_store_out_of_reach_leaves_everything_unknown(tmp_path: Path) -> None:
+    def no_store() -> Ledger:
+        raise StoreError("s3://bucket does not answer")
+
+    planned = plan_stages(load_config("tiny"), no_store, FileDigests(tmp_path / "digests.json"))
+    assert {stage.state for stage in planned} == {"unknown"}
+    assert planned[0].reason == "can't be known here: s3://bucket does not answer"

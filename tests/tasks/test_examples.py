@@ -12,7 +12,7 @@ from tasks.corpus_index import CorpusIndex
 from tasks.dialogues import completion
 from tasks.examples import Chained, ClipTable, completion_examples, dialogue_examples
 from tasks.ingest import DIALOGUES
-from tasks.prompts import completion_prompts
+from tasks.prompts import training_prompts
 from tasks.shards import write_index
 
 
@@ -51,10 +51,10 @@ def index_of(folder: Path) -> CorpusIndex:
 
 def test_training_clips_are_asked_for_each_task_with_every_prompt(tmp_path: Path) -> None:
     index = index_of(tmp_path)
-    examples, table = completion_examples(index, ClipTable.of(index))
+    examples, table = completion_examples(index, ClipTable.of(index), "natural")
     asked = [(CLIPS[1], "asr"), (CLIPS[0], "caption"), (CLIPS[1], "lid"), (CLIPS[0], "sound")]
     assert [examples[i] for i in range(len(examples))] == [
-        tuple(completion(row, task, p) for p in completion_prompts(task, row.language))  # type: ignore[arg-type]
+        tuple(completion(row, task, p) for p in training_prompts(task, row))  # type: ignore[arg-type]
         for row, task in asked
     ]
     assert [table.task[i] for i in range(4)] == ["asr", "caption", "lid", "sound"]
@@ -79,7 +79,7 @@ def test_dialogues_count_all_their_clips_and_belong_to_the_first(tmp_path: Path)
 def test_chained_examples_and_tables_keep_their_order_and_travel(tmp_path: Path) -> None:
     index = index_of(tmp_path)
     clips = ClipTable.of(index)
-    first, first_table = completion_examples(index, clips)
+    first, first_table = completion_examples(index, clips, "natural")
     second, second_table = dialogue_examples(Store(str(tmp_path)), index, clips)
     both, table = Chained(first, second), first_table + second_table
     assert len(both) == len(table) == 6
@@ -92,5 +92,5 @@ def test_chained_examples_and_tables_keep_their_order_and_travel(tmp_path: Path)
 def test_a_corpus_without_training_clips_has_no_examples(tmp_path: Path) -> None:
     write_index(Store(str(tmp_path)), CLIPS[2:])
     index = CorpusIndex(Store(str(tmp_path)))
-    examples, table = completion_examples(index, ClipTable.of(index))
+    examples, table = completion_examples(index, ClipTable.of(index), "natural")
     assert len(examples) == len(table) == 0
