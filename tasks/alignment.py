@@ -139,17 +139,23 @@ class SpellingObjective(SupervisedObjective):
         self, model: Qwen2AudioForConditionalGeneration, prepared: MicroBatch
     ) -> StepOutcome:
         """Sum over the clips of the batch."""
+        clips = [self._parts.examples[i][0].clip_ids[0] for i in prepared.examples]
         audio, counts = encode_audio(model, prepared.batch.features)
         log_probs = class_log_probs(audio, class_embeddings(model, self._alphabet))
-        loss = ctc_loss(log_probs, counts, self._targets(prepared.examples))
+        # A clip that the examples name twice is encoded once and counts twice.
+        tokens = dict(zip(dict.fromkeys(clips), counts, strict=True))
+        loss = ctc_loss(
+            log_probs.index_select(0, prepared.batch.audio_sources.to(log_probs.device)),
+            [tokens[clip] for clip in clips],
+            self._targets(prepared.examples),
+        )
         encoder = encoder_flops(model.config, sizes_of(prepared.batch).window_positions)
         return StepOutcome(loss, {**batch_counts(model, prepared.batch), "flops": encoder.trained})
 
     def _targets(self, examples: Sequence[int]) -> list[Tensor]:
-        """One for each clip, in the order in which the batch has them; none of skipped ones."""
+        """One for each example; nothing where its clip is skipped."""
         asked = (self._parts.examples[i][0] for i in examples)
-        transcripts = {conversation.clip_ids[0]: conversation.answer for conversation in asked}
         return [
-            self._alphabet.encode("" if self._clips.is_skipped(clip) else transcript)
-            for clip, transcript in transcripts.items()
+            self._alphabet.encode("" if self._clips.is_skipped(c.clip_ids[0]) else c.answer)
+            for c in asked
         ]

@@ -30,8 +30,7 @@ from tasks.optimization import (
 )
 from tasks.split import Load
 from tasks.strategies.choice import open_strategy
-from tasks.supervised import SupervisedFactory
-from tasks.training import FINAL_STATE, fit
+from tasks.training import FINAL_STATE, ObjectiveFactory, fit
 
 STEPS = 20
 EXAMPLES_PER_STEP = 6
@@ -51,7 +50,7 @@ class Incident:
 class AuditedFactory:
     """Builds the supervised objective, watched."""
 
-    factory: SupervisedFactory
+    factory: ObjectiveFactory
     folder: Path
     incident: Incident | None = None
 
@@ -92,7 +91,7 @@ class Training:
     """How `fit` is asked; `run` carries it out in a folder."""
 
     initial: Store
-    factory: SupervisedFactory
+    factory: ObjectiveFactory
     plan: np.ndarray
     optimizer: OptimizerRecipe
     tuning: TuningRecipe
