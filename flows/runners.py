@@ -69,7 +69,7 @@ def session(
         ledger=open_ledger(settings),
         tracking=tracking,
         parent=parent,
-        compute=open_compute(config.resources, settings.ray_address, scratch),
+        compute=open_compute(config.resources, settings.ray_address, scratch, progress),
         resources=config.resources,
         scratch=scratch,
         model_name=f"qwen2-audio-{config.profile}",

@@ -4,20 +4,26 @@ Both offer the same two verbs. `map` spreads independent items; `fit` runs a tra
 group of workers that can talk through `torch.distributed`.
 """
 
+import ctypes
 import os
-import uuid
+import sys
+import threading
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, Protocol, TypeVar
+from typing import Literal, Protocol, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from infra.hardware import Hardware
+from infra.policies import KeepCheckpoints
 
 T = TypeVar("T")
 U = TypeVar("U")
 StrategyName = Literal["ddp", "fsdp2", "zero1", "zero2", "zero3", "zero3_offload"]
+
+_GRACE_SECONDS = 30.0
+"""For a loop in Python to notice that it is given up, and for the log to tell why."""
 
 
 class Loading(BaseModel):
@@ -41,18 +47,42 @@ class Resources(Hardware):
     """CPUs that Ray may use on this machine; a cluster brings its own."""
     num_workers: int = Field(2, ge=1)
     """Training workers."""
+    min_workers: int | None = Field(None, ge=1)
+    """A group starts with as few as these where no more find room; empty: `num_workers`."""
+    placement_seconds: float = Field(120, gt=0)
+    """How long a group waits for room for all its workers, after a lost node too."""
     gpus_per_worker: float = Field(0, ge=0)
     strategy: StrategyName = "ddp"
     """How several workers share the model: see `tasks/strategies`."""
     activation_checkpointing: bool = False
     """Compute each layer twice, to keep less of it in memory; the same numbers."""
     max_failures: int = Field(3, ge=0)
-    """How often Ray restarts a training group from its last checkpoint."""
+    """How often a training group starts again from its last checkpoint."""
     max_tokens_per_micro_batch: int = Field(32_768, ge=1)
     """Most tokens, audio's included, that a worker packs into one row: what its memory holds."""
     loading: Loading = Loading()
     checkpoint_every_steps: int = Field(100, ge=1)
+    keep_checkpoints: KeepCheckpoints = KeepCheckpoints()
     log_every_steps: int = Field(10, ge=1)
+    stall_seconds: float = Field(1800, gt=0)
+    """A step that takes longer ends the run, with the stacks of all workers in the log."""
+    early_evaluation_every_steps: int = Field(0, ge=0)
+    """How often held-out loss and a few held-out answers are shown during training; 0: never."""
+
+    @model_validator(mode="after")
+    def _workers_fit(self) -> "Resources":
+        if self.min_workers is not None and self.min_workers > self.num_workers:
+            raise ValueError(
+                f"min_workers is {self.min_workers}, num_workers {self.num_workers}; "
+                "the least can't be more than the wanted: lower min_workers"
+            )
+        return self
+
+
+def end_process(error: BaseException) -> None:
+    """The last resort of a worker whose loop does not come back."""
+    print(f"{type(error).__name__}: {error}", file=sys.stderr, flush=True)
+    os._exit(1)
 
 
 @dataclass(frozen=True)
@@ -63,6 +93,8 @@ class Worker:
     world_size: int
     device: str = "cpu"
     """As torch names it."""
+    give_up: Callable[[BaseException], None] = field(default=end_process, compare=False, repr=False)
+    """Ends this worker with an error from another thread than the loop's, which hangs."""
 
 
 class Compute(Protocol):
@@ -85,109 +117,40 @@ class InProcess:
         return map(function, items)
 
     def fit(self, loop: Callable[[Worker], None]) -> None:
-        """Run `loop` as the only worker."""
-        loop(Worker(rank=0, world_size=1))
+        """Run `loop` as the only worker.
 
-
-class OnRay:
-    """Ray, started for this process on first use or joined at an address."""
-
-    def __init__(self, resources: Resources, address: str, scratch: Path) -> None:
-        self._resources = resources
-        self._address = address
-        self._scratch = scratch
-
-    def map(self, function: Callable[[T], U], items: Iterable[T]) -> Iterator[U]:
-        """Apply `function` in Ray tasks, one CPU each; the first exception ends the map."""
-        ray = self._ray()
-        # Ray takes plain functions only, and stages map partial ones.
-        remote = ray.remote(max_retries=self._resources.max_failures)(_call)
-        shared = ray.put(function)
-        pending = [remote.remote(shared, item) for item in items]
-        try:
-            while pending:
-                done, pending = ray.wait(pending, num_returns=1)
-                try:
-                    yield ray.get(done[0])
-                except ray.exceptions.RayTaskError as error:
-                    raise error.cause from error
-        finally:
-            for unfinished in pending:
-                ray.cancel(unfinished)
-
-    def fit(self, loop: Callable[[Worker], None]) -> None:
-        """Run `loop` under Ray Train.
-
-        Checkpoints are the loop's own, in the artifact's folder, so that the same files serve a
-        restart by Ray, a new driver and a run without Ray. Ray's own record of a run is not used:
-        it resumes whatever has the same name, silently, so every fit gets a fresh name.
+        Where the worker is given up, its error is raised in the loop. If that is stuck outside of
+        Python and does not notice, the process ends.
         """
-        from ray.exceptions import RayActorError
-        from ray.train import ControllerError
+        abandoned: list[BaseException] = []
+        ended, thread = threading.Event(), threading.get_ident()
 
-        for failures_left in reversed(range(self._resources.max_failures + 1)):
-            ray = self._ray()
-            try:
-                self._trainer(loop).fit()
-                return
-            except ControllerError as error:
-                # A worker that dies within the second in which its group starts counts as the
-                # controller's failure, which Ray does not retry.
-                if not isinstance(error.controller_failure, RayActorError) or not failures_left:
-                    raise
-            # Nor does Ray free what the failed group holds before its driver leaves.
-            ray.shutdown()
-
-    def _trainer(self, loop: Callable[[Worker], None]) -> Any:
-        from ray.train import FailureConfig, RunConfig, ScalingConfig
-        from ray.train.torch import TorchTrainer
-
-        gpus = self._resources.gpus_per_worker
-        return TorchTrainer(
-            _run_as_ray_worker,
-            train_loop_config={"loop": loop},
-            scaling_config=ScalingConfig(
-                num_workers=self._resources.num_workers,
-                use_gpu=gpus > 0,
-                resources_per_worker={"CPU": 1, "GPU": gpus} if gpus else {"CPU": 1},
-            ),
-            run_config=RunConfig(
-                name=f"fit-{uuid.uuid4().hex[:12]}",
-                storage_path=str((self._scratch / "ray_train").resolve()),
-                failure_config=FailureConfig(max_failures=self._resources.max_failures),
-            ),
-        )
-
-    def _ray(self) -> Any:
-        """Ray, connected. Imported and started late: a run of hits needs neither."""
-        import ray
-
-        if not ray.is_initialized():
-            ray.init(
-                address=self._address or "local",
-                num_cpus=None if self._address else self._resources.num_cpus,
-                log_to_driver=False,
-                logging_level="ERROR",
-                # Ray Train asks the State API, which the dashboard serves.
-                include_dashboard=None if self._address else True,
-                runtime_env={"env_vars": {"OMP_NUM_THREADS": os.environ["OMP_NUM_THREADS"]}},
+        def give_up(error: BaseException) -> None:
+            abandoned.append(error)
+            ctypes.pythonapi.PyThreadState_SetAsyncExc(
+                ctypes.c_ulong(thread), ctypes.py_object(_AbandonedError)
             )
-        return ray
+            if not ended.wait(_GRACE_SECONDS):
+                end_process(error)
+
+        try:
+            loop(Worker(0, 1, give_up=give_up))
+        except _AbandonedError:
+            raise abandoned[0] from None
+        finally:
+            ended.set()
 
 
-def open_compute(resources: Resources, address: str, scratch: Path) -> Compute:
-    """The backend that the profile names."""
+class _AbandonedError(BaseException):
+    """Raised in a loop that another thread has given up."""
+
+
+def open_compute(
+    resources: Resources, address: str, scratch: Path, say: Callable[[str], None] = print
+) -> Compute:
+    """The backend that the profile names; `say` is told about what goes wrong and on."""
     if resources.backend == "process":
         return InProcess()
-    return OnRay(resources, address, scratch)
+    from infra.on_ray import OnRay
 
-
-def _call(function: Callable[[T], U], item: T) -> U:
-    return function(item)
-
-
-def _run_as_ray_worker(config: dict[str, Any]) -> None:
-    from ray.train import get_context
-
-    context = get_context()
-    config["loop"](Worker(context.get_world_rank(), context.get_world_size()))
+    return OnRay(resources, address, scratch, say)

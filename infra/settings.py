@@ -14,9 +14,14 @@ _THIRD_PARTY_DEFAULTS = {
     "DO_NOT_TRACK": "true",
     "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
     "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "120",
+    # The same for Prefect's server.
+    "PREFECT_CLIENT_MAX_RETRIES": "7",
     # The console shows our own lines; Prefect's, with their tracebacks, go to its UI.
     "PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL": "CRITICAL",
     "MLFLOW_DISABLE_TELEMETRY": "true",
+    # A server that is away for up to four minutes costs no run; its return is soon noticed.
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "9",
+    "MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR": "1",
     "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
     "RAY_USAGE_STATS_ENABLED": "0",
     # One machine: ray.init would otherwise write a token that a later head demands.

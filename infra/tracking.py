@@ -19,6 +19,7 @@ EXPERIMENT = "q2a"
 PARENT_TAG = "mlflow.parentRunId"
 STAGE_TAG = "q2a.stage"
 FINGERPRINT_TAG = "q2a.fingerprint"
+FOLDER_TAG = "q2a.folder"
 INPUT_TAG = "q2a.input."
 HIT_TAG = "q2a.hit."
 _CONFIG_FILE = "config.json"
@@ -62,6 +63,11 @@ class RunLogger:
     def text(self, content: str, file: str) -> None:
         """Keep a text file, such as a report page, with the run."""
         self._client.log_text(self.run_id, content, file)
+
+    def table(self, rows: Sequence[Mapping[str, object]], file: str) -> None:
+        """Add rows, all with the same columns, to a table that MLflow shows."""
+        columns = {name: [row[name] for row in rows] for name in rows[0]}
+        self._client.log_table(self.run_id, columns, file)
 
     def dataset(self, name: str, digest: str, source: str, num_rows: int) -> None:
         """Show a table as an input data set of the run; MLflow keeps 36 characters of digest."""
@@ -160,7 +166,10 @@ class Tracking:
         """Register a checkpoint in the store as the newest version of `model`, under an alias.
 
         A fingerprint that is registered already keeps its version. Returns the version number.
+        A server refuses a local path as a source, because it could be one of its own machine: the
+        version then stands for its run, and a tag names the folder.
         """
+        is_refused = self._on_server and source.startswith("/")
         if not self._client.search_registered_models(f"name = '{model}'"):
             self._client.create_registered_model(model)
         found = [
@@ -172,16 +181,22 @@ class Tracking:
             found[0]
             if found
             else self._client.create_model_version(
-                model, source=source, run_id=run_id, tags={FINGERPRINT_TAG: fingerprint}
+                model,
+                source=f"runs:/{run_id}" if is_refused else source,
+                run_id=run_id,
+                tags={FINGERPRINT_TAG: fingerprint, FOLDER_TAG: source},
             )
         )
         self._client.set_registered_model_alias(model, alias, version.version)
         return int(version.version)
 
+    @property
+    def _on_server(self) -> bool:
+        return self.uri.startswith(("http://", "https://"))
+
     def _open_experiment(self, artifact_folder: Path) -> str:
         """Find or create the experiment; a tracking server decides itself where files go."""
-        on_server = self.uri.startswith(("http://", "https://"))
-        location = None if on_server else artifact_folder.resolve().as_uri()
+        location = None if self._on_server else artifact_folder.resolve().as_uri()
         experiment = self._client.get_experiment_by_name(EXPERIMENT)
         if experiment is None:
             try:

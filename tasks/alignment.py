@@ -20,7 +20,7 @@ from model.encoder import encode_audio
 from model.flops import encoder_flops, sizes_of
 from model.tuning import TuningRecipe
 from tasks.clips import ClipReader
-from tasks.context import MetricLogger, StageContext
+from tasks.context import StageContext, StageLogger
 from tasks.corpus_index import CorpusIndex
 from tasks.example_table import ExampleTable
 from tasks.examples import Examples
@@ -110,11 +110,23 @@ def align(
 class AlignmentLogger:
     """Sets the metrics of the alignment apart from those of the stage."""
 
-    inner: MetricLogger
+    inner: StageLogger
 
     def metrics(self, values: Mapping[str, float], step: int) -> None:
         """Log `loss` as `alignment/loss`."""
         self.inner.metrics({f"alignment/{name}": value for name, value in values.items()}, step)
+
+    def tags(self, values: Mapping[str, str]) -> None:
+        """Set tags of the stage's run."""
+        self.inner.tags(values)
+
+    def text(self, content: str, file: str) -> None:
+        """Keep a text file below `alignment/`."""
+        self.inner.text(content, f"alignment/{file}")
+
+    def table(self, rows: Sequence[Mapping[str, object]], file: str) -> None:
+        """Add rows to a table."""
+        self.inner.table(rows, f"alignment/{file}")
 
 
 class SpellingObjective(SupervisedObjective):

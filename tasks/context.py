@@ -1,6 +1,6 @@
 """What a stage is given: its inputs, the folder to fill, and where to run and to report."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -9,11 +9,23 @@ from infra.compute import Compute, Resources
 from infra.store import Store
 
 
-class MetricLogger(Protocol):
-    """Takes metrics over steps. It must pickle, because training workers log through it."""
+class StageLogger(Protocol):
+    """The stage's run in tracking. It must pickle, because training workers log through it."""
 
     def metrics(self, values: Mapping[str, float], step: int) -> None:
         """Log one value a name at a step."""
+        ...
+
+    def tags(self, values: Mapping[str, str]) -> None:
+        """Set tags."""
+        ...
+
+    def text(self, content: str, file: str) -> None:
+        """Keep a text file."""
+        ...
+
+    def table(self, rows: Sequence[Mapping[str, object]], file: str) -> None:
+        """Add rows to a table."""
         ...
 
 
@@ -25,7 +37,7 @@ class StageContext:
     """Where the stage writes. Files below `scratch/` help to continue and vanish at the end."""
     inputs: Mapping[str, Store]
     """Finished artifacts, by input name."""
-    logger: MetricLogger
+    logger: StageLogger
     compute: Compute
     resources: Resources
     scratch: Path

@@ -73,6 +73,10 @@ class TrainingClips:
         """Length at 16 kHz, as the index says."""
         return self._reader.row(clip_id).num_samples
 
+    def shard(self, clip_id: str) -> str:
+        """The shard that holds the clip."""
+        return self._reader.row(clip_id).shard
+
     def is_skipped(self, clip_id: str) -> bool:
         """Whether the clip was found damaged, here, before."""
         return clip_id in self._known

@@ -22,10 +22,17 @@ from tasks.clips import ClipReader
 from tasks.collect_preferences import read_pairs
 from tasks.context import StageContext, StageResult
 from tasks.corpus_index import CorpusIndex
+from tasks.early_evaluation import pick_held_out
 from tasks.mixture import plan_mixture
-from tasks.optimization import MicroBatch, OptimizerRecipe, StepOutcome, reduced_precision
+from tasks.optimization import (
+    ExampleSource,
+    MicroBatch,
+    OptimizerRecipe,
+    StepOutcome,
+    reduced_precision,
+)
 from tasks.split import Load
-from tasks.supervised import batch_counts, clip_features
+from tasks.supervised import batch_counts, clip_features, source_of
 from tasks.training import CHECKPOINT, fit
 
 REFERENCE = "reference_log_probs.json"
@@ -85,6 +92,12 @@ class DpoObjective:
         ]
         return Load(len(prompt) + sum(map(len, answers)), len(prompt.audio_places))
 
+    def sources(self, examples: Sequence[int]) -> list[ExampleSource]:
+        """Of the pairs' prompts."""
+        pairs = [self._parts.pairs[i] for i in examples]
+        prompts = (pair.prompt.model_copy(update={"id": pair.id}) for pair in pairs)
+        return [source_of(prompt, lambda clip: self._reader.row(clip).shard) for prompt in prompts]
+
     def prepare(self, examples: Sequence[int], _step: int) -> MicroBatch:
         """Its loss is a mean over pairs; nothing in it is random."""
         pairs = [self._parts.pairs[i] for i in examples]
@@ -131,7 +144,8 @@ def run(context: StageContext, recipe: DpoRecipe) -> StageResult:
         recipe.optimizer.seed,
     )
     factory = DpoFactory(corpus, tuple(pairs), reference, recipe.beta)
-    metrics = fit(context, initial, factory, plan, recipe.optimizer, recipe.tuning)
+    held_out = pick_held_out(corpus, recipe.optimizer.seed)
+    metrics = fit(context, initial, factory, plan, recipe.optimizer, recipe.tuning, held_out)
     return StageResult(len(pairs), plan.size, metrics=metrics)
 
 

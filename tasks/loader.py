@@ -62,7 +62,8 @@ class Loader(Generic[M]):
         """Begin nothing yet.
 
         Args:
-            plan: int64 [steps, examples_per_step]: which examples each step takes.
+            plan: int64 [steps, examples_per_step]: which examples each step takes; negative
+                numbers are left out, and where no other is there, the step is empty.
             source: makes micro-batches of example numbers.
             worker: whose micro-batches they are.
             max_tokens: most tokens of a micro-batch.
@@ -107,7 +108,9 @@ class Loader(Generic[M]):
             yield replace(ready, seconds_waited=time.perf_counter() - start)
 
     def _make(self, step: int) -> LoadedStep[M]:
-        drawn = self._plan[step].tolist()
+        drawn = [example for example in self._plan[step].tolist() if example >= 0]
+        if not drawn:
+            return LoadedStep(step, [], [])
         loads = self._source.loads(drawn)
         mine = split(drawn, loads, self._worker.world_size, self._max_tokens)[self._worker.rank]
         return LoadedStep(step, mine, [self._source.prepare(some, step) for some in mine])

@@ -15,6 +15,7 @@ from model.batch import Batch
 from model.parts import Part
 from tasks.schedule import LinearSchedule, Schedule
 from tasks.split import Load
+from tasks.watch import WatchRecipe
 
 Precision = Literal["float32", "bfloat16"]
 OptimizerName = Literal["adamw", "adamw_8bit"]
@@ -43,6 +44,7 @@ class OptimizerRecipe(BaseModel):
     precision: Precision = Field(
         "float32", description="of the matrix products; weights and optimizer stay in float32"
     )
+    watch: WatchRecipe = WatchRecipe()
     seed: int = 0
 
     @property
@@ -80,6 +82,16 @@ class StepOutcome:
     """Sums that are added over workers: `tokens`, `audio_seconds`, metrics of the objective."""
 
 
+@dataclass(frozen=True)
+class ExampleSource:
+    """Where an example comes from, for people who look for a bad one."""
+
+    id: str
+    clips: tuple[str, ...]
+    shards: tuple[str, ...]
+    """Of the clips."""
+
+
 T = TypeVar("T")
 Question = Callable[[Qwen2AudioForConditionalGeneration], T]
 """A function of the model, such as early evaluation's."""
@@ -90,6 +102,10 @@ class Objective(Protocol):
 
     def loads(self, examples: Sequence[int]) -> list[Load]:
         """How much each example asks of the network, at most, for an even split over workers."""
+        ...
+
+    def sources(self, examples: Sequence[int]) -> list[ExampleSource]:
+        """Where each example comes from."""
         ...
 
     def prepare(self, examples: Sequence[int], step: int, /) -> MicroBatch:
@@ -148,12 +164,15 @@ class Meter:
         """The sums since the last reading, from which another meter can go on."""
         return self._sums | {"seconds": time.perf_counter() - self._since}
 
-    def add(self, sums: Mapping[str, float]) -> dict[str, float]:
-        """Take one worker's sums of a step; returns those over all workers."""
-        step = add_over_workers(sums, self._worker)
+    @property
+    def has_steps(self) -> bool:
+        """Whether there is a step to read about."""
+        return bool(self._sums)
+
+    def add(self, step: Mapping[str, float]) -> None:
+        """Take a step's sums over all workers."""
         for name, value in step.items():
             self._sums[name] = self._sums.get(name, 0.0) + value
-        return step
 
     def read(self) -> dict[str, float]:
         """Averages since the last reading."""

@@ -9,6 +9,7 @@ from model.construct import ModelRecipe
 from tasks.alignment import AlignmentRecipe, align
 from tasks.context import StageContext, StageResult
 from tasks.corpus_index import CorpusIndex
+from tasks.early_evaluation import pick_held_out
 from tasks.examples import ClipTable, completion_examples
 from tasks.initial import InitialRecipe, WeightSource, build_initial
 from tasks.mixture_recipe import Mixture
@@ -45,4 +46,6 @@ def run(
     examples, table = completion_examples(index, ClipTable.of(index), recipe.prompts)
     if recipe.alignment:
         initial = align(context, initial, examples, table, recipe.alignment)
-    return fit_supervised(context, initial, examples, table, recipe.mixture, recipe)
+    asked = frozenset(recipe.mixture.tasks)
+    held_out = pick_held_out(context.inputs["corpus"], recipe.optimizer.seed, asked)
+    return fit_supervised(context, initial, examples, table, recipe.mixture, recipe, held_out)

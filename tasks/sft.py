@@ -9,6 +9,7 @@ from data_contracts.records import Task
 from tasks.context import StageContext, StageResult
 from tasks.corpus_index import CorpusIndex
 from tasks.dialogues import DIALOGUE_TASKS
+from tasks.early_evaluation import pick_held_out
 from tasks.examples import Chained, ClipTable, completion_examples, dialogue_examples
 from tasks.mixture_recipe import Mixture
 from tasks.supervised import SupervisedRecipe, fit_supervised
@@ -46,6 +47,7 @@ def run(context: StageContext, recipe: SftRecipe) -> StageResult:
     replayed, replay_table = completion_examples(index, clips, recipe.prompts)
     dialogues, dialogue_table = dialogue_examples(corpus, index, clips)
     as_replay = replace(replay_table, task=replay_table.task.renamed(lambda task: REPLAY + task))
+    held_out = pick_held_out(corpus, recipe.optimizer.seed)
     initial = context.inputs["checkpoint"].below(CHECKPOINT)
     examples, table = Chained(replayed, dialogues), as_replay + dialogue_table
-    return fit_supervised(context, initial, examples, table, recipe.mixture, recipe)
+    return fit_supervised(context, initial, examples, table, recipe.mixture, recipe, held_out)

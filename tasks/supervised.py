@@ -4,7 +4,7 @@ P(x_t | x_<t, Encoder(a)), maximised over the answer's tokens (Qwen2-Audio repor
 """
 
 import random
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol
 
@@ -31,8 +31,9 @@ from tasks.corpus_index import CorpusIndex
 from tasks.damage import DamagePolicy, Skipping, TrainingClips, skipped_clips
 from tasks.example_table import ExampleTable
 from tasks.examples import Examples
+from tasks.held_out import ExaminerFactory
 from tasks.mixture_recipe import Mixture, MixtureRow, measure
-from tasks.optimization import MicroBatch, OptimizerRecipe, StepOutcome
+from tasks.optimization import ExampleSource, MicroBatch, OptimizerRecipe, StepOutcome
 from tasks.prompts import PromptStyle
 from tasks.split import Load
 from tasks.training import fit
@@ -84,11 +85,13 @@ def fit_supervised(
     table: ExampleTable,
     mixture: Mixture,
     recipe: SupervisedRecipe,
+    held_out: ExaminerFactory,
 ) -> StageResult:
     """Train the checkpoint in `initial` on a mixture of examples.
 
     Args:
         table: a row an example.
+        held_out: makes the early evaluation.
     """
     optimizer = recipe.optimizer
     per_step, seed = optimizer.examples_per_step, optimizer.seed
@@ -104,7 +107,7 @@ def fit_supervised(
         skipping=recipe.damage.skipping(context.directory),
     )
     schedule = optimizer.model_copy(update={"steps": steps})
-    metrics = fit(context, initial, factory, plan, schedule, recipe.tuning)
+    metrics = fit(context, initial, factory, plan, schedule, recipe.tuning, held_out)
     skipped = skipped_clips(context.directory)
     for clip in skipped:
         context.progress(f"skipped, damaged: clip {clip.id} in {clip.shard} at byte {clip.offset}")
@@ -158,6 +161,11 @@ class SupervisedObjective:
         sequence = render(conversation, self._tokenizer, tokens)
         return Load(len(sequence), len(sequence.audio_places))
 
+    def sources(self, examples: Sequence[int]) -> list[ExampleSource]:
+        """By the first variant: all have the same clips."""
+        first = (self._parts.examples[i][0] for i in examples)
+        return [source_of(conversation, self._clips.shard) for conversation in first]
+
     def prepare(self, examples: Sequence[int], step: int) -> MicroBatch:
         """Its loss is a mean over answer tokens."""
         batch = self.batch(examples, step)
@@ -196,6 +204,12 @@ class SupervisedObjective:
             generator = torch.Generator().manual_seed(seed)
             changed[clip] = augment_features(features, generator, self._parts.augment)
         return changed
+
+
+def source_of(conversation: Conversation, shard_of: Callable[[str], str]) -> ExampleSource:
+    """The clips of a conversation and their shards."""
+    clips = conversation.clip_ids
+    return ExampleSource(conversation.id, clips, tuple(shard_of(clip) for clip in clips))
 
 
 class Waveforms(Protocol):

@@ -1,23 +1,16 @@
-"""Training states in the store: written in two phases, verified on load, never unpickled.
+"""What a training state holds, and its files: safetensors and JSON, nothing that can execute."""
 
-A state is a folder of files and then `position.json`, which lists their digests. A state without
-it, or with a file that differs, is skipped for the one before.
-"""
-
-import io
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, TypedDict
 
-import torch
+import safetensors.torch
 from torch import Tensor
 
-from data_contracts.digest import digest_of_bytes
-from infra.store import Store
-
-_FOLDER = "scratch/states"
-_POSITION = "position.json"
-_KEPT = 2
+PARAMETERS = "parameters.safetensors"
+OPTIMIZER = "optimizer.safetensors"
+HISTORY = "history.json"
 
 
 class Trained(TypedDict):
@@ -35,72 +28,44 @@ class TrainingState:
     """Where a training run is. Random state needs no more: see `training`."""
 
     step: int = 0
-    """Optimizer steps done, which is the position in the data plan."""
+    """Steps of the data plan that are done, which is the position in it."""
     history: list[dict[str, Any]] = field(default_factory=list)
     """What was logged so far: `{"step", "metrics"}`."""
     window: dict[str, float] = field(default_factory=dict)
     """The meter's sums since the last log, so that the next average covers all its steps."""
+    metrics: dict[str, float] = field(default_factory=dict)
+    """The newest value of every metric, by which the best states are found."""
+    watch: dict[str, list[float]] = field(default_factory=dict)
+    """What the watch remembers: see `watch.Watch`."""
 
 
-def save_state(directory: Store, trained: Trained, state: TrainingState, folder: str = "") -> None:
-    """Save what was trained, position and history; older states than the last two go."""
-    place = folder or f"{_FOLDER}/{state.step:08d}"
-    files = {
-        "trained.pt": _to_bytes(trained["parameters"]),
-        "optimizer.pt": _to_bytes(trained["optimizer"]),
-        "history.json": json.dumps(state.history).encode(),
+def to_files(trained: Trained, state: TrainingState) -> dict[str, bytes]:
+    """The files of a state; the bytes are copies, so that training may go on at once."""
+    flat = {
+        f"{name}/{kind}": tensor
+        for name, tensors in trained["optimizer"].items()
+        for kind, tensor in tensors.items()
     }
-    for name, data in files.items():
-        directory.write_bytes(f"{place}/{name}", data)
-    digests = {name: digest_of_bytes(data) for name, data in files.items()}
-    position = {"step": state.step, "window": state.window, "sha256": digests}
-    directory.write_text(f"{place}/{_POSITION}", json.dumps(position))
-    for old in _saved_states(directory)[_KEPT:]:
-        directory.delete(old)
+    return {
+        PARAMETERS: safetensors.torch.save(_contiguous(trained["parameters"])),
+        OPTIMIZER: safetensors.torch.save(_contiguous(flat)),
+        HISTORY: json.dumps(state.history).encode(),
+    }
 
 
-def load_state(directory: Store) -> tuple[TrainingState, Trained | None]:
-    """The newest whole state: where to continue and with what; step 0 and None where none is."""
-    for place in _saved_states(directory):
-        files = _read_whole(directory, place)
-        if files is None:
-            continue
-        position = json.loads(files[_POSITION])
-        history = json.loads(files["history.json"])
-        trained = Trained(
-            parameters=_from_bytes(files["trained.pt"]),
-            optimizer=_from_bytes(files["optimizer.pt"]),
-        )
-        return TrainingState(position["step"], history, position["window"]), trained
-    return TrainingState(), None
+def from_files(files: Mapping[str, bytes]) -> Trained:
+    """The tensors of a state.
+
+    Raises:
+        SafetensorError: a file is something else, such as a pickle, which is never executed.
+    """
+    parameters = safetensors.torch.load(files[PARAMETERS])
+    optimizer: dict[str, dict[str, Tensor]] = {name: {} for name in parameters}
+    for key, tensor in safetensors.torch.load(files[OPTIMIZER]).items():
+        name, _, kind = key.rpartition("/")
+        optimizer[name][kind] = tensor
+    return Trained(parameters=parameters, optimizer=optimizer)
 
 
-def _saved_states(directory: Store) -> list[str]:
-    """Folders of finished states, the newest first."""
-    found = [key for key in directory.list_keys(_FOLDER) if key.endswith("/" + _POSITION)]
-    return [key.rsplit("/", 1)[0] for key in sorted(found, reverse=True)]
-
-
-def _read_whole(directory: Store, place: str) -> dict[str, bytes] | None:
-    """The files of a state, or None where one is missing or damaged."""
-    position = directory.read_bytes(f"{place}/{_POSITION}")
-    files = {_POSITION: position}
-    for name, sha256 in json.loads(position)["sha256"].items():
-        if not directory.exists(f"{place}/{name}"):
-            return None
-        files[name] = directory.read_bytes(f"{place}/{name}")
-        if digest_of_bytes(files[name]) != sha256:
-            return None
-    return files
-
-
-def _to_bytes(state: dict[str, Any]) -> bytes:
-    buffer = io.BytesIO()
-    torch.save(state, buffer)
-    return buffer.getvalue()
-
-
-def _from_bytes(data: bytes) -> dict[str, Any]:
-    """Tensors and plain values only: a pickle from the store is never executed."""
-    state: dict[str, Any] = torch.load(io.BytesIO(data), weights_only=True)
-    return state
+def _contiguous(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    return {name: tensor.detach().contiguous() for name, tensor in tensors.items()}

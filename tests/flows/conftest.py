@@ -9,10 +9,29 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 import pytest
+from drill_tools import DrillReport
 from tiny_run import OVERRIDES, Driver, TinyRun, run_tiny
 
 from flows.config import load_config
 from infra.settings import Settings
+
+REPORT = pytest.StashKey[DrillReport]()
+
+
+def pytest_terminal_summary(
+    terminalreporter: pytest.TerminalReporter, config: pytest.Config
+) -> None:
+    """The table of drills, as the README has it."""
+    report = config.stash.get(REPORT, None)
+    if report is not None:
+        terminalreporter.section("drills")
+        terminalreporter.write_line(report.table())
+
+
+@pytest.fixture(scope="session")
+def drill_report(pytestconfig: pytest.Config) -> DrillReport:
+    """Where drills that have passed tell what happened."""
+    return pytestconfig.stash.setdefault(REPORT, DrillReport())
 
 
 @pytest.fixture(scope="session")

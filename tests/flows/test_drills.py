@@ -3,84 +3,36 @@
 import json
 import os
 import signal
-import socket
 import subprocess
-import sys
-import time
 import urllib.request
 from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-import psutil
 import pytest
+from drill_tools import (
+    BINARIES,
+    NAMES,
+    Q2A,
+    WEIGHTS,
+    environment_of,
+    free_port,
+    options,
+    result_of,
+    settings_of,
+    start_prefect_server,
+    train_workers,
+    wait_until,
+)
 from tiny_run import DRIVER, Driver, TinyRun, numbers, training_states
 
-from flows.config import load_config
-from flows.pipeline import STAGES
 from flows.runners import open_tracking
 from infra.settings import Settings
 from infra.store import Store
 from tasks.evaluate import read_report
 
 pytestmark = pytest.mark.drill
-
-BINARIES = Path(sys.executable).parent
-Q2A = str(BINARIES / "q2a")
-NAMES = [stage.name for stage in STAGES]
-WEIGHTS = "checkpoint/model.safetensors"
-
-
-def options(overrides: tuple[str, ...]) -> list[str]:
-    return ["-p", "tiny", *(part for override in overrides for part in ("-s", override))]
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
-def wait_until(reached: Callable[[], bool], seconds: float, what: str) -> None:
-    end = time.monotonic() + seconds
-    while not reached():
-        assert time.monotonic() < end, f"not within {seconds} s: {what}"
-        time.sleep(0.2)
-
-
-def settings_of(home: Path, **more: str) -> Settings:
-    return Settings(home=home, store=more.get("store", ""), tracking_uri="")
-
-
-def environment_of(home: Path) -> dict[str, str]:
-    return {
-        "Q2A_HOME": str(home),
-        "Q2A_STORE": "",
-        "Q2A_TRACKING_URI": "",
-        "PREFECT_HOME": str(home / "prefect"),
-    }
-
-
-def result_of(settings: Settings, overrides: tuple[str, ...]) -> TinyRun:
-    """What another process made: its newest pipeline run, with artifacts found by their plan."""
-    from flows.execution import StageOutcome
-    from flows.pipeline import pipeline
-    from flows.plan import Planner
-    from flows.runners import open_ledger
-
-    config = load_config("tiny", overrides)
-    ledger = open_ledger(settings)
-    planner = Planner(ledger)
-    pipeline(config, planner)
-    newest = open_tracking(settings).pipelines()[0]
-    outcomes = []
-    for planned in planner.planned:
-        record = ledger.find(planned.stage, planned.fingerprint)
-        if record is not None:
-            hit = f"q2a.hit.{planned.stage}" in newest.data.tags
-            outcomes.append(StageOutcome(planned.stage, hit, record.seconds, record))
-    return TinyRun(settings, config, newest.info.run_id, tuple(outcomes), ())
 
 
 def test_a_command_killed_in_ingest_and_in_pretraining_resumes_to_the_same_numbers(
@@ -142,25 +94,7 @@ def test_sigterm_ends_a_run_as_killed_and_resume_completes_it(
 @pytest.fixture
 def prefect_server(tmp_path: Path, drive: Callable[..., Driver]) -> str:
     """A real Prefect server with a data base of its own; its API's address."""
-    port = free_port()
-    address = f"http://127.0.0.1:{port}/api"
-    command = [
-        str(BINARIES / "prefect"), "server", "start", "--host", "127.0.0.1", "--port", str(port),
-    ]  # fmt: skip
-    (tmp_path / "server").mkdir()
-    environment = environment_of(tmp_path / "server") | {"PREFECT_API_URL": address}
-    driver = drive(command, environment)
-
-    def healthy() -> bool:
-        assert driver.process.poll() is None, driver.log.read_text()
-        try:
-            with urllib.request.urlopen(f"{address}/health", timeout=2) as answer:
-                return bool(answer.status == 200)
-        except OSError:
-            return False
-
-    wait_until(healthy, 90, "the Prefect server answers")
-    return address
+    return start_prefect_server(tmp_path / "server", free_port(), drive)[1]
 
 
 def flow_runs(address: str) -> list[dict[str, Any]]:
@@ -195,18 +129,6 @@ def test_a_schedule_fires_by_itself_and_its_run_completes(
     serve.process.wait(60)
     made = result_of(settings_of(home), overrides)
     assert [outcome.stage for outcome in made.outcomes] == NAMES
-
-
-def train_workers(driver: Driver) -> list[psutil.Process]:
-    """The processes of a training group that a driver's own Ray runs."""
-    found = []
-    for process in psutil.Process(driver.process.pid).children(recursive=True):
-        try:
-            if "RayTrainWorker" in " ".join(process.cmdline()):
-                found.append(process)
-        except psutil.NoSuchProcess:
-            continue
-    return found
 
 
 def test_two_ray_workers_train_alike_and_a_killed_one_changes_nothing(

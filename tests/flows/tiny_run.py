@@ -122,8 +122,13 @@ def training_states(home: Path) -> list[Path]:
 
 
 def numbers(run: TinyRun, stage: str) -> list[dict[str, float]]:
-    """The training history without what a clock measured."""
-    history = json.loads(run.artifact(stage).read_text(f"{FINAL_STATE}/history.json"))
+    """The training history of a stage without what a clock measured."""
+    return history_numbers(run.artifact(stage))
+
+
+def history_numbers(artifact: Store) -> list[dict[str, float]]:
+    """The training history of an artifact without what a clock measured."""
+    history = json.loads(artifact.read_text(f"{FINAL_STATE}/history.json"))
     return [
         {name: value for name, value in entry["metrics"].items() if name not in TIMES}
         | {"step": entry["step"]}

@@ -4,16 +4,20 @@ import json
 import os
 import signal
 import sys
+import threading
 from collections.abc import Iterator
 from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
 from torch import distributed
 
-from infra.compute import InProcess, OnRay, Resources, Worker, open_compute
+from infra.compute import InProcess, Resources, Worker, open_compute
+from infra.group import GroupFailedError, NoRoomError
+from infra.on_ray import OnRay
 
 
 def times(factor: int, item: int) -> int:
@@ -41,6 +45,10 @@ def test_in_process_fits_as_the_only_worker() -> None:
     assert workers == [Worker(rank=0, world_size=1)]
 
 
+SAID: list[str] = []
+"""What Ray's backend told the log."""
+
+
 @pytest.fixture(scope="module")
 def on_ray(tmp_path_factory: pytest.TempPathFactory) -> Iterator[OnRay]:
     import ray
@@ -48,7 +56,7 @@ def on_ray(tmp_path_factory: pytest.TempPathFactory) -> Iterator[OnRay]:
     # Workers can't import a test module: its functions travel whole.
     ray.cloudpickle.register_pickle_by_value(sys.modules[__name__])
     scratch = tmp_path_factory.mktemp("ray")
-    yield OnRay(Resources(num_cpus=2, num_workers=2, max_failures=2), "", scratch)
+    yield OnRay(Resources(num_cpus=2, num_workers=2, max_failures=2), "", scratch, SAID.append)
     ray.shutdown()
 
 
@@ -86,10 +94,14 @@ def die_once(folder: Path, worker: Worker) -> None:
 
 
 @pytest.mark.drill
-def test_a_killed_ray_worker_restarts_the_group(on_ray: OnRay, tmp_path: Path) -> None:
+def test_a_killed_ray_worker_restarts_the_group_and_the_log_says_so(
+    on_ray: OnRay, tmp_path: Path
+) -> None:
     on_ray.fit(partial(die_once, tmp_path))
     assert (tmp_path / "died").exists()
     assert json.loads((tmp_path / "rank-0.json").read_text()) == [2, 3.0]
+    assert "starts again from its last state (failure 1 of at most 2)" in SAID[-1]
+    assert "is lost" in SAID[-1]
 
 
 class DyingTrainer:
@@ -111,23 +123,61 @@ class DyingTrainer:
 def test_a_worker_that_dies_while_its_group_starts_costs_one_failure(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, failures: int, survives: bool
 ) -> None:
-    import ray
-    from ray.train import ControllerError
-
     trainer = DyingTrainer(failures)
-    monkeypatch.setattr(OnRay, "_ray", lambda _: ray)
+    idle = SimpleNamespace(
+        available_resources=lambda: {"CPU": 2.0}, nodes=lambda: [{"Alive": True}], shutdown=list
+    )
+    monkeypatch.setattr(OnRay, "_ray", lambda _: idle)
     monkeypatch.setattr(OnRay, "_trainer", lambda *_: trainer)
-    compute = OnRay(Resources(max_failures=2), "", tmp_path)
-    with nullcontext() if survives else pytest.raises(ControllerError):
+    monkeypatch.setattr("ray.shutdown", lambda: None)
+    said: list[str] = []
+    compute = OnRay(Resources(max_failures=2), "", tmp_path, said.append)
+    expected = nullcontext() if survives else pytest.raises(GroupFailedError, match="failure 3")
+    with expected:
         compute.fit(print)
     assert trainer.failures_left == 0
+    assert len(said) == 2
 
 
-def always_raise(worker: Worker) -> None:
-    raise FloatingPointError("the loss of step 3 is nan")
+def raise_on_rank_0(worker: Worker) -> None:
+    """The other worker is in a collective call that would never return."""
+    if worker.rank == 0:
+        raise FloatingPointError("the loss of step 3 is nan")
+    distributed.barrier()
 
 
 @pytest.mark.drill
-def test_an_error_of_the_loop_keeps_its_message(on_ray: OnRay) -> None:
-    with pytest.raises(Exception, match="the loss of step 3 is nan"):
-        on_ray.fit(always_raise)
+def test_a_rank_that_raises_ends_all_ranks_at_once_with_its_cause(on_ray: OnRay) -> None:
+    before = len(SAID)
+    cause = r"^worker 0: FloatingPointError: the loss of step 3 is nan\. It is failure 1 of"
+    with pytest.raises(GroupFailedError, match=cause):
+        on_ray.fit(raise_on_rank_0)
+    assert len(SAID) == before, "an error that is sure to come again was tried again"
+
+
+def stall_on_rank_1(folder: Path, worker: Worker) -> None:
+    """A stand-still outside of Python's reach, and what a watching thread makes of it."""
+    if worker.rank == 1:
+        watcher = threading.Timer(1.0, worker.give_up, [ValueError("no step for a second")])
+        watcher.start()
+    distributed.barrier() if worker.rank == 0 else threading.Event().wait()
+
+
+@pytest.mark.drill
+def test_a_stalled_rank_can_be_given_up_from_a_watching_thread(
+    on_ray: OnRay, tmp_path: Path
+) -> None:
+    with pytest.raises(GroupFailedError, match="worker 1: ValueError: no step for a second"):
+        on_ray.fit(partial(stall_on_rank_1, tmp_path))
+
+
+@pytest.mark.drill
+def test_a_group_without_room_says_what_it_asks_for_and_what_is_free_and_gives_up(
+    on_ray: OnRay, tmp_path: Path
+) -> None:
+    list(on_ray.map(partial(times, 1), [1]))  # Ray is up, with two CPUs
+    said: list[str] = []
+    wishful = OnRay(Resources(num_workers=5, placement_seconds=6), "", tmp_path, said.append)
+    with pytest.raises(NoRoomError, match=r"5 workers of 1 CPU each; free are 2 CPU on 1 nodes"):
+        wishful.fit(print)
+    assert "it waits up to 6 s" in said[0]

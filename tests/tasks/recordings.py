@@ -78,9 +78,18 @@ def packed(clip: Clip, origin: tuple[str, ...] | None = None) -> PackedClip:
     )
 
 
-class _NoMetrics:
+class _NoTracking:
     def metrics(self, values: Mapping[str, float], step: int) -> None:
         """Nobody reads them."""
+
+    def tags(self, values: Mapping[str, str]) -> None:
+        """Nobody reads them."""
+
+    def text(self, content: str, file: str) -> None:
+        """Nobody reads it."""
+
+    def table(self, rows: Sequence[Mapping[str, object]], file: str) -> None:
+        """Nobody reads it."""
 
 
 def _nobody_listens(text: str) -> None:
@@ -94,7 +103,7 @@ def stage_context(
     return StageContext(
         directory=directory or Store(str(folder)),
         inputs=inputs or {},
-        logger=_NoMetrics(),
+        logger=_NoTracking(),
         compute=InProcess(),
         resources=Resources(backend="process"),
         scratch=folder.parent / f"{folder.name}-scratch",

@@ -6,74 +6,14 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 from processes import GroupFailedError, Processes
-from recordings import stage_context
-from training_jobs import EXAMPLES_PER_STEP, STEPS, Finished, Incident, Training, refuse_a_step
+from training_jobs import STEPS, Finished, Incident, Training, refuse_a_step
 
-from data_contracts.records import Conversation, Turn
-from infra.compute import OnRay, Resources, StrategyName
-from model.augment import AugmentRecipe
-from model.construct import ModelRecipe
+from infra.compute import Resources, StrategyName
+from infra.on_ray import OnRay
 from model.tuning import TuningRecipe
-from tasks import ingest
-from tasks.corpus_index import CorpusIndex
-from tasks.examples import ClipTable, completion_examples
-from tasks.ingest import IngestRecipe
-from tasks.initial import build_initial
-from tasks.manifest import DataSource
-from tasks.optimization import OptimizerRecipe
-from tasks.supervised import SupervisedFactory
-
-TEXT_ONLY_STEP = 7
-RECIPE = OptimizerRecipe(
-    steps=STEPS, examples_per_step=EXAMPLES_PER_STEP, learning_rate=3e-3, warmup_steps=3,
-    rate_factors={"audio_encoder": 0.5},
-)  # fmt: skip
-TINY = ModelRecipe(
-    audio_layers=2, audio_width=32, audio_heads=2, audio_ffn=64,
-    text_layers=2, text_width=34, text_heads=1, text_kv_heads=1, text_ffn=62, vocab_size=512,
-)  # fmt: skip
-"""Widths that no two or three workers divide evenly."""
-
-
-@pytest.fixture(scope="session")
-def training(small_manifest: Path, tmp_path_factory: pytest.TempPathFactory) -> Training:
-    """Real recordings, and dialogues of text alone; one step has nothing else."""
-    folder = tmp_path_factory.mktemp("training")
-    corpus = stage_context(folder / "corpus")
-    ingest.run(corpus, IngestRecipe(), DataSource(manifest=str(small_manifest)))
-    index = CorpusIndex(corpus.directory)
-    context = stage_context(folder / "initial", {"corpus": corpus.directory})
-    initial = build_initial(context, TINY, None, index, "natural")
-    heard, _ = completion_examples(index, ClipTable.of(index), "natural")
-    short = {clip.id for clip in index if clip.num_samples < 3 * 16_000}
-    heard = [variants for variants in heard if set(variants[0].clip_ids) <= short]
-    written = [(sum_dialogue(number),) for number in range(12)]
-    draw = np.random.default_rng(0)
-    plan = draw.choice(len(heard), (STEPS, EXAMPLES_PER_STEP), replace=False)
-    plan[:, 0] = len(heard) + draw.choice(len(written), STEPS)
-    plan[TEXT_ONLY_STEP] = len(heard) + np.arange(EXAMPLES_PER_STEP)
-    factory = SupervisedFactory(
-        corpus.directory, (*heard, *written), AugmentRecipe(), label_smoothing=0.05, seed=0
-    )
-    return Training(initial, factory, plan, RECIPE, TuningRecipe())
-
-
-def sum_dialogue(number: int) -> Conversation:
-    turns = (
-        Turn(role="user", text=f"What is {number} + {number}?"),
-        Turn(role="assistant", text=f"{2 * number}."),
-    )
-    return Conversation(id=f"sum-{number}", format="chat", turns=turns, task="voice_chat")
-
-
-@pytest.fixture(scope="session")
-def alone(training: Training, tmp_path_factory: pytest.TempPathFactory) -> Finished:
-    """One process, each step in one micro-batch: what all others must equal."""
-    return training.run(tmp_path_factory.mktemp("alone"))
 
 
 def assert_same_training(found: Finished, expected: Finished, first: int = 0) -> None:
@@ -180,7 +120,7 @@ ADAPTED = TuningRecipe(audio_encoder="frozen", language_model="lora", lora_rank=
 @pytest.fixture(scope="session")
 def adapted_alone(training: Training, tmp_path_factory: pytest.TempPathFactory) -> Finished:
     """One process that trains the projector and adapters, under a frozen encoder."""
-    recipe = RECIPE.model_copy(update={"rate_factors": {"adapters": 2.0}})
+    recipe = training.optimizer.model_copy(update={"rate_factors": {"adapters": 2.0}})
     adapted = replace(training, tuning=ADAPTED, optimizer=recipe)
     return adapted.run(tmp_path_factory.mktemp("adapted"))
 

@@ -22,6 +22,7 @@ from infra.store import Store
 from model.checkpoint import load_checkpoint
 from model.tuning import TuningRecipe
 from tasks.optimization import (
+    ExampleSource,
     MicroBatch,
     Objective,
     ObjectiveModule,
@@ -68,6 +69,9 @@ class AuditedObjective:
 
     def loads(self, examples: Sequence[int]) -> list[Load]:
         return self._inner.loads(examples)
+
+    def sources(self, examples: Sequence[int]) -> list[ExampleSource]:
+        return self._inner.sources(examples)
 
     def prepare(self, examples: Sequence[int], step: int) -> MicroBatch:
         incident = self._parts.incident

@@ -1,0 +1,1 @@
+"""Training states: saved in two phases, uploaded beside the training, verified when they load."""

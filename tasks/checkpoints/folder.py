@@ -1,0 +1,148 @@
+"""The training states of one stage in the store.
+
+A state is a folder of files and then `position.json`, which lists their digests: without it, or
+with a file that differs, a state is no state. Such a one is skipped for the one before, and said.
+"""
+
+import json
+import time
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any
+
+from safetensors import SafetensorError
+
+from data_contracts.digest import digest_of_bytes
+from infra.patient_store import PatientStore
+from infra.policies import KeepCheckpoints
+from infra.store import Store
+from tasks.checkpoints.retention import Saved, steps_to_keep
+from tasks.notices import Notice, Notify
+from tasks.training_state import HISTORY, Trained, TrainingState, from_files, to_files
+
+POSITION = "position.json"
+DAMAGED_TAG = "q2a.checkpoint.damaged."
+_STATES = "scratch/states"
+
+
+class StateMismatchError(ValueError):
+    """A saved state was made by another recipe, plan or tokenizer."""
+
+
+class _DamagedError(Exception):
+    """A state that can't be used, and why."""
+
+
+@dataclass(frozen=True)
+class Checkpoints:
+    """Writes, finds and deletes training states."""
+
+    patient: PatientStore
+    """The artifact's folder."""
+    identity: Mapping[str, str]
+    """Digests of what the states belong to, by name: recipe, plan, tokenizer."""
+    keep: KeepCheckpoints
+    notify: Notify
+
+    @property
+    def directory(self) -> Store:
+        """The artifact's folder."""
+        return self.patient.store
+
+    def files_of(self, trained: Trained, state: TrainingState) -> dict[str, bytes]:
+        """All files of a state, `position.json` the last one. Nothing in them changes later."""
+        files = to_files(trained, state)
+        position = {
+            "step": state.step,
+            "window": state.window,
+            "metrics": state.metrics,
+            "watch": state.watch,
+            "identity": dict(self.identity),
+            "saved_at": time.time(),
+            "sha256": {name: digest_of_bytes(data) for name, data in files.items()},
+        }
+        return files | {POSITION: json.dumps(position).encode()}
+
+    def write(self, files: Mapping[str, bytes], folder: str) -> None:
+        """Upload the files of a state, `position.json` last, each with retries."""
+        for name in sorted(files, key=lambda name: name == POSITION):
+            self.patient.write_bytes(f"{folder}/{name}", files[name])
+
+    def save(self, files: Mapping[str, bytes], step: int) -> None:
+        """Upload a state to its place, and delete those that no rule wants any more."""
+        self.write(files, f"{_STATES}/{step:08d}")
+        self._delete_unwanted()
+
+    def load_newest(self) -> tuple[TrainingState, Trained] | None:
+        """The newest whole state, or None where there is none.
+
+        Raises:
+            StateMismatchError: it belongs to another recipe, plan or tokenizer.
+        """
+        for folder in sorted(self._folders(), reverse=True):
+            try:
+                position, files, trained = self._read_whole(folder)
+            except _DamagedError as damage:
+                step = folder.rsplit("/", 1)[1]
+                self.notify(
+                    Notice(
+                        f"training state {folder} is skipped for the one before: {damage}",
+                        {f"{DAMAGED_TAG}{step}": str(damage)},
+                    )
+                )
+                continue
+            self._check_identity(folder, position["identity"])
+            state = TrainingState(
+                step=position["step"],
+                history=json.loads(files[HISTORY]),
+                window=position["window"],
+                metrics=position["metrics"],
+                watch=position["watch"],
+            )
+            return state, trained
+        return None
+
+    def _check_identity(self, folder: str, found: Mapping[str, str]) -> None:
+        for name, digest in self.identity.items():
+            if found.get(name) != digest:
+                raise StateMismatchError(
+                    f"training state {self.directory.path(folder)} was made with another {name}: "
+                    f"its sha256 is {found.get(name)}, this run's {digest}. Delete {_STATES} there "
+                    "to begin again, or run with what made it."
+                )
+
+    def _read_whole(self, folder: str) -> tuple[dict[str, Any], dict[str, bytes], Trained]:
+        if not self.directory.exists(f"{folder}/{POSITION}"):
+            raise _DamagedError(f"it is partial, without {POSITION}")
+        try:
+            position = json.loads(self.directory.read_bytes(f"{folder}/{POSITION}"))
+            digests = position["sha256"]
+            files = {}
+            for name, sha256 in digests.items():
+                if not self.directory.exists(f"{folder}/{name}"):
+                    raise _DamagedError(f"{name} is missing")
+                files[name] = self.directory.read_bytes(f"{folder}/{name}")
+                if digest_of_bytes(files[name]) != sha256:
+                    raise _DamagedError(f"{name} has {len(files[name])} bytes of another sha256")
+            return position, files, from_files(files)
+        except (ValueError, KeyError, TypeError, SafetensorError) as error:
+            raise _DamagedError(f"it can't be read ({type(error).__name__}: {error})") from error
+
+    def _folders(self) -> list[str]:
+        """Folders of all states, whole or not."""
+        return sorted({key.rsplit("/", 1)[0] for key in self.directory.list_keys(_STATES)})
+
+    def _delete_unwanted(self) -> None:
+        """Positions first: what a kill leaves of a deletion is no state. Partial ones go too."""
+        folders, saved = self._folders(), []
+        for folder in folders:
+            if self.directory.exists(f"{folder}/{POSITION}"):
+                with suppress(ValueError, KeyError, TypeError):  # damaged, so it is no state
+                    position = json.loads(self.directory.read_bytes(f"{folder}/{POSITION}"))
+                    saved.append(Saved(position["step"], position["saved_at"], position["metrics"]))
+        kept = {f"{_STATES}/{step:08d}" for step in steps_to_keep(saved, self.keep)}
+        for folder in folders:
+            if folder not in kept:
+                self.directory.delete(f"{folder}/{POSITION}")
+                self.directory.delete(folder)

@@ -1,0 +1,109 @@
+"""Early evaluation: held-out loss and a few greedy answers while a model is still in training.
+
+It draws no random number of the training and changes no weight: a run with it and one without it
+end with the same bits.
+"""
+
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from transformers import Qwen2AudioForConditionalGeneration, Qwen2AudioProcessor
+
+from data_contracts.records import Conversation
+from infra.store import Store
+from model.audio import num_tokens_of_features
+from model.batch import collate
+from model.forward import cross_entropy
+from model.generate import GenerationSettings
+from model.sequence import render
+from tasks.answering import Answerer
+from tasks.clips import ClipReader
+from tasks.corpus_index import CorpusIndex
+from tasks.held_out import Examiner, HeldOutReport
+from tasks.ingest import read_suites
+from tasks.supervised import clip_features
+
+_EXAMPLES = 16
+_ANSWERS = 6
+_BATCH = 8
+_MAX_NEW_TOKENS = 32
+
+
+@dataclass(frozen=True)
+class EarlyEvaluation:
+    """Some held-out conversations of a corpus."""
+
+    corpus: Store
+    conversations: tuple[Conversation, ...]
+
+    def __call__(self, processor: Qwen2AudioProcessor) -> Examiner:
+        """Open the corpus on a worker."""
+        reader = ClipReader(self.corpus, CorpusIndex(self.corpus))
+
+        def examine(model: Qwen2AudioForConditionalGeneration) -> HeldOutReport:
+            was_training = model.training
+            model.eval()
+            try:
+                answerer = Answerer(model, processor, reader)
+                return HeldOutReport(
+                    held_out_loss(answerer, self.conversations),
+                    _answers(answerer, self.conversations[:_ANSWERS]),
+                )
+            finally:
+                model.train(was_training)
+
+        return examine
+
+
+def pick_held_out(
+    corpus: Store, seed: int, completions_of: frozenset[str] = frozenset()
+) -> EarlyEvaluation:
+    """The same few questions of the corpus's suites, which are its test split, for the same seed.
+
+    Args:
+        completions_of: tasks that the model is trained on as completions, where it knows nothing
+            else yet; none for a model that is asked everything.
+    """
+    asked = [
+        item.conversation
+        for _, suite in read_suites(corpus)
+        for item in suite
+        if not completions_of
+        or (item.conversation.format == "completion" and item.conversation.task in completions_of)
+    ]
+    draw = random.Random(f"held out {seed}")
+    return EarlyEvaluation(corpus, tuple(draw.sample(asked, min(_EXAMPLES, len(asked)))))
+
+
+@torch.no_grad()
+def held_out_loss(answerer: Answerer, conversations: Sequence[Conversation]) -> float:
+    """Mean cross-entropy of all answer tokens, without label smoothing, in nats."""
+    total, labels = 0.0, 0
+    for start in range(0, len(conversations), _BATCH):
+        some = conversations[start : start + _BATCH]
+        clips = sorted({clip for conversation in some for clip in conversation.clip_ids})
+        num_mel_bins = answerer.processor.feature_extractor.feature_size
+        features = clip_features(answerer.reader, clips, num_mel_bins)
+        tokens = {clip: num_tokens_of_features(f.shape[1]) for clip, f in features.items()}
+        sequences = [render(c, answerer.processor.tokenizer, tokens) for c in some]
+        batch = collate(sequences, features)
+        total += float(cross_entropy(answerer.model, batch, 0.0))
+        labels += batch.num_labels
+    return total / labels
+
+
+def _answers(answerer: Answerer, conversations: Sequence[Conversation]) -> list[dict[str, str]]:
+    settings = GenerationSettings(max_new_tokens=_MAX_NEW_TOKENS)
+    return [
+        {
+            "id": conversation.id,
+            "question": next(t.text for t in reversed(conversation.turns) if t.role == "user"),
+            "reference": conversation.answer,
+            "answer": answer,
+        }
+        for conversation, (answer,) in zip(
+            conversations, answerer.answer(conversations, settings), strict=True
+        )
+    ]

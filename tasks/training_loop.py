@@ -1,0 +1,224 @@
+"""The loop of one worker: load, step, watch, log, save, export.
+
+Workers stand at the same step and decide alike; what only one has to do is done by rank 0.
+"""
+
+from collections.abc import Mapping
+from functools import partial
+
+from torch import distributed
+
+from infra.buffered_metrics import BufferedMetrics
+from infra.compute import Worker
+from infra.patient_store import PatientStore
+from model.activation_checkpointing import checkpoint_activations
+from model.flops import measured_peak
+from tasks.announcing import reach
+from tasks.checkpoints.folder import Checkpoints
+from tasks.checkpoints.upload import Uploader
+from tasks.device_report import gpu_metrics
+from tasks.export import export
+from tasks.incident import find_culprits, name_examples
+from tasks.loader import LoadedStep, Loader
+from tasks.notices import Notice, Notices, relaying
+from tasks.optimization import (
+    Meter,
+    MicroBatch,
+    ObjectiveModule,
+    OptimizerRecipe,
+    add_over_workers,
+)
+from tasks.stall import StallGuard
+from tasks.strategies.choice import open_strategy
+from tasks.training_job import TrainingJob
+from tasks.training_state import TrainingState
+from tasks.watch import LOSS, NORM, RollBackError, Watch
+
+
+def train(job: TrainingJob, worker: Worker) -> None:
+    """Train from the last state to the exported model.
+
+    Raises:
+        DivergedError: loss or gradient are not finite, or a spike; the log names the examples.
+        StallError: a step took longer than `stall_seconds`; the log has the stacks.
+        UploadError: the store did not take a training state.
+        ParityError: the export answers otherwise than the trained model.
+    """
+    watch: Watch | None = None
+    while True:
+        try:
+            return _Training(job, worker, watch).run()
+        except RollBackError as roll_back:
+            watch = roll_back.watch
+            if worker.world_size > 1:
+                distributed.barrier()  # the first worker's uploads have ended
+
+
+class _Training:
+    """One worker's training from the last state on."""
+
+    def __init__(self, job: TrainingJob, worker: Worker, before: Watch | None) -> None:
+        self.job, self.worker = job, worker
+        self.notices = Notices(job.directory, worker.rank)
+        model, processor = job.open_initial()
+        self.objective = job.objective(processor)
+        self.examiner = job.held_out(processor) if job.held_out else None
+        self.checkpoints = Checkpoints(
+            PatientStore(job.directory, self.notices.say),
+            job.identity(processor),
+            job.resources.keep_checkpoints,
+            self.notices if worker.rank == 0 else _not_my_word,
+        )
+        self.state, saved = self.checkpoints.load_newest() or (TrainingState(), None)
+        _agree(self.state.step, worker)
+        self.watch = Watch(job.optimizer.watch, self.state.watch, before)
+        self.plan = self.watch.admitted(job.plan)
+        if job.resources.activation_checkpointing:
+            checkpoint_activations(model)
+        module = ObjectiveModule(model.train(), self.objective, job.optimizer.precision)
+        self.strategy = open_strategy(job.resources.strategy, module, job.optimizer, worker, saved)
+        peak = measured_peak(model.device, job.optimizer.dtype)
+        self.meter = Meter(worker, self.state.window, peak)
+
+    def run(self) -> None:
+        """All steps that are left, and the export."""
+        job, worker, resources = self.job, self.worker, self.job.resources
+        tokens, first = resources.max_tokens_per_micro_batch, self.state.step
+        with (
+            relaying(self.notices),
+            Uploader() as uploader,
+            BufferedMetrics(job.logger, self.notices.say) as logger,
+            Loader(self.plan, self.objective, worker, tokens, resources.loading, first) as loader,
+            StallGuard(resources.stall_seconds, worker, job.directory, self.notices) as guard,
+        ):
+            if worker.rank == 0 and first:
+                group = f"{worker.world_size} worker{'s' * (worker.world_size > 1)}"
+                self.notices.say(f"continues from the state after step {first} on {group}")
+            for entry in self.state.history if worker.rank == 0 else ():
+                logger.metrics(entry["metrics"], entry["step"])
+            guard.beat(first)
+            for loaded in loader:
+                guard.beat(loaded.step)
+                uploader.check()
+                if problem := self._step(loaded):
+                    self._look_into(problem, loaded)
+                self.state.step += 1
+                guard.beat(loaded.step)
+                if self._due(resources.log_every_steps) and self.meter.has_steps:
+                    self._log(loaded.step, logger)
+                every = resources.early_evaluation_every_steps
+                if every and self.state.step % every == 0:
+                    self._examine(logger)
+                if self._due(resources.checkpoint_every_steps):
+                    self._save(uploader)
+                guard.beat(self.state.step)
+        trained = self.strategy.trained()
+        if trained is not None:
+            export(job, trained, self.state, self.checkpoints)
+        if worker.world_size > 1:
+            distributed.barrier()
+
+    def _step(self, loaded: LoadedStep[MicroBatch]) -> str | None:
+        """One step of all workers. Where it has a problem, which is returned, no weight changes.
+
+        Raises:
+            ValueError: all examples of the step were skipped for damage.
+        """
+        step, batches = loaded.step, loaded.micro_batches
+        if not batches:  # a roll-back has left out all of it
+            return None
+        weight = sum(batch.weight for batch in batches)
+        weight = add_over_workers({"weight": weight}, self.worker)["weight"]
+        if not weight:
+            raise ValueError(
+                f"step {step} has nothing to learn from: all its examples were skipped. Raise "
+                "examples_per_step, or repair the corpus."
+            )
+        waited = {"data_wait": loaded.seconds_waited}
+        sums = self.strategy.backward(batches, self.worker.world_size / weight) | waited
+        sums = add_over_workers(sums, self.worker)
+        loss = sums["loss"] / weight
+        problem = self.watch.problem(LOSS, loss)
+
+        def accept(norm: float) -> bool:
+            nonlocal problem
+            problem = problem or self.watch.problem(NORM, norm)
+            return problem is None
+
+        norm = self.strategy.step(self.job.optimizer.rate(step), accept)
+        if problem is None:
+            self.watch.remember(loss, norm)
+            self.meter.add(sums)
+        return problem
+
+    def _look_into(self, problem: str, loaded: LoadedStep[MicroBatch]) -> None:
+        """Name the step's examples, then do what the policy says."""
+        step, worker = loaded.step, self.worker
+        mine = [example for some in loaded.examples for example in some]
+        everyone = [example for example in self.plan[step].tolist() if example >= 0]
+        culprits = find_culprits(step, mine, everyone, self.objective, self.strategy, worker)
+        name_examples(step, problem, mine, culprits, self.objective, worker, self.notices)
+        _agree(step, worker)  # no worker stops before all have named their examples
+        self.watch.react(step, problem, culprits)
+
+    def _due(self, every: int) -> bool:
+        return self.state.step % every == 0 or self.state.step == self.job.optimizer.steps
+
+    def _log(self, step: int, logger: BufferedMetrics) -> None:
+        recipe, state = self.job.optimizer, self.state
+        metrics = self.meter.read() | gpu_metrics(self.worker.device)
+        metrics |= {"learning_rate": recipe.rate(step), NORM: self.watch.last_norm}
+        if self.worker.rank == 0:
+            state.metrics |= metrics
+            state.history.append({"step": state.step, "metrics": metrics})
+            logger.metrics(metrics, state.step)
+            reach(self.job.directory, _in_a_line(state.step, recipe, metrics))
+
+    def _examine(self, logger: BufferedMetrics) -> None:
+        """Early evaluation, by all workers alike; the first one shows it."""
+        if self.examiner is None:
+            return
+        step = self.state.step
+        report = self.strategy.ask(self.examiner)
+        metrics = {"held_out_loss": report.loss}
+        self.state.metrics |= metrics
+        if self.worker.rank == 0:
+            logger.metrics(metrics, step)
+            rows = [{"step": str(step), **row} for row in report.rows]
+            text = f"held-out loss after step {step}: {report.loss:.3f}"
+            self.notices(Notice(text, tables={"held_out_answers.json": rows}))
+
+    def _save(self, uploader: Uploader) -> None:
+        """Copy the state of now, and upload it while training goes on."""
+        trained = self.strategy.trained()
+        if trained is not None:
+            self.state.window, self.state.watch = self.meter.window, self.watch.memory
+            files = self.checkpoints.files_of(trained, self.state)
+            uploader.submit(partial(self.checkpoints.save, files, self.state.step))
+
+
+def _agree(step: int, worker: Worker) -> None:
+    """Every worker stands at the same step, or none goes on.
+
+    Raises:
+        RuntimeError: another worker found another newest state.
+    """
+    total = add_over_workers({"step": step}, worker)["step"]
+    if total != step * worker.world_size:
+        raise RuntimeError(
+            f"worker {worker.rank} is at step {step}, the mean of all is "
+            f"{total / worker.world_size}: the store showed them different training states"
+        )
+
+
+def _not_my_word(_: Notice) -> None:
+    """The first worker says it for all."""
+
+
+def _in_a_line(step: int, recipe: OptimizerRecipe, metrics: Mapping[str, float]) -> str:
+    return (
+        f"step {step} of {recipe.steps}, loss {metrics['loss']:.3f}, "
+        f"gradient norm {metrics['gradient_norm']:.2f}, "
+        f"{metrics['audio_seconds_per_second']:.0f} s of audio a second, "
+        f"{metrics['share_of_peak']:.0%} of peak"
+    )
