@@ -1,6 +1,6 @@
 """The records that pass between stages. Every JSONL line in the store is one of these."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Annotated, Literal, TypeVar
 
 from pydantic import (
@@ -170,6 +170,15 @@ class Conversation(Record):
         return self.turns[-1].text
 
 
+class SourceFile(Record):
+    """A file that a clip was made of, as it was read."""
+
+    audio: str
+    """Its place: relative to the manifest or folder where it lay below, else the full URL."""
+    sha256: str
+    """Digest of its bytes."""
+
+
 class PackedClip(Record):
     """One row of the shard index: where a clip's bytes lie, and the clip's labels."""
 
@@ -181,6 +190,8 @@ class PackedClip(Record):
     """Size of the FLAC file in bytes."""
     num_samples: int
     """Length at 16 kHz."""
+    audio_tokens: int = 0
+    """Tokens that it takes in the language model's sequence, 25 a second."""
     cut_seconds: float = 0.0
     """What was left out at the end of the recording, or of the parts of a composition."""
     sha256: str
@@ -202,6 +213,28 @@ class PackedClip(Record):
     license: str
     origin: tuple[str, ...]
     """The manifest ids that this clip was made of: itself, or the parts of a composition."""
+    sources: tuple[SourceFile, ...] = ()
+    """The file of each of them, in the same order. `license` is theirs together."""
+
+
+class ShardSummary(Record):
+    """The first line of a shard's sidecar: what the shard is, and what lies in it together."""
+
+    shard: NonEmpty
+    """Key of the tar."""
+    size: int
+    """Bytes of the tar."""
+    sha256: str
+    """Digest of the tar."""
+    clips: int
+    """Lines of the sidecar behind this one that are rows of the index."""
+    rejected: int
+    """Lines behind those: records that were not packed."""
+    seconds: float
+    """Audio of all clips."""
+    audio_tokens: int
+    rows_sha256: str
+    """Digest of the lines behind this one."""
 
 
 def answers_about_the_whole(clip: Clip | PackedClip) -> str:
@@ -288,18 +321,25 @@ def from_jsonl(text: str, record: type[R], name: str) -> list[R]:
     Raises:
         RecordError: with `name`, the line number, the field, the value and the rule.
     """
-    parsed: list[R] = []
-    for number, line in enumerate(text.split("\n"), start=1):
+    return list(iter_jsonl(text.split("\n"), record, name))
+
+
+def iter_jsonl(lines: Iterable[str | bytes], record: type[R], name: str) -> Iterator[R]:
+    """The same line by line, for files that need not fit into memory.
+
+    Raises:
+        RecordError: as of `from_jsonl`.
+    """
+    for number, line in enumerate(lines, start=1):
         if not line.strip():
             continue
         try:
-            parsed.append(record.model_validate_json(line))
+            yield record.model_validate_json(line)
         except ValidationError as error:
             raise RecordError(
                 f"{name} line {number} is not a {record.__name__}: {explain(error)}. "
                 "Correct the line or remove it."
             ) from error
-    return parsed
 
 
 def explain(error: ValidationError) -> str:

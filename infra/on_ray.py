@@ -6,6 +6,7 @@ import threading
 import time
 import uuid
 from collections.abc import Callable, Iterable, Iterator
+from itertools import islice
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -32,15 +33,21 @@ class OnRay:
         self._say = say
 
     def map(self, function: Callable[[T], U], items: Iterable[T]) -> Iterator[U]:
-        """Apply `function` in Ray tasks, one CPU each; the first exception ends the map."""
+        """Apply `function` in Ray tasks, one CPU each; the first exception ends the map.
+
+        Items are taken as tasks end, so that any number of them may come.
+        """
         ray = self._ray()
         # Ray takes plain functions only, and stages map partial ones.
         remote = ray.remote(max_retries=self._resources.max_failures)(_call)
         shared = ray.put(function)
-        pending = [remote.remote(shared, item) for item in items]
+        waiting = iter(items)
+        at_once = 2 * max(1, int(ray.cluster_resources().get("CPU", 1)))
+        pending = [remote.remote(shared, item) for item in islice(waiting, at_once)]
         try:
             while pending:
                 done, pending = ray.wait(pending, num_returns=1)
+                pending += [remote.remote(shared, item) for item in islice(waiting, 1)]
                 try:
                     yield ray.get(done[0])
                 except ray.exceptions.RayTaskError as error:

@@ -13,57 +13,39 @@ class FileTooLargeError(OSError):
     """A file is larger than what its reader allows."""
 
 
-def read_url(url: str, max_bytes: int) -> bytes:
-    """The whole file at a path or fsspec URL of any store.
+def read_url(url: str, max_bytes: int, begin_byte: int = 0, num_bytes: int | None = None) -> bytes:
+    """The file at a path or fsspec URL of any store, or `num_bytes` of it from `begin_byte` on.
 
     Raises:
-        FileNotFoundError: and its like, where no file can be read there.
+        FileNotFoundError: and its like, where no file can be read there, or it ends before.
         FileTooLargeError: it has more than `max_bytes`; nothing was read.
         StoreError: the store does not answer.
     """
     file_system, path = open_file_system(url)
     is_local = "file" in file_system.protocol
     size = _size_of_regular(path) if is_local else size_of(file_system, path)
-    if size is not None and size > max_bytes:
-        raise FileTooLargeError(errno.EFBIG, f"has {size} bytes, at most {max_bytes} are read", url)
-    if is_local:
-        return Path(path).read_bytes()
-    if size is not None:
-        return read_range(file_system, path, 0, size)
-    with file_system.open(path, "rb") as stream:
-        data = bytes(stream.read(max_bytes + 1))
-    if len(data) > max_bytes:
-        raise FileTooLargeError(errno.EFBIG, f"has more than {max_bytes} bytes", url)
-    return data
-
-
-def read_part(url: str, begin: int, num_bytes: int | None, max_bytes: int) -> bytes:
-    """A part of the file at a path or fsspec URL of any store, to its end without `num_bytes`.
-
-    Raises:
-        FileNotFoundError: and its like, where no file can be read there, or it ends before.
-        FileTooLargeError: the part has more than `max_bytes`; nothing was read.
-        StoreError: the store does not answer.
-    """
-    file_system, path = open_file_system(url)
-    is_local = "file" in file_system.protocol
-    size = _size_of_regular(path) if is_local else size_of(file_system, path)
-    if size is None:
-        raise FileNotFoundError(errno.ENOENT, "has no known size, so no part of it is read", url)
-    end = size if num_bytes is None else begin + num_bytes
-    if not begin < end <= size:
-        raise FileNotFoundError(
-            errno.ENOENT, f"has {size} bytes, the recording would be bytes {begin} to {end}", url
-        )
-    if end - begin > max_bytes:
+    if size is None:  # a server that does not tell
+        with file_system.open(path, "rb") as stream:
+            data = bytes(stream.read(begin_byte + max_bytes + 1))
+        size = len(data)
+    else:
+        data = None
+    wanted = max(size - begin_byte, 0) if num_bytes is None else num_bytes
+    if wanted > max_bytes:
         raise FileTooLargeError(
-            errno.EFBIG, f"has {end - begin} bytes, at most {max_bytes} are read", url
+            errno.EFBIG, f"has {wanted} bytes, at most {max_bytes} are read", url
         )
+    end = begin_byte + wanted
+    if end > size:
+        detail = f"ends after {size} bytes, before byte {end}, where the recording would end"
+        raise FileNotFoundError(errno.ENOENT, detail, url)
+    if data is not None:
+        return data[begin_byte:end]
     if not is_local:
-        return read_range(file_system, path, begin, end)
+        return read_range(file_system, path, begin_byte, end)
     with Path(path).open("rb") as stream:
-        stream.seek(begin)
-        return stream.read(end - begin)
+        stream.seek(begin_byte)
+        return stream.read(wanted)
 
 
 def open_url(url: str) -> BinaryIO:

@@ -6,7 +6,7 @@ the shards are written. The plan is a function of the manifest and the recipe al
 
 import random
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Protocol
 
@@ -15,6 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from data_contracts.records import Clip, Split, Task
 from model.audio import SAMPLE_RATE
+from tasks.draws import Reservoir
 from tasks.manifest import DataSourceError
 from tasks.prompts import answer_to_command
 
@@ -22,6 +23,9 @@ Count = Annotated[int, Field(ge=0)]
 Seconds = Annotated[float, Field(ge=0)]
 
 _DIGITS = frozenset("0123456789")
+_PART_KINDS = frozenset({"digit", "sound", "note", "command"})
+_PREFIXES = ("digits-", "command-")
+"""How the ids of compositions begin."""
 
 
 class ComposeRecipe(BaseModel):
@@ -47,6 +51,9 @@ class ComposeRecipe(BaseModel):
     )
     command_delay_seconds: float = Field(
         0.4, ge=0, description="how long the sound is alone before the command begins"
+    )
+    max_parts: int = Field(
+        20_000, ge=1, description="recordings of a split and kind, drawn evenly, to compose of"
     )
     seed: int = 0
 
@@ -107,14 +114,28 @@ def plain(clip: Clip) -> Composition:
     return Composition(clip, (clip,), Joined(()))
 
 
-def plan_compositions(clips: Sequence[Clip], recipe: ComposeRecipe) -> list[Composition]:
+def plan_compositions(clips: Iterable[Clip], recipe: ComposeRecipe) -> list[Composition]:
     """All compositions of a manifest, in a fixed order. Parts never come from two splits.
+
+    Of the stream only what can be a part is held, at most `recipe.max_parts` a split and kind.
 
     Raises:
         DataSourceError: a recording has an id that a composition would get.
     """
-    planned = plan_digit_strings(clips, recipe) + plan_spoken_commands(clips, recipe)
-    if taken := sorted({clip.id for clip in clips} & {made.clip.id for made in planned}):
+    pools: dict[tuple[str, str], Reservoir[Clip]] = {}
+    suspected = set()
+    for clip in clips:
+        if clip.id.startswith(_PREFIXES):
+            suspected.add(clip.id)
+        if clip.kind in _PART_KINDS:
+            key = (clip.split, clip.kind)
+            if key not in pools:
+                draw = random.Random(f"parts {key} {recipe.seed}")
+                pools[key] = Reservoir(draw, recipe.max_parts)
+            pools[key].offer(clip)
+    parts = [clip for pool in pools.values() for clip in pool.kept()]
+    planned = plan_digit_strings(parts, recipe) + plan_spoken_commands(parts, recipe)
+    if taken := sorted(suspected & {made.clip.id for made in planned}):
         raise DataSourceError(
             f"{len(taken)} manifest rows have ids that composed clips get, e.g. {taken[:3]}. "
             "Rename them, or compose none with ingest.compose.digit_strings and spoken_commands."
@@ -154,12 +175,12 @@ def plan_spoken_commands(clips: Sequence[Clip], recipe: ComposeRecipe) -> list[C
     planned = []
     for split, count in sorted(recipe.spoken_commands.items()):
         sounds = [c for c in clips if c.split == split and c.kind in ("sound", "note")]
-        fitting = [
-            (command, [s for s in sounds if answer_to_command(command.phrase or "", s.targets)])
-            for command in clips
-            if command.split == split and command.kind == "command"
-        ]
-        usable = [(command, pool) for command, pool in fitting if pool]
+        commands = [c for c in clips if c.split == split and c.kind == "command"]
+        pools = {
+            phrase: [s for s in sounds if answer_to_command(phrase, s.targets)]
+            for phrase in {command.phrase or "" for command in commands}
+        }
+        usable = [(c, pool) for c in commands if (pool := pools[c.phrase or ""])]
         draw = random.Random(f"commands {split} {recipe.seed}")
         for i in range(count if usable else 0):
             command, pool = draw.choice(usable)

@@ -11,16 +11,14 @@ import numpy as np
 import soundfile
 import soxr
 
-from infra.archives import ArchiveError, RefusedMemberError, read_member
-from infra.source_files import FileTooLargeError, read_part, read_url
+from infra.source_files import FileTooLargeError, read_url
 from model.audio import MAX_SECONDS, SAMPLE_RATE, num_audio_tokens
-from tasks.locations import RefusedLocationError, check_location, member_of
+from tasks.locations import RefusedLocationError, check_location
 
 Reason = Literal[
     "invalid_row",
     "missing_file",
     "refused_url",
-    "refused_member",
     "too_large",
     "not_audio",
     "damaged",
@@ -88,7 +86,7 @@ def read_audio(url: str, begin_byte: int = 0, num_bytes: int | None = None) -> b
 
     Raises:
         DecodeError: `refused_url` for a protocol that is not a file store, `missing_file`,
-            `too_large`, `refused_member` or `damaged` for what an archive holds.
+            `too_large`.
         OSError: the store itself does not answer; the run can continue later.
     """
     try:
@@ -96,17 +94,9 @@ def read_audio(url: str, begin_byte: int = 0, num_bytes: int | None = None) -> b
     except RefusedLocationError as error:
         raise DecodeError("refused_url", str(error)) from error
     try:
-        if begin_byte or num_bytes is not None:
-            return read_part(url, begin_byte, num_bytes, MAX_FILE_BYTES)
-        if member := member_of(url):
-            return read_member(*member, MAX_FILE_BYTES)
-        return read_url(url, MAX_FILE_BYTES)
+        return read_url(url, MAX_FILE_BYTES, begin_byte, num_bytes)
     except FileTooLargeError as error:
         raise DecodeError("too_large", f"{url} {error.strerror}. Split the recording") from error
-    except RefusedMemberError as error:
-        raise DecodeError("refused_member", str(error)) from error
-    except ArchiveError as error:
-        raise DecodeError("damaged", str(error)) from error
     except OSError as error:
         if isinstance(error, _MISSING) or error.errno in _MISSING_ERRNO:
             raise DecodeError("missing_file", f"{url} can't be read: {error}") from error
@@ -228,33 +218,29 @@ def _read_sound(
             f"{_RATES[0]} to {_RATES[1]} Hz and at most {_MOST_CHANNELS} channels",
         )
     begin = min(round(span.begin * rate), sound.frames)
-    # Also to 0: without it libsndfile begins an Ogg Opus stream hundreds of samples too early, and
-    # soundfile's own seek after the first block then skips as many.
-    try:
-        sound.seek(begin)
-    except soundfile.LibsndfileError as error:
-        raise DecodeError("damaged", f"{name} can't be read: {error}") from error
     counted = sound.format in _COUNTED
     most_frames = _BLOCK_FRAMES if counted else _PACKET_BLOCK_SAMPLES // sound.channels
     pieces, missing = [np.zeros((0, 1), np.float32)], round(span.most * rate)
-    while missing > 0:
-        try:
+    try:
+        # Also to 0: without it libsndfile begins an Ogg Opus stream hundreds of samples too early,
+        # and soundfile's own seek after the first block then skips as many.
+        sound.seek(begin)
+        while missing > 0:
             block = sound.read(min(most_frames, missing), dtype="float32", always_2d=True)
-        except soundfile.LibsndfileError as error:
-            at = sum(map(len, pieces)) / rate
-            raise DecodeError(
-                "damaged", f"{name} can't be read from {at:.1f} s on: {error}"
-            ) from error
-        if len(block) == 0:
-            break
-        pieces.append(block.mean(axis=1, dtype=np.float32, keepdims=True))
-        missing -= len(block)
+            if len(block) == 0:
+                break
+            pieces.append(block.mean(axis=1, dtype=np.float32, keepdims=True))
+            missing -= len(block)
+    except soundfile.LibsndfileError as error:
+        at = (begin + sum(map(len, pieces))) / rate
+        raise DecodeError("damaged", f"{name} can't be read from {at:.1f} s on: {error}") from error
     samples = np.concatenate(pieces)
     there = len(samples) / rate
-    if counted and there < min(claimed - begin / rate, span.most) - _TOLERANCE_SECONDS:
+    wanted = min((sound.frames - begin) / rate, span.most)
+    if counted and there < wanted - _TOLERANCE_SECONDS:
         raise DecodeError(
             "damaged",
-            f"{name} holds {there:.3f} s, its header claims {claimed:.3f} s. Copy it again",
+            f"{name} holds {there:.3f} s where its header claims {wanted:.3f} s. Copy it again",
         )
     return samples, rate, claimed
 

@@ -5,9 +5,10 @@ says decides (Qwen2-Audio report, section 2).
 """
 
 import random
-from collections import defaultdict
-from collections.abc import Iterable, Sequence
-from typing import Annotated, TypeVar
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -19,6 +20,7 @@ from data_contracts.records import (
     Task,
     Turn,
 )
+from tasks.draws import pick, places_at_most
 from tasks.prompts import (
     CHAT_QUESTIONS,
     TWO_CLIPS_ANSWER,
@@ -28,8 +30,7 @@ from tasks.prompts import (
     chat_question,
 )
 
-T = TypeVar("T")
-
+SPLITS: tuple[Split, ...] = ("train", "dev", "test")
 CONVERSATION = "conversation"
 DIALOGUE_TASKS = ("spoken_command", "multi_turn", "two_clips", CONVERSATION)
 """Tasks of dialogues besides those of single clips; the last are the user's own dialogues."""
@@ -95,51 +96,98 @@ def given_conversation(clip: PackedClip) -> Conversation:
     )
 
 
-def make_dialogues(clips: Sequence[PackedClip], recipe: DialogueRecipe) -> list[Conversation]:
-    """All dialogues of a corpus, in a fixed order; the parts of one come from one split."""
-    dialogues: list[Conversation] = []
-    for split in ("train", "dev", "test"):
-        draw = random.Random(f"dialogues {split} {recipe.seed}")
-        by_task: dict[str, list[Conversation]] = defaultdict(list)
-        for clip in clips:
-            if clip.split == split:
-                if clip.conversation:
-                    dialogues.append(given_conversation(clip))
-                for dialogue in single_turn(clip):
-                    by_task[dialogue.task].append(dialogue)
-        kept = {
-            task: draw_at_most(draw, found, recipe.per_task)
-            for task, found in sorted(by_task.items())
-        }
-        dialogues += [dialogue for found in kept.values() for dialogue in found]
-        if split == "train":
-            singles = [d for task, found in kept.items() if task != "caption" for d in found]
-            dialogues += _multi_turn(draw, singles, recipe.multi_turn)
-            dialogues += _two_clips(draw, clips, recipe.two_clips)
-    return dialogues
+def make_dialogues(clips: Iterable[PackedClip], recipe: DialogueRecipe) -> Iterator[Conversation]:
+    """All dialogues of a corpus, in a fixed order; the parts of one come from one split.
+
+    `clips` is gone through several times and never held: what is drawn is, and that is bounded by
+    the recipe. The users' own dialogues are passed on one by one.
+    """
+    counts: Counter[_Pool] = Counter()
+    given: set[Split] = set()
+    for clip in clips:
+        counts.update(pool for pool, _ in _material(clip))
+        if clip.conversation:
+            given.add(clip.split)
+    plans = {split: _plan(split, counts, recipe) for split in SPLITS}
+    wanted = {pool: places for plan in plans.values() for pool, places in plan.places.items()}
+    picked = pick((found for clip in clips for found in _material(clip)), wanted)
+    for split, plan in plans.items():
+        if split in given:
+            yield from (given_conversation(c) for c in clips if c.split == split and c.conversation)
+        kept = [picked[split, task] for task in plan.tasks]
+        yield from (dialogue for found in kept for dialogue in found)
+        singles = [dialogue for found in kept for dialogue in found if dialogue.task != "caption"]
+        for number, (first, second) in enumerate(plan.exchanges):
+            yield _multi_turn(number, singles[first], singles[second])
+        sounds = dict(zip(plan.sounds, picked[split, _SOUNDS], strict=True))
+        for number, (first, second) in enumerate(plan.sound_pairs):
+            yield _two_clips(number, sounds[first], sounds[second])
+
+
+_SOUNDS = "sounds for two clips"
+_Pool = tuple[Split, str]
+"""Split and task of single dialogues, or `_SOUNDS`."""
+
+
+def _material(clip: PackedClip) -> Iterator[tuple[_Pool, Conversation]]:
+    """What a clip gives, by what it may be drawn for."""
+    for dialogue in single_turn(clip):
+        yield (clip.split, dialogue.task), dialogue
+    if clip.split == "train" and clip.kind == "sound" and "sound" in clip.targets:
+        yield (clip.split, _SOUNDS), completion(clip, "sound", "")
+
+
+@dataclass(frozen=True)
+class _Plan:
+    """What is drawn in a split, as places."""
+
+    tasks: list[str]
+    places: Mapping[_Pool, Sequence[int]]
+    exchanges: list[list[int]]
+    """Pairs of kept single dialogues, captions left out."""
+    sounds: list[int]
+    sound_pairs: list[list[int]]
+
+
+def _plan(split: Split, counts: Mapping[_Pool, int], recipe: DialogueRecipe) -> _Plan:
+    draw = random.Random(f"dialogues {split} {recipe.seed}")
+    tasks = sorted(task for where, task in counts if where == split and task != _SOUNDS)
+    places: dict[_Pool, Sequence[int]] = {
+        (split, task): places_at_most(draw, counts[split, task], recipe.per_task) for task in tasks
+    }
+    num_singles = sum(len(places[split, task]) for task in tasks if task != "caption")
+    num_sounds = counts.get((split, _SOUNDS), 0)
+    exchanges, pairs = [], []
+    if split == "train" and num_singles >= 2:
+        exchanges = [draw.sample(range(num_singles), 2) for _ in range(recipe.multi_turn)]
+    if split == "train" and num_sounds >= 2:
+        pairs = [draw.sample(range(num_sounds), 2) for _ in range(recipe.two_clips)]
+    sounds = sorted({place for pair in pairs for place in pair})
+    places[split, _SOUNDS] = sounds
+    return _Plan(tasks, places, exchanges, sounds, pairs)
 
 
 def make_preference_prompts(
-    dialogues: Sequence[Conversation], recipe: DialogueRecipe
+    dialogues: Iterable[Conversation], recipe: DialogueRecipe
 ) -> list[Conversation]:
     """Single-exchange dialogues, evenly over tasks, whose answers are to be ranked.
 
     They keep their reference answer: the ranking by task metric needs it. Held-out prompts measure
-    the preference accuracy.
+    the preference accuracy. `dialogues` is gone through twice and never held.
     """
-    chosen: list[Conversation] = []
+
+    def singles() -> Iterator[tuple[tuple[Split, str], Conversation]]:
+        return (((d.split, d.task), d) for d in dialogues if len(d.turns) == 2)
+
+    counts = Counter(key for key, _ in singles())
+    wanted: dict[tuple[Split, str], Sequence[int]] = {}
     for split, count in sorted(recipe.prompts.items()):
         draw = random.Random(f"prompts {split} {recipe.seed}")
-        by_task: dict[str, list[Conversation]] = defaultdict(list)
-        for dialogue in dialogues:
-            if dialogue.split == split and len(dialogue.turns) == 2:
-                by_task[dialogue.task].append(dialogue)
-        if not by_task:
-            continue
-        share = -(-count // len(by_task))
-        for _, found in sorted(by_task.items()):
-            chosen += draw_at_most(draw, found, share)
-    return chosen
+        tasks = sorted(task for where, task in counts if where == split)
+        for task in tasks:
+            share = -(-count // len(tasks))
+            wanted[split, task] = places_at_most(draw, counts[split, task], share)
+    return [dialogue for found in pick(singles(), wanted).values() for dialogue in found]
 
 
 def _dialogue(clip: PackedClip, task: str, mode: Mode, question: str, answer: str) -> Conversation:
@@ -156,60 +204,35 @@ def _dialogue(clip: PackedClip, task: str, mode: Mode, question: str, answer: st
     )
 
 
-def _multi_turn(
-    draw: random.Random, singles: Sequence[Conversation], count: int
-) -> list[Conversation]:
+def _multi_turn(number: int, first: Conversation, second: Conversation) -> Conversation:
     """Two exchanges behind one another, of any modes: the second may switch the mode."""
-    if len(singles) < 2:
-        return []
-    pairs = [draw.sample(singles, 2) for _ in range(count)]
-    return [
-        Conversation(
-            id=f"multi-turn-{i:05d}",
-            format="chat",
-            turns=first.turns + second.turns,
-            task="multi_turn",
-            mode=second.mode,
-            split=first.split,
-        )
-        for i, (first, second) in enumerate(pairs)
-    ]
+    return Conversation(
+        id=f"multi-turn-{number:05d}",
+        format="chat",
+        turns=first.turns + second.turns,
+        task="multi_turn",
+        mode=second.mode,
+        split=first.split,
+    )
 
 
-def _two_clips(draw: random.Random, clips: Sequence[PackedClip], count: int) -> list[Conversation]:
+def _two_clips(number: int, first: Conversation, second: Conversation) -> Conversation:
     """Two sounds in one turn, to be named in order."""
-    sounds = [c for c in clips if c.split == "train" and c.kind == "sound" and "sound" in c.targets]
-    if len(sounds) < 2:
-        return []
-    pairs = [draw.sample(sounds, 2) for _ in range(count)]
-    return [
-        Conversation(
-            id=f"two-clips-{i:05d}",
-            format="chat",
-            turns=(
-                Turn(role="user", text=TWO_CLIPS_QUESTION, audio=(first.id, second.id)),
-                Turn(
-                    role="assistant",
-                    text=TWO_CLIPS_ANSWER.format(
-                        first=first.targets["sound"], second=second.targets["sound"]
-                    ),
-                ),
-            ),
-            task="two_clips",
-            mode="audio_analysis",
-            split="train",
-        )
-        for i, (first, second) in enumerate(pairs)
-    ]
+    answer = TWO_CLIPS_ANSWER.format(first=first.answer, second=second.answer)
+    clips = first.clip_ids + second.clip_ids
+    return Conversation(
+        id=f"two-clips-{number:05d}",
+        format="chat",
+        turns=(
+            Turn(role="user", text=TWO_CLIPS_QUESTION, audio=clips),
+            Turn(role="assistant", text=answer),
+        ),
+        task="two_clips",
+        mode="audio_analysis",
+        split="train",
+    )
 
 
 def is_single_digit(clip: PackedClip) -> bool:
     """A recording of one digit, which serves as a part of digit strings."""
     return clip.kind == "digit" and clip.origin == (clip.id,)
-
-
-def draw_at_most(draw: random.Random, found: Sequence[T], count: int) -> list[T]:
-    """At most `count` of `found`, in their order."""
-    if len(found) <= count:
-        return list(found)
-    return [found[i] for i in sorted(draw.sample(range(len(found)), count))]

@@ -5,7 +5,7 @@ the first 30 s, but never of a recording with an answer about all of it, such as
 label would go on where the audio ends. Whatever is left out is counted in seconds.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -74,12 +74,17 @@ class LengthRule:
             )
         return Kept(waveform[:most], seconds - self.max_seconds)
 
-    def summary(self, packed: Sequence[PackedClip]) -> LongAudio:
+    def summary(self, packed: Iterable[PackedClip]) -> LongAudio:
         """What the policy did to a corpus."""
+        long_clips, cut_clips, cut_seconds = 0, 0, 0.0
+        for clip in packed:
+            long_clips += clip.num_samples > MAX_SAMPLES
+            cut_clips += clip.cut_seconds > 0
+            cut_seconds += clip.cut_seconds
         return LongAudio(
             policy=self.policy,
             max_seconds=self.max_seconds,
-            long_clips=sum(clip.num_samples > MAX_SAMPLES for clip in packed),
-            cut_clips=sum(clip.cut_seconds > 0 for clip in packed),
-            cut_seconds=round(sum(clip.cut_seconds for clip in packed), 4),
+            long_clips=long_clips,
+            cut_clips=cut_clips,
+            cut_seconds=round(cut_seconds, 4),
         )

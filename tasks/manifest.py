@@ -16,7 +16,7 @@ from data_contracts.records import Clip, NonEmpty, Rejected, explain
 from infra.source_files import open_url
 from tasks.corpora import CorpusSource, corpus_rows
 from tasks.decode import DecodeError, read_audio
-from tasks.locations import RefusedLocationError, check_location, member_of, resolve
+from tasks.locations import RefusedLocationError, check_location, resolve
 
 AUDIO_SUFFIXES = frozenset(
     {".wav", ".flac", ".mp3", ".ogg", ".oga", ".opus", ".m4a", ".g722", ".gsm"}
@@ -119,9 +119,11 @@ def source_digest(source: DataSource) -> str:
     return digest_of_each(_identity(row) for row in iter_source(source))
 
 
-def source_place(source: DataSource) -> str:
-    """The folder or URL that the places of a source's recordings are told from."""
-    return source.folder or _folder_of(source.manifest or "")
+def source_places(source: DataSource) -> tuple[str, ...]:
+    """The folders or URLs that the places of a source's recordings are told from."""
+    if source.corpora:
+        return tuple(corpus.root.rstrip("/") for corpus in source.corpora)
+    return (source.folder or _folder_of(source.manifest or ""),)
 
 
 def _name(source: DataSource) -> str:
@@ -136,8 +138,7 @@ def _iter_corpora(sources: Iterable[CorpusSource]) -> Iterator[Clip | Rejected]:
 def _identity(row: Clip | Rejected) -> dict[str, object]:
     if isinstance(row, Rejected):
         return row.model_dump()
-    found = member_of(row.audio)
-    name = found[1] if found else PurePosixPath(row.audio).name
+    name = PurePosixPath(row.audio).name
     sha256 = row.sha256 or _file_digest(row)
     return row.model_dump(exclude={"audio"}) | {"name": name, "sha256": sha256}
 

@@ -1,25 +1,41 @@
 """WebDataset shards: FLAC and JSON in plain tars, the same bytes from the same input.
 
-A shard is read by offset, not by scanning (`clips`): the index holds where each FLAC file lies, so
-that a loader can follow any planned order and resume anywhere.
+A shard is read by offset, not by scanning: its sidecar, a JSONL file of the same name, holds where
+each FLAC file lies and all that is known about it. It is written after the tar, so a shard with a
+sidecar that agrees with it is finished, and one that is damaged can be made again alone. The index
+is all sidecars' rows behind one another.
 """
 
 import io
 import json
-import tarfile
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from itertools import islice
 
 import numpy as np
-import webdataset
+from pydantic import ValidationError
 
 from data_contracts.digest import digest_of_bytes
-from data_contracts.records import Clip, PackedClip, from_jsonl, to_jsonl
+from data_contracts.records import (
+    Clip,
+    PackedClip,
+    R,
+    Record,
+    Rejected,
+    ShardSummary,
+    SourceFile,
+    iter_jsonl,
+    to_jsonl,
+)
 from infra.store import Store
+from infra.tar_writer import TarWriter
+from model.audio import SAMPLE_RATE, num_audio_tokens
 from tasks.decode import encode_flac
 
 INDEX = "corpus/index.jsonl"
 """Written last: a corpus without it is not finished."""
+SHARDS = "corpus/shards.jsonl"
+"""The summaries of all shards, in order; `shard` with the ending `.jsonl` is the sidecar."""
 
 
 _PLACE = {
@@ -39,6 +55,19 @@ class MadeClip:
     """What was left out of it."""
     origin: tuple[str, ...]
     """The manifest ids that it was made of."""
+    sources: tuple[SourceFile, ...] = ()
+    """Their files."""
+
+
+@dataclass(frozen=True)
+class EncodedClip:
+    """A clip as the bytes that a shard holds."""
+
+    row: PackedClip
+    """Its offset is known once it is written."""
+    flac: bytes
+    labels: bytes
+    """JSON."""
 
 
 def shard_key(number: int) -> str:
@@ -46,45 +75,23 @@ def shard_key(number: int) -> str:
     return f"corpus/shard-{number:05d}.tar"
 
 
-def rows_key(number: int) -> str:
-    """Where the rows of shard `number` wait until the index is written; after the shard itself."""
-    return f"scratch/shard-{number:05d}.json"
+def sidecar_key(number: int) -> str:
+    """Where the rows of shard `number` lie."""
+    return f"corpus/shard-{number:05d}.jsonl"
 
 
-def write_shard(directory: Store, number: int, clips: Iterable[MadeClip]) -> list[PackedClip]:
-    """Write clips as one tar. Only one waveform need be in memory.
-
-    Owner, mode and time of every member are fixed, so that equal input gives equal bytes.
-    """
-    buffer = io.BytesIO()
-    writer = webdataset.TarWriter(buffer, user="q2a", group="q2a", mode=0o444, mtime=0)
-    rows = []
-    for position, made in enumerate(clips):
-        key = f"{number:05d}{position:05d}"
-        flac = encode_flac(made.waveform)
-        labels = made.clip.model_dump(mode="json", exclude=_PLACE)
-        text = json.dumps(labels, sort_keys=True, ensure_ascii=False).encode()
-        writer.write({"__key__": key, "flac": flac, "json": text})
-        rows.append(_packed(number, made, flac))
-    writer.close()
-    directory.write_bytes(shard_key(number), buffer.getvalue())
-    buffer.seek(0)
-    with tarfile.open(fileobj=buffer) as members:
-        offsets = [m.offset_data for m in members if m.name.endswith(".flac")]
-    return [
-        row.model_copy(update={"offset": offset}) for row, offset in zip(rows, offsets, strict=True)
-    ]
-
-
-def _packed(number: int, made: MadeClip, flac: bytes) -> PackedClip:
-    """The row of a clip; its offset is known once the tar is complete."""
-    clip, waveform = made.clip, made.waveform
-    return PackedClip(
+def encode_clip(made: MadeClip, number: int) -> EncodedClip:
+    """FLAC, labels and row of a clip of shard `number`."""
+    clip, waveform, flac = made.clip, made.waveform, encode_flac(made.waveform)
+    labels = clip.model_dump(mode="json", exclude=_PLACE)
+    text = json.dumps(labels, sort_keys=True, ensure_ascii=False).encode()
+    row = PackedClip(
         id=clip.id,
         shard=shard_key(number),
         offset=0,
         size=len(flac),
         num_samples=len(waveform),
+        audio_tokens=num_audio_tokens(len(waveform)),
         cut_seconds=round(made.cut_seconds, 4),
         sha256=digest_of_bytes(flac),
         peak=round(float(np.abs(waveform).max()), 6),
@@ -101,14 +108,134 @@ def _packed(number: int, made: MadeClip, flac: bytes) -> PackedClip:
         source=clip.source,
         license=clip.license,
         origin=made.origin,
+        sources=made.sources,
     )
+    return EncodedClip(row, flac, text)
 
 
-def write_index(directory: Store, rows: Sequence[PackedClip]) -> None:
+def write_shard(
+    directory: Store, number: int, outcomes: Iterable[MadeClip | Rejected]
+) -> list[PackedClip]:
+    """Write what became of a shard's records: a tar of the clips, then its sidecar.
+
+    Only one waveform need be in memory. Returns the rows of the clips.
+    """
+    encoded = (
+        made if isinstance(made, Rejected) else encode_clip(made, number) for made in outcomes
+    )
+    return write_encoded(directory, number, encoded)
+
+
+def write_encoded(
+    directory: Store, number: int, outcomes: Iterable[EncodedClip | Rejected]
+) -> list[PackedClip]:
+    """Write clips that are encoded as one tar, then its sidecar; returns their rows."""
+    rows: list[PackedClip] = []
+    rejected: list[Rejected] = []
+    with directory.create(shard_key(number)) as stream:
+        tar = TarWriter(stream)
+        for made in outcomes:
+            if isinstance(made, Rejected):
+                rejected.append(made)
+                continue
+            key = f"{number:05d}{len(rows):05d}"
+            offset = tar.add(f"{key}.flac", made.flac)
+            tar.add(f"{key}.json", made.labels)
+            rows.append(made.row.model_copy(update={"offset": offset}))
+        digest = tar.finish()
+    body = to_jsonl([*rows, *rejected])
+    summary = ShardSummary(
+        shard=shard_key(number),
+        size=tar.size,
+        sha256=digest,
+        clips=len(rows),
+        rejected=len(rejected),
+        seconds=round(sum(row.num_samples for row in rows) / SAMPLE_RATE, 4),
+        audio_tokens=sum(row.audio_tokens for row in rows),
+        rows_sha256=digest_of_bytes(body.encode()),
+    )
+    directory.write_text(sidecar_key(number), to_jsonl([summary]) + body)
+    return rows
+
+
+def read_summary(directory: Store, number: int) -> ShardSummary:
+    """What shard `number` is, by its sidecar."""
+    with directory.open(sidecar_key(number)) as stream:
+        return ShardSummary.model_validate_json(stream.readline())
+
+
+def find_shard(directory: Store, number: int) -> ShardSummary | None:
+    """The summary of a shard that is there and whole: sidecar and tar agree, byte for byte."""
+    try:
+        first, _, body = directory.read_bytes(sidecar_key(number)).partition(b"\n")
+        summary = ShardSummary.model_validate_json(first)
+        whole = (
+            digest_of_bytes(body) == summary.rows_sha256
+            and directory.size(shard_key(number)) == summary.size
+            and directory.digest(shard_key(number)) == summary.sha256
+        )
+    except (FileNotFoundError, ValidationError):
+        return None
+    return summary if whole else None
+
+
+@dataclass(frozen=True)
+class ShardRows(Iterable[PackedClip]):
+    """The rows of the first `num_shards` shards, in order and as often as they are iterated."""
+
+    directory: Store
+    num_shards: int
+    without: frozenset[str] = frozenset()
+    """Clips that stay in their shards and out of the corpus."""
+
+    def __iter__(self) -> Iterator[PackedClip]:
+        for name, summary, lines in self._sidecars():
+            for row in iter_jsonl(islice(lines, summary.clips), PackedClip, name):
+                if row.id not in self.without:
+                    yield row
+
+    def rejected(self) -> Iterator[Rejected]:
+        """The records that were not packed."""
+        for name, summary, lines in self._sidecars():
+            yield from iter_jsonl(islice(lines, summary.clips, None), Rejected, name)
+
+    def _sidecars(self) -> Iterator[tuple[str, ShardSummary, Iterator[bytes]]]:
+        for number in range(self.num_shards):
+            lines = io.BytesIO(self.directory.read_bytes(sidecar_key(number)))
+            summary = ShardSummary.model_validate_json(lines.readline())
+            yield self.directory.path(sidecar_key(number)), summary, lines
+
+
+@dataclass(frozen=True)
+class JsonLines(Iterable[R]):
+    """The records of a JSONL file, as often as they are iterated."""
+
+    directory: Store
+    key: str
+    record: type[R]
+
+    def __iter__(self) -> Iterator[R]:
+        with self.directory.open(self.key) as stream:
+            yield from iter_jsonl(stream, self.record, self.directory.path(self.key))
+
+
+def write_index(directory: Store, rows: Iterable[PackedClip]) -> None:
     """Write the index over all shards, which makes the corpus readable."""
-    directory.write_text(INDEX, to_jsonl(rows))
+    write_rows(directory, INDEX, rows)
+
+
+def write_rows(directory: Store, key: str, rows: Iterable[Record]) -> None:
+    """Write records as JSONL without holding them."""
+    with directory.create(key) as stream:
+        for row in rows:
+            stream.write(row.model_dump_json().encode() + b"\n")
+
+
+def iter_index(corpus: Store) -> Iterator[PackedClip]:
+    """The rows of a finished corpus, one after the other."""
+    return iter(JsonLines(corpus, INDEX, PackedClip))
 
 
 def read_index(corpus: Store) -> list[PackedClip]:
     """All rows of a finished corpus."""
-    return from_jsonl(corpus.read_text(INDEX), PackedClip, corpus.path(INDEX))
+    return list(iter_index(corpus))

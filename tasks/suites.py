@@ -1,12 +1,14 @@
 """Evaluation suites: held-out questions with their references."""
 
 import random
-from collections.abc import Iterable, Mapping, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator, Mapping
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from data_contracts.records import Conversation, EvaluationItem, Mode, PackedClip, Task
-from tasks.dialogues import completion, draw_at_most, is_single_digit
+from tasks.dialogues import CONVERSATION, completion, is_single_digit
+from tasks.draws import pick, places_at_most
 from tasks.prompts import AskedWith, evaluation_prompt
 
 _METRICS: Mapping[Task, str] = {
@@ -22,6 +24,7 @@ _METRICS: Mapping[Task, str] = {
     "s2tt": "bleu",
     "caption": "bleu",
 }
+_SPOKEN = ("voice_chat", "spoken_command")
 NUM_SUITES = len(_METRICS) + 3
 """At most: one a task, and the spoken ones: voice_chat, spoken_command, dual_mode."""
 _MODES: tuple[Mode, ...] = ("voice_chat", "audio_analysis")
@@ -41,33 +44,38 @@ class SuiteRecipe(BaseModel):
 
 
 def make_suites(
-    clips: Sequence[PackedClip], dialogues: Sequence[Conversation], recipe: SuiteRecipe
+    clips: Iterable[PackedClip], dialogues: Iterable[Conversation], recipe: SuiteRecipe
 ) -> dict[str, list[EvaluationItem]]:
-    """Suites for all that a corpus has test clips for; closed sets are the whole corpus's."""
-    conversations: dict[str, list[Conversation]] = {}
-    for task in _METRICS:
-        conversations[task] = [
-            completion(clip, task, evaluation_prompt(task, clip, recipe.asked_with))
-            for clip in clips
-            if clip.split == "test" and task in clip.targets and _is_asked(clip, task)
-        ]
-    single = [d for d in dialogues if len(d.turns) == 2]
-    for name in ("voice_chat", "spoken_command"):
-        conversations[name] = [d for d in single if d.split == "test" and d.task == name]
-    suites: dict[str, list[EvaluationItem]] = {}
-    for name, found in conversations.items():
-        metric = _METRICS.get(name, "accuracy")  # type: ignore[call-overload]
-        answers = _answers(clips, name) or tuple(
-            sorted({d.answer for d in single if d.task == name})
+    """Suites for all that a corpus has test clips for; closed sets are the whole corpus's.
+
+    `clips` and `dialogues` are gone through twice and never held.
+    """
+
+    def questions() -> Iterator[tuple[str, PackedClip | Conversation]]:
+        for clip in clips:
+            if clip.split == "test":
+                yield from ((t, clip) for t in clip.targets if t in _METRICS and _is_asked(clip, t))
+        for dialogue in dialogues:
+            if dialogue.task in _SPOKEN and dialogue.split == "test" and len(dialogue.turns) == 2:
+                yield dialogue.task, dialogue
+
+    counts = Counter(name for name, _ in questions())
+    names = [name for name in (*_METRICS, *_SPOKEN) if counts[name]]
+    wanted = {
+        name: places_at_most(
+            random.Random(f"suite {name} {recipe.seed}"), counts[name], recipe.items
         )
-        choices = answers if metric.endswith("accuracy") else ()
-        draw = random.Random(f"suite {name} {recipe.seed}")
-        if found:
-            kept = draw_at_most(draw, found, recipe.items)
-            suites[name] = [_item(conversation, name, metric, choices) for conversation in kept]
-    by_mode = {mode: tuple(sorted({d.answer for d in single if d.mode == mode})) for mode in _MODES}
-    spoken = suites.get("voice_chat", []) + suites.get("spoken_command", [])
-    if spoken:
+        for name in names
+    }
+    picked = pick(questions(), wanted)
+    answers, by_mode = _closed_sets(clips, dialogues)
+    suites: dict[str, list[EvaluationItem]] = {}
+    for name in names:
+        metric = _METRICS.get(name, "accuracy")  # type: ignore[call-overload]
+        choices = answers.get(name, ()) if metric.endswith("accuracy") else ()
+        asked = (_asked(found, name, recipe.asked_with) for found in picked[name])
+        suites[name] = [_item(conversation, name, metric, choices) for conversation in asked]
+    if spoken := [item for name in _SPOKEN for item in suites.get(name, [])]:
         suites["dual_mode"] = [
             _item(c, "dual_mode", "dual_mode", by_mode[c.mode])
             for c in (item.conversation for item in spoken)
@@ -76,17 +84,43 @@ def make_suites(
     return suites
 
 
+def _asked(found: PackedClip | Conversation, name: str, asked_with: AskedWith) -> Conversation:
+    if isinstance(found, Conversation):
+        return found
+    task: Task = name  # type: ignore[assignment]
+    return completion(found, task, evaluation_prompt(task, found, asked_with))
+
+
+def _closed_sets(
+    clips: Iterable[PackedClip], dialogues: Iterable[Conversation]
+) -> tuple[dict[str, tuple[str, ...]], dict[Mode, tuple[str, ...]]]:
+    """All answers of the suites that compare with a closed set, and those of each mode.
+
+    What people wrote in dialogues of their own is no closed set.
+    """
+    labels: dict[str, set[str]] = defaultdict(set)
+    spoken: dict[str, set[str]] = defaultdict(set)
+    by_mode: dict[Mode, set[str]] = {mode: set() for mode in _MODES}
+    closed = {task for task, metric in _METRICS.items() if metric.endswith("accuracy")}
+    for clip in clips:
+        for task, answer in clip.targets.items():
+            if answer and (task in closed or task in _SPOKEN):
+                labels[task].add(answer)
+    for dialogue in dialogues:
+        if len(dialogue.turns) == 2 and dialogue.task != CONVERSATION:
+            spoken[dialogue.task].add(dialogue.answer)
+            if dialogue.mode is not None:
+                by_mode[dialogue.mode].add(dialogue.answer)
+    answers = {name: tuple(sorted(labels[name] or spoken[name])) for name in (*closed, *_SPOKEN)}
+    return answers, {mode: tuple(sorted(found)) for mode, found in by_mode.items()}
+
+
 def _item(
     conversation: Conversation, suite: str, metric: str, choices: tuple[str, ...]
 ) -> EvaluationItem:
     return EvaluationItem.model_validate(
         {"conversation": conversation, "suite": suite, "metric": metric, "choices": choices}
     )
-
-
-def _answers(clips: Iterable[PackedClip], task: str) -> tuple[str, ...]:
-    found = {clip.targets.get(task) for clip in clips}  # type: ignore[call-overload]
-    return tuple(sorted(answer for answer in found if answer))
 
 
 def _is_asked(clip: PackedClip, task: Task) -> bool:

@@ -2,14 +2,15 @@
 
 import csv
 import json
-import tarfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from itertools import count
 from typing import Any, BinaryIO, NamedTuple
 
+from data_contracts.records import Rejected
 from infra.remote import open_file_system
 from infra.source_files import open_url
+from infra.tar_reader import Refused, TarError, scan_tar
 
 _MOST_BYTES = 1 << 17
 """Of one line or one small text: no label of a recording is longer."""
@@ -149,23 +150,23 @@ class CorpusFiles:
                     f"{self.place(key)} is not JSON: {error}. Unpack the corpus again."
                 ) from error
 
-    def tar_members(self, key: str) -> Iterator[TarMember]:
-        """Where the plain files of an uncompressed tar lie, in their order; links are left out.
+    def tar_members(self, key: str) -> Iterator[TarMember | Rejected]:
+        """Where the plain files of an uncompressed tar lie, in their order, and what is no such
+        file: links, devices, names that lead out.
 
         Raises:
             CorpusError: there is no such file, or it is compressed, cut off or no tar.
         """
         with self.open(key) as stream:
             try:
-                with tarfile.open(fileobj=stream, mode="r:") as members:
-                    for member in members:
-                        if member.isfile() and not member.issparse():
-                            yield TarMember(member.name, member.offset_data, member.size)
-            except tarfile.TarError as error:
-                raise CorpusError(
-                    f"{self.place(key)} is no plain tar: {error}. A compressed one has no places "
-                    "to point at: unpack it with gzip -d, or copy the shard again if it is damaged."
-                ) from error
+                for member in scan_tar(stream):
+                    if isinstance(member, Refused):
+                        detail = f"in {self.place(key)}: {member.rule}"
+                        yield Rejected(id=member.name, reason="refused_member", detail=detail)
+                    else:
+                        yield TarMember(member.name, member.offset, member.size)
+            except TarError as error:
+                raise CorpusError(f"{self.place(key)} is no plain tar: {error}") from error
 
     def bytes_of(self, key: str, member: TarMember) -> bytes:
         """The bytes of a small text in a tar.

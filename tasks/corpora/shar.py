@@ -8,7 +8,7 @@ from typing import Any
 from data_contracts.languages import LANGUAGES
 from data_contracts.records import Rejected
 from tasks.corpora.corpus import Corpus, Row, by_language
-from tasks.corpora.files import CorpusError, CorpusFiles
+from tasks.corpora.files import CorpusError, CorpusFiles, TarMember
 
 
 def _rows(files: CorpusFiles, split: str) -> Iterator[Row | Rejected]:
@@ -22,7 +22,8 @@ def _rows(files: CorpusFiles, split: str) -> Iterator[Row | Rejected]:
             found = {
                 member.name.rpartition(".")[0]: member
                 for member in files.tar_members(tar)
-                if not member.name.endswith((".json", ".nodata", ".nometa"))
+                if isinstance(member, TarMember)
+                and not member.name.endswith((".json", ".nodata", ".nometa"))
             }
             for cut in _cuts(files, key):
                 member = found.get(str(cut.get("id")))

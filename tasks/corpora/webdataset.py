@@ -15,25 +15,34 @@ def _rows(files: CorpusFiles, split: str) -> Iterator[Row | Rejected]:
     language, folder = split.split("/")
     for key in files.names(folder):
         if key.endswith(".tar"):
-            for name, members in groupby(files.tar_members(key), lambda m: _key(m)[0]):
+            for name, members in groupby(files.tar_members(key), _sample):
                 row: Row = {"id": f"{folder}/{name}", "audio": files.place(key)}
                 row |= {"language": language, "source": files.name, "license": "unknown"}
+                refused = False
                 for member in members:
-                    extension = _key(member)[1]
+                    if isinstance(member, Rejected):
+                        refused = True
+                        yield member
+                        continue
+                    extension = _key(member.name)[1]
                     if extension in AUDIO:
                         row |= {"begin_byte": member.begin_byte, "num_bytes": member.num_bytes}
                     elif extension == "txt":
                         row["targets"] = {"asr": files.bytes_of(key, member).decode().strip()}
                 if "num_bytes" in row:
                     yield row
-                else:
+                elif not refused:
                     detail = f"its sample in {key} has no file named *.{', *.'.join(AUDIO)}"
                     yield Rejected(id=row["id"], reason="missing_file", detail=detail)
 
 
-def _key(member: TarMember) -> tuple[str, str]:
+def _sample(member: TarMember | Rejected) -> str:
+    return _key(member.id if isinstance(member, Rejected) else member.name)[0]
+
+
+def _key(path: str) -> tuple[str, str]:
     """WebDataset's rule: a sample's key ends at the first dot of the file's name."""
-    folder, slash, name = member.name.rpartition("/")
+    folder, slash, name = path.rpartition("/")
     stem, _, extension = name.partition(".")
     return folder + slash + stem, extension.lower()
 

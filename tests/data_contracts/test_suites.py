@@ -190,10 +190,10 @@ def test_a_phrase_in_two_splits_is_shown_with_the_row_it_meets() -> None:
 @pytest.mark.parametrize(
     ("fields", "value"),
     [
-        ({"sha256": "ab12"}, "recording ab12"),
-        ({"speaker": "anna", "targets": {"lid": "French"}}, "lid speaker 'anna'"),
-        ({"speaker": "anna", "targets": {"digits": "7"}}, "digits speaker 'anna'"),
-        ({"speaker": "anna", "targets": {"voice_chat": "Yes."}}, "voice_chat speaker 'anna'"),
+        ({"sha256": "ab12"}, "of the same recording"),
+        ({"speaker": "anna", "targets": {"lid": "French"}}, "with lid speaker 'anna'"),
+        ({"speaker": "anna", "targets": {"digits": "7"}}, "with digits speaker 'anna'"),
+        ({"speaker": "anna", "targets": {"voice_chat": "Yes."}}, "with voice_chat speaker 'anna'"),
     ],
 )
 def test_a_recording_or_a_learnt_voice_in_two_splits_is_a_leak(
@@ -203,7 +203,7 @@ def test_a_recording_or_a_learnt_voice_in_two_splits_is_a_leak(
 
     rule = "recording" if "sha256" in fields else "speaker"
     assert broken(MANIFEST, manifest_frame(clips)) == {
-        f"{rule}_stays_in_one_split": [("two", f"split train also has 'one' with {value}")]
+        f"{rule}_stays_in_one_split": [("two", f"split train also has 'one' {value}")]
     }
 
 
@@ -323,7 +323,7 @@ def test_a_packed_table_is_checked_for_every_leak_and_for_parts_of_compositions(
             ("perro", "split train also has 'dog' with speech 'a dog'"),
         ],
         "recording_stays_in_one_split": [
-            ("copy", "split train also has 'dog' with recording digest of dog"),
+            ("copy", "split train also has 'dog' of the same recording"),
         ],
         "speaker_stays_in_one_split": [
             ("two", "split train also has 'one' with digits speaker 'anna'"),

@@ -42,7 +42,7 @@ def test_a_command_killed_in_ingest_and_in_pretraining_resumes_to_the_same_numbe
     environment = environment_of(home)
 
     def shard_rows() -> list[Path]:
-        return list(home.glob("store/ingest/*/scratch/shard-*.json"))
+        return list(home.glob("store/ingest/*/corpus/shard-*.jsonl"))
 
     first = drive([Q2A, "run", *options(tiny_overrides)], environment)
     first.kill_9_when(lambda: len(shard_rows()) > 0)

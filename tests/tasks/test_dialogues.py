@@ -38,7 +38,7 @@ def corpus(small_manifest: Path) -> dict[str, PackedClip]:
 
 @pytest.fixture(scope="module")
 def dialogues(corpus: dict[str, PackedClip]) -> list[Conversation]:
-    return make_dialogues(list(corpus.values()), RECIPE)
+    return list(make_dialogues(list(corpus.values()), RECIPE))
 
 
 def speech(name: str, **fields: object) -> PackedClip:
@@ -161,8 +161,8 @@ def test_single_digits_serve_in_strings_only(
 def test_dialogues_are_a_function_of_corpus_and_recipe(
     dialogues: list[Conversation], corpus: dict[str, PackedClip]
 ) -> None:
-    assert make_dialogues(list(corpus.values()), RECIPE) == dialogues
-    other = make_dialogues(list(corpus.values()), RECIPE.model_copy(update={"seed": 1}))
+    assert list(make_dialogues(list(corpus.values()), RECIPE)) == dialogues
+    other = list(make_dialogues(list(corpus.values()), RECIPE.model_copy(update={"seed": 1})))
     assert other != dialogues
 
 
@@ -183,9 +183,9 @@ def test_preference_prompts_are_single_exchanges_with_a_reference_even_over_task
 
 def test_user_data_without_sounds_or_questions_gives_fewer_kinds_and_no_failure() -> None:
     clips = [speech("a"), speech("b", targets={"asr": "b", "lid": "English"})]
-    dialogues = make_dialogues(clips, RECIPE)
+    dialogues = list(make_dialogues(clips, RECIPE))
     assert [d.task for d in dialogues] == ["lid"]
-    assert make_dialogues([speech("a")], RECIPE) == []
+    assert list(make_dialogues([speech("a")], RECIPE)) == []
     assert make_preference_prompts([], RECIPE) == []
 
 

@@ -23,9 +23,9 @@ from recordings import (
 from data_contracts.contract import ContractBreachError, enforce
 from data_contracts.records import Clip, Rejected, from_jsonl
 from infra.store import Store
-from tasks import ingest
+from tasks import ingest, packing
 from tasks.clips import ClipReader
-from tasks.compose import ComposeRecipe
+from tasks.compose import ComposeRecipe, plain
 from tasks.decode import Recording, decode
 from tasks.dialogues import DialogueRecipe
 from tasks.ingest import IngestRecipe, TooManyRejectedError, check, check_source, read_suites
@@ -140,20 +140,20 @@ def test_a_run_that_was_killed_keeps_finished_shards_and_ends_with_the_same_byte
         return decode(data, name, *rest)
 
     with monkeypatch.context() as patch:
-        patch.setattr(ingest, "decode", decode_until_killed)
+        patch.setattr(packing, "decode", decode_until_killed)
         with pytest.raises(KeyboardInterrupt):
             run(folder, REAL, source)
     before = identity(folder)
     assert sorted(before) == [
-        "corpus/shard-00000.tar", "corpus/shard-00001.tar",
-        "scratch/shard-00000.json", "scratch/shard-00001.json",
+        "corpus/shard-00000.jsonl", "corpus/shard-00000.tar",
+        "corpus/shard-00001.jsonl", "corpus/shard-00001.tar",
     ]  # fmt: skip
     run(folder, REAL, source)
     assert {name: found for name, found in identity(folder).items() if name in before} == before
     assert digests(folder) == digests(finished)
 
 
-@pytest.mark.parametrize("lost", ["corpus/shard-00001.tar", "scratch/shard-00001.json"])
+@pytest.mark.parametrize("lost", ["corpus/shard-00001.tar", "corpus/shard-00001.jsonl"])
 def test_a_shard_without_rows_or_rows_without_a_shard_are_made_again_alone(
     lost: str, tmp_path: Path
 ) -> None:
@@ -192,8 +192,8 @@ def test_the_index_is_written_last_and_rows_after_their_shard(tmp_path: Path) ->
     context = stage_context(tmp_path / "out", directory=store)
     ingest.run(context, BARE, write_manifest(tmp_path, [row(name) for name in names]))
     assert store.written[:4] == [
-        "corpus/shard-00000.tar", "scratch/shard-00000.json",
-        "corpus/shard-00001.tar", "scratch/shard-00001.json",
+        "corpus/shard-00000.tar", "corpus/shard-00000.jsonl",
+        "corpus/shard-00001.tar", "corpus/shard-00001.jsonl",
     ]  # fmt: skip
     assert store.written[-1] == INDEX
     assert store.written.count(INDEX) == 1
@@ -371,14 +371,14 @@ def test_a_store_that_does_not_answer_stops_the_run_instead_of_losing_records(
     write_tones(tmp_path, ["a", "b"])
     source = write_manifest(tmp_path, [row("a"), row("b")])
 
-    def unreachable(url: str, max_bytes: int) -> bytes:
+    def unreachable(*request: object) -> bytes:
         raise ConnectionError("the store is away")
 
     clips = [Clip.model_validate(row(name, audio=f"{tmp_path}/{name}.wav")) for name in "ab"]
-    jobs = ingest.plan_shards([ingest.plain(clip) for clip in clips], 2)
+    jobs = packing.plan_shards(map(plain, clips), 2)
     monkeypatch.setattr("tasks.decode.read_url", unreachable)
     with pytest.raises(ConnectionError, match="away"):
-        ingest.pack(stage_context(tmp_path / "out"), jobs, LengthRule("reject", 120))
+        packing.pack(stage_context(tmp_path / "out"), jobs, LengthRule("reject", 120), "")
     assert not list((tmp_path / "out").rglob("*.tar"))
     monkeypatch.undo()
     assert run(tmp_path / "out", BARE, source).records_out == 2

@@ -35,7 +35,7 @@ def suites(corpus: dict[str, PackedClip]) -> dict[str, list[EvaluationItem]]:
 def suites_of(
     clips: list[PackedClip], recipe: SuiteRecipe = RECIPE
 ) -> dict[str, list[EvaluationItem]]:
-    return make_suites(clips, make_dialogues(clips, DialogueRecipe(per_task=20)), recipe)
+    return make_suites(clips, list(make_dialogues(clips, DialogueRecipe(per_task=20))), recipe)
 
 
 def speech(name: str, **fields: object) -> PackedClip:

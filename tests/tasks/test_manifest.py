@@ -78,8 +78,6 @@ def test_line_ends_and_byte_order_marks_of_windows_are_accepted(tmp_path: Path) 
         ("at 10:30.wav", "{folder}/at 10:30.wav"),
         ("/somewhere/a.wav", "/somewhere/a.wav"),
         ("s3://bucket/a.wav", "s3://bucket/a.wav"),
-        ("tar://clips/a.wav::all.tar", "tar://clips/a.wav::{folder}/all.tar"),
-        ("zip://a.wav::s3://bucket/all.zip", "zip://a.wav::s3://bucket/all.zip"),
     ],
 )
 def test_relative_audio_starts_from_the_manifest(audio: str, resolved: str, tmp_path: Path) -> None:
@@ -126,7 +124,7 @@ def test_a_source_is_no_command_and_of_no_unknown_protocol(name: str, place: str
 COMMANDS = [
     "pipe:cat /etc/passwd", "sh:touch owned", "sox a.wav -t wav - |", "| tee owned",
     "simplecache::a.wav", "ssh://host/a.wav", "github://a:b@main/c.wav", "data:audio/wav;base64,AA",
-    "tar://a.wav::pipe:cat x.tar", "zip://a::tar://b::c.tar", "tar://a.wav::ftp://host/x.tar",
+    "tar://a.wav::x.tar", "ftp://host/x.wav",
     "foo.ark:1234", "reference::file:///etc/passwd",
 ]  # fmt: skip
 
@@ -142,8 +140,8 @@ def test_a_row_that_would_run_a_command_or_open_another_protocol_is_refused_by_i
     assert [clip.id for clip in manifest.clips] == ["good", "good"]
     (rejected,) = manifest.rejected
     assert (rejected.id, rejected.reason) == ("bad", "refused_url")
-    assert audio.split("::")[-1] in rejected.detail
-    assert re.search(r"Copy the file|name the file|Unpack the outer", rejected.detail)
+    assert audio in rejected.detail
+    assert re.search(r"Copy the file|name the file", rejected.detail)
     assert [path.name for path in tmp_path.iterdir()] == ["manifest.jsonl"]
 
 

@@ -534,8 +534,10 @@ def webdataset(root: Path) -> Tree:
         add(tar, "a/utt.1.flac", b"not of this sample")
         add(tar, "./u1.flac", first)
         add(tar, "./u1.txt", b"good morning\n")
-        add(tar, "../../u2.txt", "grüß Gott".encode())
-        add(tar, "../../u2.flac", second)
+        add(tar, "u2.txt", "grüß Gott".encode())
+        add(tar, "u2.flac", second)
+        add(tar, "../../u5.flac", second)
+        add(tar, "../../u5.txt", b"leads out")
         link = tarfile.TarInfo("u3.flac")
         link.type, link.linkname = tarfile.SYMTYPE, "/etc/passwd"
         tar.addfile(link)
@@ -547,12 +549,13 @@ def webdataset(root: Path) -> Tree:
         ("de/train",),
         {
             f"{name}/train/./u1": Heard(decoded(first), {"asr": "good morning"}, "train", "de"),
-            # A name is an id and no path: nothing is ever written or read by it.
-            f"{name}/train/../../u2": Heard(decoded(second), {"asr": "grüß Gott"}, "train", "de"),
+            f"{name}/train/u2": Heard(decoded(second), {"asr": "grüß Gott"}, "train", "de"),
         },
         {
             f"{name}/train/u4": "not_audio",
-            "webdataset/train/u3": "missing_file",
+            "webdataset/../../u5.flac": "refused_member",
+            "webdataset/../../u5.txt": "refused_member",
+            "webdataset/u3.flac": "refused_member",
             "webdataset/train/a/utt": "missing_file",
         },
     )

@@ -1,21 +1,16 @@
-"""Members of tar and zip archives that others made, by name, without unpacking anything.
+"""Where the members of a tar lie that others made, without unpacking anything.
 
 Nothing is ever written, so no name can reach outside. Beyond that, a member is refused that only an
 attack or an accident makes: links, devices, absolute names or names with `..`, names of kilobytes,
-a second member of one name, more bytes than the reader allows. What a header claims is compared
-with the archive's size before it is believed. Headers are read here and not by `tarfile`, which
-reads a long name or a pax header as far as its size field says.
+a second member of one name. What a header claims is compared with the tar's size before it is
+believed. Headers are read here and not by `tarfile`, which reads a long name or a pax header as far
+as its size field says.
 """
 
-import stat
-import zipfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import lru_cache
 from io import SEEK_END
-from typing import BinaryIO, NoReturn
-
-from infra.source_files import open_url
+from typing import BinaryIO
 
 BLOCK = 512
 MAX_NAME_BYTES = 1024
@@ -29,21 +24,17 @@ _REFUSED_KINDS = {
 }  # fmt: skip
 
 
-class ArchiveError(ValueError):
-    """An archive is damaged, or not what its name says."""
-
-
-class RefusedMemberError(ValueError):
-    """A member that is not read; says the rule."""
+class TarError(ValueError):
+    """A tar is damaged, or no plain tar."""
 
 
 @dataclass(frozen=True)
 class Member:
-    """A file in an archive."""
+    """A file in a tar."""
 
     name: str
     offset: int
-    """Byte in the archive at which its data begin; 0 in a zip, whose data are packed."""
+    """Byte of the tar at which its data begin."""
     size: int
 
 
@@ -59,7 +50,7 @@ def scan_tar(stream: BinaryIO) -> Iterator[Member | Refused]:
     """All members of an uncompressed tar but folders, in their order; the names differ.
 
     Raises:
-        ArchiveError: the tar is damaged or cut; the members before are told first.
+        TarError: the tar is damaged or cut; the members before are told first.
     """
     total = stream.seek(0, SEEK_END)
     place, names = 0, set[str]()
@@ -70,14 +61,14 @@ def scan_tar(stream: BinaryIO) -> Iterator[Member | Refused]:
         if header == _END:
             return
         if len(header) < BLOCK:
-            raise ArchiveError(
+            raise TarError(
                 f"the tar ends at byte {total} without an end mark: it was cut. Copy it again."
             )
         kind, size = header[156:157], _size(header, place)
         size = int(extended.get("size", size)) if kind in _REGULAR else size
         data, after = place + BLOCK, place + BLOCK + -(-size // BLOCK) * BLOCK
         if data + size > total:
-            raise ArchiveError(
+            raise TarError(
                 f"the member at byte {place} claims {size} bytes, but the tar ends at byte "
                 f"{total}: it was cut, or its header is false. Copy it again."
             )
@@ -110,91 +101,10 @@ def name_rule(name: str) -> str | None:
     if name.startswith(("/", "\\")) or name[1:2] == ":":
         return "its name is absolute"
     if ".." in name.replace("\\", "/").split("/"):
-        return "its name leads out of the archive with '..'"
+        return "its name leads out of the tar with '..'"
     if not name.isprintable():  # lone surrogates, which stand for other encodings, neither
         return "its name has control characters, or is not UTF-8"
     return None if name else "it has no name"
-
-
-def read_member(kind: str, name: str, place: str, max_bytes: int) -> bytes:
-    """The bytes of one member of the archive ("tar" or "zip") at a path or URL.
-
-    Raises:
-        FileNotFoundError: there is no such archive or member.
-        RefusedMemberError: the member is not read, or has more than `max_bytes`.
-        ArchiveError: the archive is damaged.
-        StoreError: the store does not answer.
-    """
-    with open_url(place) as stream:
-        members = _members(kind, place, stream.seek(0, SEEK_END))
-        found = members.get(name)
-        if found is None:
-            raise FileNotFoundError(f"{place} has no member {name!r:.200}")
-        if isinstance(found, Refused):
-            _refuse(name, place, found.rule)
-        if found.size > max_bytes:
-            _refuse(name, place, f"it has {found.size} bytes, at most {max_bytes} are read")
-        if kind == "tar":
-            stream.seek(found.offset)
-            data = stream.read(found.size)
-        else:
-            data = _unzip(stream, name, found.size, place)
-    if len(data) != found.size:
-        raise ArchiveError(f"{place} gives {len(data)} of {found.size} bytes of {name!r:.200}")
-    return data
-
-
-@lru_cache(maxsize=16)
-def _members(kind: str, place: str, size: int) -> Mapping[str, Member | Refused]:
-    """What is where in an archive of `size` bytes; recordings of one archive are read together."""
-    with open_url(place) as stream:
-        if stream.seek(0, SEEK_END) != size:
-            raise ArchiveError(f"{place} is being written: wait for its end.")
-        found = scan_tar(stream) if kind == "tar" else _scan_zip(stream)
-        try:
-            members: dict[str, Member | Refused] = {}
-            for member in found:
-                members.setdefault(member.name, member)
-        except ArchiveError as error:
-            raise ArchiveError(f"{place}: {error}") from error
-    return members
-
-
-def _scan_zip(stream: BinaryIO) -> Iterator[Member | Refused]:
-    try:
-        infos = zipfile.ZipFile(stream).infolist()
-    except (zipfile.BadZipFile, NotImplementedError, ValueError) as error:
-        raise ArchiveError(f"it is no readable zip: {error}") from error
-    names = set[str]()
-    for info in infos:
-        if info.is_dir():
-            continue
-        rule = name_rule(info.filename)
-        if stat.S_ISLNK(info.external_attr >> 16):
-            rule = "it is a symbolic link"
-        elif info.flag_bits & 1:
-            rule = "it is encrypted"
-        elif rule is None and info.filename in names:
-            rule = "another member has the same name"
-        names.add(info.filename)
-        yield (
-            Refused(info.filename[:100], rule) if rule else Member(info.filename, 0, info.file_size)
-        )
-
-
-def _unzip(stream: BinaryIO, name: str, size: int, place: str) -> bytes:
-    try:
-        with zipfile.ZipFile(stream) as archive, archive.open(name) as packed:
-            data = packed.read(size)
-            return data + packed.read(1)  # a member that unpacks to more than it claims
-    except (zipfile.BadZipFile, NotImplementedError, EOFError, OSError) as error:
-        raise ArchiveError(f"{name!r:.200} in {place} can't be unpacked: {error}") from error
-
-
-def _refuse(name: str, place: str, rule: str) -> NoReturn:
-    raise RefusedMemberError(
-        f"{name!r:.200} in {place} is not read: {rule}. Make the archive anew from plain files."
-    )
 
 
 def _size(header: bytes, place: int) -> int:
@@ -208,9 +118,9 @@ def _size(header: bytes, place: int) -> int:
             return int.from_bytes(header[125:136], "big")
         return int(header[124:136].strip(b" \0") or b"0", 8)
     except ValueError as error:
-        raise ArchiveError(
+        raise TarError(
             f"there is no tar header at byte {place}: {error}. It is damaged, or compressed: "
-            "unpack a .tar.gz to a .tar, members are read by their place."
+            "unpack a .tar.gz with gzip -d, since members are read by their place."
         ) from error
 
 
@@ -229,11 +139,11 @@ def _extension(kind: bytes, data: bytes) -> dict[str, str]:
     while data:
         length = data.split(b" ", 1)[0]
         if not length.isdigit() or not len(length) + 1 < int(length) <= len(data):
-            raise ArchiveError("a pax header is damaged. Copy the tar again.")
+            raise TarError("a pax header is damaged. Copy the tar again.")
         name, _, value = data[len(length) + 1 : int(length) - 1].partition(b"=")
         if name in (b"path", b"size"):
             found[name.decode()] = value.decode("utf-8", "surrogateescape")
         data = data[int(length) :]
     if not found.get("size", "0").isdigit():
-        raise ArchiveError(f"a pax header claims the size {found['size']!r:.50}.")
+        raise TarError(f"a pax header claims the size {found['size']!r:.50}.")
     return found

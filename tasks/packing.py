@@ -1,0 +1,147 @@
+"""Recordings to shards: what a shard is made of, and the tasks that make them side by side."""
+
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+from itertools import count, islice
+from pathlib import PurePosixPath
+from typing import NamedTuple
+
+from data_contracts.digest import digest_of_bytes
+from data_contracts.records import Clip, Rejected, ShardSummary, SourceFile
+from infra.store import Store
+from model.audio import SAMPLE_RATE
+from tasks.compose import Composition
+from tasks.context import StageContext
+from tasks.decode import DecodeError, check_clip, decode, read_audio
+from tasks.long_audio import Kept, LengthRule
+from tasks.shards import MadeClip, find_shard, read_summary, write_shard
+
+
+@dataclass(frozen=True)
+class ShardJob:
+    """The work of one Ray task."""
+
+    number: int
+    compositions: tuple[Composition, ...]
+
+
+class PackedShard(NamedTuple):
+    """What a Ray task tells of a shard."""
+
+    summary: ShardSummary
+    found: bool
+    """Whether it was there already, from a run that was interrupted."""
+
+
+def plan_shards(planned: Iterable[Composition], clips_per_shard: int) -> Iterator[ShardJob]:
+    """Cut the planned clips into shards, in their order."""
+    remaining = iter(planned)
+    for number in count():
+        if not (compositions := tuple(islice(remaining, clips_per_shard))):
+            return
+        yield ShardJob(number, compositions)
+
+
+def pack(
+    context: StageContext, jobs: Iterable[ShardJob], rule: LengthRule, places: Sequence[str]
+) -> list[ShardSummary]:
+    """Write the shards that are not there yet, in parallel; returns the summaries of all, in order.
+
+    Args:
+        places: folders or URLs that the places of source files are told from.
+
+    Raises:
+        AssertionError: a record is neither packed nor rejected.
+    """
+    summaries: dict[int, ShardSummary] = {}
+    num_records, seconds, began = 0, 0.0, time.monotonic()
+
+    def counted() -> Iterator[ShardJob]:
+        nonlocal num_records
+        for job in jobs:
+            num_records += len(job.compositions)
+            yield job
+
+    task = partial(pack_shard, context.directory, rule, tuple(places))
+    for summary, found in context.compute.map(task, counted()):
+        number = int(PurePosixPath(summary.shard).stem.rpartition("-")[2])
+        summaries[number] = summary
+        if not found:
+            seconds += summary.seconds
+            speed = seconds / 3600 / max(time.monotonic() - began, 1e-3)
+            context.progress(
+                f"shard {number} written, {len(summaries)} so far, "
+                f"{seconds / 3600:.2f} h of audio at {speed:.3f} h/s"
+            )
+    done = sum(summary.clips + summary.rejected for summary in summaries.values())
+    if done != num_records:
+        raise AssertionError(f"{num_records} in, {done} packed or rejected")
+    return [summaries[number] for number in sorted(summaries)]
+
+
+def pack_shard(
+    directory: Store, rule: LengthRule, places: Sequence[str], job: ShardJob
+) -> PackedShard:
+    """Make the clips of one shard and write it, unless it is there and whole."""
+    if there := find_shard(directory, job.number):
+        return PackedShard(there, found=True)
+
+    def outcomes() -> Iterator[MadeClip | Rejected]:
+        for composition in job.compositions:
+            clip = composition.clip
+            try:
+                kept, sources = make_waveform(composition, rule, tuple(places))
+            except DecodeError as error:
+                yield Rejected(id=clip.id, reason=error.reason, detail=error.detail)
+                continue
+            yield MadeClip(clip, *kept, tuple(part.id for part in composition.parts), sources)
+
+    write_shard(directory, job.number, outcomes())
+    return PackedShard(read_summary(directory, job.number), found=False)
+
+
+def make_waveform(
+    composition: Composition, rule: LengthRule, places: Sequence[str]
+) -> tuple[Kept, tuple[SourceFile, ...]]:
+    """The waveform of a recording or a composition, and the files that it was made of.
+
+    What was cut of the parts counts as cut of the whole.
+
+    Raises:
+        DecodeError: the clip or a part of it can't be used; the reason is the part's, and the
+            detail names the part.
+    """
+    parts, sources = [], []
+    for part in composition.parts:
+        try:
+            kept, digest = _read_part(part, rule)
+        except DecodeError as error:
+            if part.id == composition.clip.id:
+                raise
+            raise DecodeError(error.reason, f"part {part.id!r}: {error.detail}") from error
+        parts.append(kept)
+        sources.append(SourceFile(audio=_told_from(places, part.audio), sha256=digest))
+    combined = composition.combine([part.waveform for part in parts])
+    kept = rule.keep(combined, len(combined) / SAMPLE_RATE, composition.clip)
+    check_clip(kept.waveform, composition.clip.id)
+    cut = kept.cut_seconds + sum(part.cut_seconds for part in parts)
+    return Kept(kept.waveform, cut), tuple(sources)
+
+
+def _told_from(places: Sequence[str], audio: str) -> str:
+    above = next((place for place in places if audio.startswith(f"{place}/")), None)
+    return audio if above is None else audio.removeprefix(f"{above}/")
+
+
+def _read_part(part: Clip, rule: LengthRule) -> tuple[Kept, str]:
+    """What is packed of a recording, and the sha256 of the bytes that it was read from."""
+    data = read_audio(part.audio, part.begin_byte, part.num_bytes)
+    digest = digest_of_bytes(data)
+    if part.sha256 not in (None, digest):
+        detail = f"{part.audio} has sha256 {digest[:12]}..., the manifest says {part.sha256:.12}..."
+        raise DecodeError("digest_differs", detail)
+    span = (part.begin_seconds, part.end_seconds)
+    recording = decode(data, part.audio, rule.max_seconds, *span)
+    return rule.keep(recording.waveform, recording.seconds, part), digest
