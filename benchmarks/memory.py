@@ -17,6 +17,7 @@ from torch import nn
 from benchmarks.harness import NUM_THREADS, Condition, Race, Row, peak_bytes
 from benchmarks.texts import transcripts
 from benchmarks.workload import Model, by_number, clips, configuration
+from model.activation_checkpointing import checkpoint_activations
 from model.attention import use_packed_attention
 from model.batch import Batch, collate
 from model.features import log_mel_spectrogram
@@ -94,6 +95,7 @@ def _row(case: Case) -> Row:
     plan = TrainingPlan(
         tuning=case.tuning,
         precision="float32",
+        optimizer="adamw",
         strategy="ddp",
         workers=1,
         checkpointing=case.checkpointing,
@@ -128,8 +130,7 @@ def _train(case: Case, batch: Batch, seconds: list[float]) -> None:
     use_packed_attention(model)
     apply_tuning(model, case.tuning, seed=0)
     if case.checkpointing:
-        model.activation_checkpointing_enable()
-        model.disable_input_require_grads()
+        checkpoint_activations(model)
     optimizer = build_optimizer(model, _RECIPE)
     for _ in range(_STEPS):
         started = time.process_time()

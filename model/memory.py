@@ -19,9 +19,11 @@ from model.tuning import TuningRecipe
 
 Strategy = Literal["ddp", "fsdp2", "zero1", "zero2", "zero3", "zero3_offload"]
 Precision = Literal["float32", "bfloat16"]
+Optimizer = Literal["adamw", "adamw_8bit"]
 
 _FLOAT, _HALF = 4, 2
-_MOMENTS = 2 * _FLOAT
+_MOMENTS: dict[Optimizer, float] = {"adamw": 2 * _FLOAT, "adamw_8bit": 2 * (1 + _FLOAT / 256)}
+"""Bytes a parameter; in 8 bits with a float32 scale a block of 256 (Dettmers et al. 2022)."""
 _LIVE_LAYERS = 2
 """FSDP2: the layer that computes, and the one that is fetched meanwhile."""
 _LIVE_PARAMETERS = 1_000_000_000
@@ -55,6 +57,7 @@ class TrainingPlan:
 
     tuning: TuningRecipe
     precision: Precision
+    optimizer: Optimizer
     strategy: Strategy
     workers: int
     checkpointing: bool
@@ -77,10 +80,12 @@ class TrainingMemory:
     """When that is."""
 
 
-def state_bytes(count: ParameterCount, strategy: Strategy, workers: int) -> StateBytes:
+def state_bytes(
+    count: ParameterCount, strategy: Strategy, workers: int, optimizer: Optimizer
+) -> StateBytes:
     """Bytes of parameters, gradients and moments on each of `workers`."""
     weights, gradients = _FLOAT * count.total, _FLOAT * count.trained
-    moments = _MOMENTS * count.trained
+    moments = round(_MOMENTS[optimizer] * count.trained)
     if workers == 1:
         return StateBytes(weights, gradients, moments, exchange=0)
     bucket = _FLOAT * min(_REDUCE_BUCKET, count.trained)
@@ -118,7 +123,7 @@ def training_memory(
         count: of the model under the plan's tuning, from `shapes.count_parameters`.
         sizes: of one micro-batch.
     """
-    state = state_bytes(count, plan.strategy, plan.workers)
+    state = state_bytes(count, plan.strategy, plan.workers, plan.optimizer)
     dtype: Dtype = "autocast" if plan.precision == "bfloat16" else "float32"
     kept = activations(config, plan.tuning, sizes, dtype, plan.checkpointing)
     # autocast holds copies of what learns to the end of the forward pass; what is frozen is copied
@@ -136,7 +141,7 @@ def training_memory(
         + (0 if plan.checkpointing else copies)
         + max(head, earlier),
         "backward ends": kept.audio + kept.audio_layer + state.gradients,
-        "optimizer": state.gradients + _step_scratch(state, count, plan.device),
+        "optimizer": state.gradients + _step_scratch(state, count, plan),
     }
     moment = max(moments, key=lambda name: moments[name])
     always = state.weights + state.optimizer + state.exchange
@@ -170,10 +175,13 @@ def _head_gradient(
     return state.gradients * text.vocab_size * text.hidden_size // count.trained
 
 
-def _step_scratch(state: StateBytes, count: ParameterCount, device: str) -> int:
+def _step_scratch(state: StateBytes, count: ParameterCount, plan: TrainingPlan) -> int:
     """What AdamW computes with: on a CPU two copies of one tensor; on a GPU torch takes all tensors
     together, which takes the size of all parameters once more (`torch.optim.AdamW`, `foreach`).
+    The 8-bit one is a single kernel.
     """
-    if device == "cpu":
+    if plan.optimizer == "adamw_8bit":
+        return 0
+    if plan.device == "cpu":
         return min(2 * _FLOAT * count.largest_trained, state.optimizer)
     return state.optimizer // 2

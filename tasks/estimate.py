@@ -179,6 +179,7 @@ class _Job:
         plan = TrainingPlan(
             tuning=self.tuning,
             precision=self.optimizer.precision,
+            optimizer=self.optimizer.optimizer,
             strategy=resources.strategy,
             workers=resources.num_workers,
             checkpointing=resources.activation_checkpointing,

@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.autograd.graph import saved_tensors_hooks
 from transformers import Qwen2AudioForConditionalGeneration, Qwen2AudioProcessor
 
+from model.activation_checkpointing import checkpoint_activations
 from model.activations import Dtype, activations
 from model.batch import Batch, collate
 from model.flops import StepSizes, sizes_of
@@ -66,8 +67,7 @@ def test_what_is_kept_is_what_is_counted(
     tuning = TuningRecipe(audio_encoder=audio, language_model=text, lora_rank=4)
     apply_tuning(model.train(), tuning, seed=0)
     if checkpointing:
-        model.activation_checkpointing_enable()
-        model.disable_input_require_grads()
+        checkpoint_activations(model)
     batch = collate([tokens_of(c, processor) for c in CONVERSATIONS], FEATURES)
     sizes = sizes_of(batch)
     found = activations(model.config, tuning, sizes, dtype, checkpointing)
