@@ -132,10 +132,10 @@ def _embed(model: Qwen2AudioForConditionalGeneration, batch: Batch) -> Tensor:
         audio, _ = encode_audio(model, batch.features)
         rows = audio.index_select(0, batch.audio_sources.to(device))
         return embedded.index_copy(0, batch.audio_places.to(device), rows.to(embedded.dtype))
-    if torch.is_grad_enabled():
+    if model.training:
         # Training on several workers waits for the gradient of every parameter on every worker, or
-        # gathers every layer, frozen ones too: a batch of text alone hears a moment of silence,
-        # which counts for nothing.
+        # gathers every layer, frozen ones too, also where a loss is only looked at: a batch of text
+        # alone hears a moment of silence, which counts for nothing.
         bins = model.config.audio_config.num_mel_bins
         silence, _ = encode_audio(model, [torch.zeros(bins, num_feature_frames(MIN_SAMPLES))])
         return embedded + 0.0 * silence.sum()
