@@ -10,6 +10,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Literal, Protocol, TypeVar
 
@@ -104,6 +105,10 @@ class Compute(Protocol):
         """Apply `function` to every item; results come in the order of completion."""
         ...
 
+    def map_on_devices(self, function: Callable[[str, T], U], items: Iterable[T]) -> Iterator[U]:
+        """The same for work of the network: `function` is first given its device's torch name."""
+        ...
+
     def fit(self, loop: Callable[[Worker], None]) -> None:
         """Run `loop` once on every worker of a training group; the group restarts on failure."""
         ...
@@ -115,6 +120,10 @@ class InProcess:
     def map(self, function: Callable[[T], U], items: Iterable[T]) -> Iterator[U]:
         """Apply `function` to one item after the other."""
         return map(function, items)
+
+    def map_on_devices(self, function: Callable[[str, T], U], items: Iterable[T]) -> Iterator[U]:
+        """Apply `function` on the CPU, to one item after the other."""
+        return map(partial(function, "cpu"), items)
 
     def fit(self, loop: Callable[[Worker], None]) -> None:
         """Run `loop` as the only worker.

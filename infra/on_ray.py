@@ -6,6 +6,7 @@ import threading
 import time
 import uuid
 from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import Any, TypeVar
@@ -37,9 +38,17 @@ class OnRay:
 
         Items are taken as tasks end, so that any number of them may come.
         """
+        return self._map(function, items, gpus=0)
+
+    def map_on_devices(self, function: Callable[[str, T], U], items: Iterable[T]) -> Iterator[U]:
+        """The same with the GPUs of one training worker each, where the profile has any."""
+        gpus = self._resources.gpus_per_worker
+        return self._map(partial(function, "cuda" if gpus else "cpu"), items, gpus)
+
+    def _map(self, function: Callable[[T], U], items: Iterable[T], gpus: float) -> Iterator[U]:
         ray = self._ray()
         # Ray takes plain functions only, and stages map partial ones.
-        remote = ray.remote(max_retries=self._resources.max_failures)(_call)
+        remote = ray.remote(num_gpus=gpus, max_retries=self._resources.max_failures)(_call)
         shared = ray.put(function)
         waiting = iter(items)
         at_once = 2 * max(1, int(ray.cluster_resources().get("CPU", 1)))

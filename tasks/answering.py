@@ -29,14 +29,17 @@ class Answerer:
     reader: ClipReader
 
     @classmethod
-    def open(cls, checkpoint: Store, corpus: Store, scratch: Path) -> "Answerer":
-        """Load a checkpoint and check that it hears.
+    def open(
+        cls, checkpoint: Store, corpus: Store, scratch: Path, device: str = "cpu"
+    ) -> "Answerer":
+        """Load a checkpoint to a device and check that it hears.
 
         Raises:
             ModelDeafError: its output does not depend on the audio.
         """
         with checkpoint.local_folder("", scratch) as folder:
             model, processor = load_checkpoint(folder)
+        model.to(device)
         check_hears(model, processor)
         return cls(model, processor, ClipReader(corpus, CorpusIndex(corpus)))
 

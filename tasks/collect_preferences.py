@@ -80,7 +80,7 @@ def run(context: StageContext, recipe: CollectRecipe) -> StageResult:
         recipe,
         context.scratch,
     )
-    for number in context.compute.map(sample, missing):
+    for number in context.compute.map_on_devices(sample, missing):
         context.progress(f"prompts of chunk {number} answered, {len(chunks)} chunks in all")
     ranker = AnswerAccuracy()
     collected = [
@@ -108,11 +108,12 @@ def sample_chunk(
     directory: Store,
     recipe: CollectRecipe,
     scratch: Path,
+    device: str,
     job: tuple[int, tuple[Conversation, ...]],
 ) -> int:
     """Answer the prompts of one chunk and save the answers; returns the chunk's number."""
     number, prompts = job
-    answerer = Answerer.open(checkpoint.below(CHECKPOINT), corpus, scratch)
+    answerer = Answerer.open(checkpoint.below(CHECKPOINT), corpus, scratch, device)
     settings = GenerationSettings(
         max_new_tokens=recipe.max_new_tokens,
         num_samples=recipe.num_samples,

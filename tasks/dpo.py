@@ -3,6 +3,8 @@
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -28,6 +30,7 @@ from tasks.optimization import (
     ExampleSource,
     MicroBatch,
     OptimizerRecipe,
+    Precision,
     StepOutcome,
     reduced_precision,
 )
@@ -37,6 +40,8 @@ from tasks.training import CHECKPOINT, fit
 
 REFERENCE = "reference_log_probs.json"
 _PAIRS_AT_ONCE = 32
+_PAIRS_A_TASK = 4096
+"""So many that opening a checkpoint for them is little work."""
 
 
 class DpoRecipe(BaseModel):
@@ -127,10 +132,14 @@ def run(context: StageContext, recipe: DpoRecipe) -> StageResult:
     pairs = [pair for pair in read_pairs(context.inputs["pairs"]) if pair.split != "test"]
     initial = checkpoint.below(CHECKPOINT)
     if not context.directory.exists(REFERENCE):
-        # In the policy's precision, so that policy and reference begin equal.
-        with reduced_precision(recipe.optimizer.precision):
-            found = score_pairs(Answerer.open(initial, corpus, context.scratch), pairs)
-        context.directory.write_text(REFERENCE, json.dumps(found))
+        score = partial(
+            _score_portion, initial, corpus, recipe.optimizer.precision, context.scratch
+        )
+        portions = [pairs[i : i + _PAIRS_A_TASK] for i in range(0, len(pairs), _PAIRS_A_TASK)]
+        found: dict[str, tuple[float, float]] = {}
+        for scores in context.compute.map_on_devices(score, portions):
+            found |= scores
+        context.directory.write_text(REFERENCE, json.dumps({p.id: found[p.id] for p in pairs}))
         context.progress(f"reference log-probabilities of {len(pairs)} pairs stored")
     reference = {
         name: (float(chosen), float(rejected))
@@ -147,6 +156,20 @@ def run(context: StageContext, recipe: DpoRecipe) -> StageResult:
     held_out = pick_held_out(corpus, recipe.optimizer.seed)
     metrics = fit(context, initial, factory, plan, recipe.optimizer, recipe.tuning, held_out)
     return StageResult(len(pairs), plan.size, metrics=metrics)
+
+
+def _score_portion(
+    checkpoint: Store,
+    corpus: Store,
+    precision: Precision,
+    scratch: Path,
+    device: str,
+    pairs: Sequence[PreferencePair],
+) -> dict[str, tuple[float, float]]:
+    """In the policy's precision, so that policy and reference begin equal."""
+    answerer = Answerer.open(checkpoint, corpus, scratch, device)
+    with reduced_precision(precision, torch.device(device).type):
+        return score_pairs(answerer, pairs)
 
 
 @torch.inference_mode()

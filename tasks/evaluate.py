@@ -69,7 +69,7 @@ def run(context: StageContext, recipe: EvaluateRecipe) -> StageResult:
         recipe,
         context.scratch,
     )
-    for name in context.compute.map(answer, missing):
+    for name in context.compute.map_on_devices(answer, missing):
         context.progress(f"checkpoint {name} answered {len(items)} items")
     predictions = [
         prediction
@@ -105,10 +105,11 @@ def answer_all(
     held_out: Sequence[PreferencePair],
     recipe: EvaluateRecipe,
     scratch: Path,
+    device: str,
     name: str,
 ) -> str:
     """Answer every item with one checkpoint and save the predictions; returns its name."""
-    answerer = Answerer.open(checkpoints[name].below(CHECKPOINT), corpus, scratch)
+    answerer = Answerer.open(checkpoints[name].below(CHECKPOINT), corpus, scratch, device)
     settings = GenerationSettings(max_new_tokens=recipe.max_new_tokens)
     asked = [item for item in items if item.suite != PREFERENCE]
     answers = answerer.answer([item.conversation for item in asked], settings)

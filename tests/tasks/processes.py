@@ -11,6 +11,7 @@ import traceback
 import uuid
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +39,12 @@ class Processes:
     def map(self, function: Callable[[Any], Any], items: Iterable[Any]) -> Iterator[Any]:
         """In this process."""
         return map(function, items)
+
+    def map_on_devices(
+        self, function: Callable[[str, Any], Any], items: Iterable[Any]
+    ) -> Iterator[Any]:
+        """In this process, on the CPU."""
+        return map(partial(function, "cpu"), items)
 
     def fit(self, loop: Callable[[Worker], None]) -> None:
         """Start the group and wait for all of it.
