@@ -1,6 +1,6 @@
 """From a conversation to token ids: the one place that knows both prompt formats."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -21,6 +21,9 @@ from model.tokenizer import (
 DEFAULT_SYSTEM = "You are a helpful assistant."
 _CLIP = f"{AUDIO_START}{AUDIO}{AUDIO_END}"
 _ANSWER_HEADER = f"{TURN_START}assistant\n"
+
+Encode = Callable[[str], Sequence[int]]
+"""A text's tokens."""
 
 
 class SequenceError(ValueError):
@@ -50,6 +53,7 @@ def render(
     conversation: Conversation,
     tokenizer: PreTrainedTokenizerFast,
     tokens_per_clip: Mapping[str, int],
+    encode_answer: Encode | None = None,
 ) -> TokenSequence:
     """Tokens of a whole conversation, answers marked as labels.
 
@@ -57,6 +61,7 @@ def render(
         conversation: "completion" (one user turn, one answer) or "chat".
         tokenizer: with Qwen2-Audio's control tokens.
         tokens_per_clip: for each clip id, `audio.num_audio_tokens` of it.
+        encode_answer: another way than the tokenizer's to cut answers, such as `letters`.
 
     Raises:
         SequenceError: naming the conversation, for a control token in a text or a turn that the
@@ -64,7 +69,22 @@ def render(
         KeyError: for a clip that `tokens_per_clip` lacks.
     """
     pieces = list(_pieces(conversation, conversation.turns))
-    return _assemble(conversation, pieces, tokenizer, tokens_per_clip)
+    return _assemble(conversation, pieces, tokenizer, tokens_per_clip, encode_answer)
+
+
+def letters(tokenizer: PreTrainedTokenizerFast) -> Encode:
+    """Encodes a text letter by letter, each as the tokenizer writes it where it stands alone.
+
+    The answer decodes to the same text. A language model that hears what its embeddings of letters
+    say (`model.ctc`) has only to copy them, in languages too whose words it would cut anywhere.
+
+    Source: Provilkov et al. 2020, "BPE-Dropout", with every merge dropped.
+    """
+
+    def encode(text: str) -> list[int]:
+        return [i for letter in text for i in tokenizer.encode(letter, add_special_tokens=False)]
+
+    return encode
 
 
 def render_prompt(
@@ -113,7 +133,8 @@ def _pieces(conversation: Conversation, turns: tuple[Turn, ...]) -> Iterable[tup
             if turn.role == "user":
                 yield _CLIP * len(turn.audio) + turn.text, False
             else:
-                yield turn.text + END_OF_TEXT, True
+                yield turn.text, True
+                yield END_OF_TEXT, True
         return
     if turns[0].role != "system":
         yield f"{TURN_START}system\n{DEFAULT_SYSTEM}{TURN_END}\n", False
@@ -121,7 +142,8 @@ def _pieces(conversation: Conversation, turns: tuple[Turn, ...]) -> Iterable[tup
     for turn in turns:
         if turn.role == "assistant":
             yield _ANSWER_HEADER, False
-            yield turn.text + TURN_END, True
+            yield turn.text, True
+            yield TURN_END, True
             yield "\n", False
             continue
         clips = "".join(f"Audio {heard + i + 1}: {_CLIP}\n" for i in range(len(turn.audio)))
@@ -134,12 +156,16 @@ def _assemble(
     pieces: Iterable[tuple[str, bool]],
     tokenizer: PreTrainedTokenizerFast,
     tokens_per_clip: Mapping[str, int],
+    encode_answer: Encode | None = None,
 ) -> TokenSequence:
     """Encode the pieces and repeat each `<|AUDIO|>` as often as its clip has tokens."""
     ids: list[int] = []
     labels: list[bool] = []
     for text, is_label in pieces:
-        encoded = tokenizer.encode(text, add_special_tokens=False)
+        if is_label and encode_answer and text not in CONTROL_TOKENS:
+            encoded = list(encode_answer(text))
+        else:
+            encoded = tokenizer.encode(text, add_special_tokens=False)
         ids += encoded
         labels += [is_label] * len(encoded)
     input_ids = np.array(ids, dtype=np.int64)

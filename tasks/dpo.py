@@ -153,7 +153,7 @@ def run(context: StageContext, recipe: DpoRecipe) -> StageResult:
         recipe.optimizer.seed,
     )
     factory = DpoFactory(corpus, tuple(pairs), reference, recipe.beta)
-    held_out = pick_held_out(corpus, recipe.optimizer.seed)
+    held_out = pick_held_out(corpus, recipe.optimizer.seed, ())
     metrics = fit(context, initial, factory, plan, recipe.optimizer, recipe.tuning, held_out)
     return StageResult(len(pairs), plan.size, metrics=metrics)
 

@@ -5,25 +5,24 @@ end with the same bits.
 """
 
 import random
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 import torch
 from transformers import Qwen2AudioForConditionalGeneration, Qwen2AudioProcessor
 
-from data_contracts.records import Conversation
+from data_contracts.records import Conversation, Task
 from infra.store import Store
 from model.audio import num_tokens_of_features
 from model.batch import collate
 from model.forward import cross_entropy
 from model.generate import GenerationSettings
-from model.sequence import render
 from tasks.answering import Answerer
 from tasks.clips import ClipReader
 from tasks.corpus_index import CorpusIndex
 from tasks.held_out import Examiner, HeldOutReport
 from tasks.ingest import read_suites
-from tasks.supervised import clip_features
+from tasks.supervised import clip_features, render_example
 
 _EXAMPLES = 16
 _ANSWERS = 6
@@ -37,6 +36,8 @@ class EarlyEvaluation:
 
     corpus: Store
     conversations: tuple[Conversation, ...]
+    letters: tuple[Task, ...] = ()
+    """Tasks whose answers are learnt letter by letter."""
 
     def __call__(self, processor: Qwen2AudioProcessor) -> Examiner:
         """Open the corpus on a worker."""
@@ -48,7 +49,7 @@ class EarlyEvaluation:
             try:
                 answerer = Answerer(model, processor, reader)
                 return HeldOutReport(
-                    held_out_loss(answerer, self.conversations),
+                    held_out_loss(answerer, self.conversations, self.letters),
                     _answers(answerer, self.conversations[:_ANSWERS]),
                 )
             finally:
@@ -58,11 +59,15 @@ class EarlyEvaluation:
 
 
 def pick_held_out(
-    corpus: Store, seed: int, completions_of: frozenset[str] = frozenset()
+    corpus: Store,
+    seed: int,
+    letters: tuple[Task, ...],
+    completions_of: frozenset[str] = frozenset(),
 ) -> EarlyEvaluation:
     """The same few questions of the corpus's suites, which are its test split, for the same seed.
 
     Args:
+        letters: tasks whose answers are learnt letter by letter.
         completions_of: tasks that the model is trained on as completions, where it knows nothing
             else yet; none for a model that is asked everything.
     """
@@ -74,11 +79,14 @@ def pick_held_out(
         or (item.conversation.format == "completion" and item.conversation.task in completions_of)
     ]
     draw = random.Random(f"held out {seed}")
-    return EarlyEvaluation(corpus, tuple(draw.sample(asked, min(_EXAMPLES, len(asked)))))
+    drawn = tuple(draw.sample(asked, min(_EXAMPLES, len(asked))))
+    return EarlyEvaluation(corpus, drawn, letters)
 
 
 @torch.no_grad()
-def held_out_loss(answerer: Answerer, conversations: Sequence[Conversation]) -> float:
+def held_out_loss(
+    answerer: Answerer, conversations: Sequence[Conversation], letters: Collection[Task]
+) -> float:
     """Mean cross-entropy of all answer tokens, without label smoothing, in nats."""
     total, labels = 0.0, 0
     for start in range(0, len(conversations), _BATCH):
@@ -87,7 +95,7 @@ def held_out_loss(answerer: Answerer, conversations: Sequence[Conversation]) -> 
         num_mel_bins = answerer.processor.feature_extractor.feature_size
         features = clip_features(answerer.reader, clips, num_mel_bins)
         tokens = {clip: num_tokens_of_features(f.shape[1]) for clip, f in features.items()}
-        sequences = [render(c, answerer.processor.tokenizer, tokens) for c in some]
+        sequences = [render_example(c, answerer.processor.tokenizer, tokens, letters) for c in some]
         batch = collate(sequences, features)
         total += float(cross_entropy(answerer.model, batch, 0.0))
         labels += batch.num_labels

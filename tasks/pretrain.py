@@ -47,5 +47,5 @@ def run(
     if recipe.alignment:
         initial = align(context, initial, examples, table, recipe.alignment)
     asked = frozenset(recipe.mixture.tasks)
-    held_out = pick_held_out(context.inputs["corpus"], recipe.optimizer.seed, asked)
+    held_out = pick_held_out(context.inputs["corpus"], recipe.optimizer.seed, recipe.letters, asked)
     return fit_supervised(context, initial, examples, table, recipe.mixture, recipe, held_out)

@@ -47,7 +47,7 @@ def run(context: StageContext, recipe: SftRecipe) -> StageResult:
     replayed, replay_table = completion_examples(index, clips, recipe.prompts)
     dialogues, dialogue_table = dialogue_examples(corpus, index, clips)
     as_replay = replace(replay_table, task=replay_table.task.renamed(lambda task: REPLAY + task))
-    held_out = pick_held_out(corpus, recipe.optimizer.seed)
+    held_out = pick_held_out(corpus, recipe.optimizer.seed, recipe.letters)
     initial = context.inputs["checkpoint"].below(CHECKPOINT)
     examples, table = Chained(replayed, dialogues), as_replay + dialogue_table
     return fit_supervised(context, initial, examples, table, recipe.mixture, recipe, held_out)

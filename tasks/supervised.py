@@ -4,7 +4,7 @@ P(x_t | x_<t, Encoder(a)), maximised over the answer's tokens (Qwen2-Audio repor
 """
 
 import random
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol
 
@@ -12,10 +12,14 @@ import numpy as np
 import torch
 from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor
-from transformers import Qwen2AudioForConditionalGeneration, Qwen2AudioProcessor
+from transformers import (
+    PreTrainedTokenizerFast,
+    Qwen2AudioForConditionalGeneration,
+    Qwen2AudioProcessor,
+)
 
 from data_contracts.digest import digest_of
-from data_contracts.records import Conversation, to_jsonl
+from data_contracts.records import Conversation, Task, to_jsonl
 from infra.store import Store
 from model.audio import HOP_LENGTH, SAMPLE_RATE, num_tokens_of_features
 from model.augment import AugmentRecipe, augment_features, most_audio_tokens
@@ -23,7 +27,7 @@ from model.batch import Batch, collate
 from model.features import log_mel_spectrogram
 from model.flops import step_flops
 from model.forward import cross_entropy
-from model.sequence import TokenSequence, render
+from model.sequence import TokenSequence, letters, render
 from model.tuning import TuningRecipe
 from tasks.clips import ClipReader
 from tasks.context import StageContext, StageResult
@@ -57,6 +61,9 @@ class SupervisedRecipe(BaseModel):
     tuning: TuningRecipe = TuningRecipe()
     augment: AugmentRecipe = AugmentRecipe()
     label_smoothing: float = Field(0.05, ge=0, lt=1, description="weight of the uniform target")
+    letters: tuple[Task, ...] = Field(
+        (), description="tasks whose answers are learnt letter by letter (`model.sequence.letters`)"
+    )
     damage: DamagePolicy = DamagePolicy()
 
 
@@ -69,6 +76,8 @@ class SupervisedFactory:
     augment: AugmentRecipe
     label_smoothing: float
     seed: int
+    letters: tuple[Task, ...] = ()
+    """Tasks whose answers are learnt letter by letter."""
     skipping: Skipping | None = None
     """What becomes of damaged clips; None: they end the run."""
 
@@ -104,6 +113,7 @@ def fit_supervised(
         augment=recipe.augment,
         label_smoothing=recipe.label_smoothing,
         seed=seed,
+        letters=recipe.letters,
         skipping=recipe.damage.skipping(context.directory),
     )
     schedule = optimizer.model_copy(update={"steps": steps})
@@ -158,7 +168,7 @@ class SupervisedObjective:
             clip: most_audio_tokens(self._clips.num_samples(clip), self._parts.augment)
             for clip in conversation.clip_ids
         }
-        sequence = render(conversation, self._tokenizer, tokens)
+        sequence = self._render(conversation, tokens)
         return Load(len(sequence), len(sequence.audio_places))
 
     def sources(self, examples: Sequence[int]) -> list[ExampleSource]:
@@ -186,8 +196,11 @@ class SupervisedObjective:
             chosen.append(draw.choice(example))
         features = self._features(chosen, step)
         tokens = {clip: num_tokens_of_features(f.shape[1]) for clip, f in features.items()}
-        sequences = [render(conversation, self._tokenizer, tokens) for conversation in chosen]
+        sequences = [self._render(conversation, tokens) for conversation in chosen]
         return collate([self._without_skipped(sequence) for sequence in sequences], features)
+
+    def _render(self, conversation: Conversation, tokens: Mapping[str, int]) -> TokenSequence:
+        return render_example(conversation, self._tokenizer, tokens, self._parts.letters)
 
     def _without_skipped(self, sequence: TokenSequence) -> TokenSequence:
         """Nothing is learnt from a conversation that hears a damaged clip."""
@@ -204,6 +217,17 @@ class SupervisedObjective:
             generator = torch.Generator().manual_seed(seed)
             changed[clip] = augment_features(features, generator, self._parts.augment)
         return changed
+
+
+def render_example(
+    conversation: Conversation,
+    tokenizer: PreTrainedTokenizerFast,
+    tokens_per_clip: Mapping[str, int],
+    spelled: Collection[Task],
+) -> TokenSequence:
+    """A conversation as it is learnt: letter by letter where its task is one of `spelled`."""
+    encode_answer = letters(tokenizer) if conversation.task in spelled else None
+    return render(conversation, tokenizer, tokens_per_clip, encode_answer)
 
 
 def source_of(conversation: Conversation, shard_of: Callable[[str], str]) -> ExampleSource:

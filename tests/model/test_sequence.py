@@ -1,13 +1,17 @@
 """Rendering equals the processor's, marks answers only, and lets no text steer the format."""
 
+from unicodedata import normalize
+
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from oracle import CLIPS, CONVERSATIONS, TOKENS_PER_CLIP, chat, completion, prompt_of, tokens_of
 from transformers import Qwen2AudioProcessor
 
 from data_contracts.records import Conversation, Turn
-from model.sequence import SequenceError, render_answer
-from model.tokenizer import CONTROL_TOKENS
+from model.sequence import SequenceError, letters, render, render_answer
+from model.tokenizer import CONTROL_TOKENS, END_OF_TEXT
 
 CHATS = [c for c in CONVERSATIONS if c.format == "chat"]
 
@@ -123,3 +127,32 @@ def test_turns_out_of_place_are_refused(
 ) -> None:
     with pytest.raises(SequenceError, match=message):
         tokens_of(conversation, processor)
+
+
+@settings(deadline=None)
+@given(st.text(st.characters(codec="utf-8", exclude_categories=["Cs"]), max_size=20))
+def test_letters_say_the_same_in_tokens_of_at_most_one_letter(
+    processor: Qwen2AudioProcessor, text: str
+) -> None:
+    tokenizer = processor.tokenizer
+    spelled = letters(tokenizer)(text)
+    assert normalize("NFC", tokenizer.decode(spelled)) == normalize("NFC", text)
+    for token in set(spelled):
+        piece = tokenizer.decode([token])
+        assert len(piece) == 1, (token, piece)
+
+
+def test_an_answer_in_letters_changes_the_labels_alone_and_keeps_its_end(
+    processor: Qwen2AudioProcessor,
+) -> None:
+    conversation = completion("c", ("even",), "Say it.", "Hello there")
+    plain, spelled = (
+        render(conversation, processor.tokenizer, TOKENS_PER_CLIP, encode)
+        for encode in (None, letters(processor.tokenizer))
+    )
+    text = f"Hello there{END_OF_TEXT}"
+    found = [s.input_ids[s.is_label].tolist() for s in (plain, spelled)]
+    assert [processor.tokenizer.decode(ids) for ids in found] == [text, text]
+    assert len(found[1]) == len("Hello there") + 1 > len(found[0])
+    rest = [s.input_ids[~s.is_label].tolist() for s in (plain, spelled)]
+    assert rest[0] == rest[1]
