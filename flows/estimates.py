@@ -69,7 +69,9 @@ def _assumptions(config: PipelineConfig) -> tuple[str, ...]:
         if resources.accelerator == "cpu"
         else f"{resources.accelerator}, as its maker states it (dense)"
     )
+    aligned = "the steps of pretrain.alignment are not counted: they pass the encoder alone"
     return (
+        *([aligned] if config.pretrain.alignment else []),
         f"an example: {size.audio_seconds:g} s of audio, {size.prompt_tokens} tokens of prompt, "
         f"{size.answer_tokens} of answer (example.*)",
         f"{resources.share_of_peak:.0%} (resources.share_of_peak) of {peak:.3g} TFLOP/s in "

@@ -22,10 +22,6 @@ from tasks.ingest import IngestRecipe
 from tasks.suites import NUM_SUITES
 
 _SHARE_OF_BANDWIDTH = 0.6
-_ON_CPUS = (
-    "as if the accelerator drew the answers: Compute.map asks Ray for CPUs alone, so today they "
-    "are drawn there"
-)
 
 
 def estimate_preferences(
@@ -91,7 +87,7 @@ def _answers(
     weights, cache = 4 * count.total / GIB, cache_bytes(config, sizes) / GIB
     allowed = usable_gib(resources)
     fits = None if allowed is None else held <= allowed
-    notes = [] if resources.accelerator == "cpu" else [_ON_CPUS]
+    notes = []
     if fits is False:
         notes.append(
             f"needs {held:.0f} GiB, {allowed:.0f} are usable: {cache:.0f} are keys and values of "
