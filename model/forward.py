@@ -132,7 +132,7 @@ def _embed(model: Qwen2AudioForConditionalGeneration, batch: Batch) -> Tensor:
         audio, _ = encode_audio(model, batch.features)
         rows = audio.index_select(0, batch.audio_sources.to(device))
         return embedded.index_copy(0, batch.audio_places.to(device), rows.to(embedded.dtype))
-    if model.training:
+    if model.training or torch.is_grad_enabled():
         # Training on several workers waits for the gradient of every parameter on every worker, or
         # gathers every layer, frozen ones too, also where a loss is only looked at: a batch of text
         # alone hears a moment of silence, which counts for nothing.

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load_file
 from tiny_run import TinyRun, run_tiny
 from tokenizers import Tokenizer, decoders, pre_tokenizers, trainers
 from tokenizers.models import BPE
@@ -24,7 +25,8 @@ from model.checkpoint import load_checkpoint
 from model.parity import Parity
 from model.parts import part_of
 from tasks.initial import WeightSource, WeightSourceError, weights_digest
-from tasks.training import CHECKPOINT, PARITY
+from tasks.training import CHECKPOINT, FINAL_STATE, PARITY
+from tasks.training_state import PARAMETERS
 
 WIDTH = 32
 
@@ -104,7 +106,7 @@ def test_every_export_is_held_to_the_trained_model(run: TinyRun, stage: str) -> 
 
 
 def test_training_states_hold_trained_parameters_only(run: TinyRun) -> None:
-    saved = torch.load(run.artifact("pretrain").path("training_state/trained.pt"))
+    saved = load_file(run.artifact("pretrain").path(f"{FINAL_STATE}/{PARAMETERS}"))
     assert any(".lora_" in name for name in saved)
     assert {part_of(name) for name in saved} == {"projector", "language_model"}
 
