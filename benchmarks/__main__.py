@@ -13,13 +13,16 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from benchmarks import (
+    contracts,
     encoder,
     features,
     generation,
+    ingestion,
     language_model,
     loading,
     memory,
     report,
+    streaming,
     training,
 )
 from benchmarks.harness import Row
@@ -36,6 +39,10 @@ BENCHMARKS: Mapping[str, Benchmark] = {
     "sampling": generation.sampling,
     "loading": loading.shard_to_mel,
     "seek": loading.seek,
+    "write": streaming.write,
+    "stream": streaming.stream,
+    "ingest": ingestion.ingest,
+    "contracts": contracts.contracts,
     "memory": memory.memory,
 }
 RESULTS = Path(__file__).parent / "results.json"

@@ -25,8 +25,9 @@ SLOWEST_BYTES_PER_SECOND = 64 << 10
 """A transfer that is slower counts as failed: a server that trickles would hold a run for days."""
 PATIENCE_SECONDS = 30.0
 """What a transfer may take besides."""
-BLOCK_BYTES = 8 << 20
-"""What sequential reading fetches at once."""
+BLOCK_BYTES = 32 << 20
+"""What sequential reading fetches at once. A request through s3fs takes 3 ms besides its bytes, as
+long as a fast server sends 4 MB: in blocks of 2 MB a third of its rate is reached, of 8 MB 63 %."""
 
 _S3_OPTIONS = {"config_kwargs": {"retries": {"mode": "standard", "total_max_attempts": 3}}}
 _PERMANENT = (FileNotFoundError, IsADirectoryError, NotADirectoryError, PermissionError)
@@ -163,7 +164,12 @@ class RemoteFile(io.RawIOBase):
 
     def readall(self) -> bytes:
         """The rest, `BLOCK_BYTES` a request; Python's own asks for 8 KiB at a time."""
-        return b"".join(iter(lambda: self.read(BLOCK_BYTES), b""))
+        places = range(self._position, self._size, BLOCK_BYTES)
+        self._position = max(self._position, self._size)
+        return b"".join(
+            read_range(self._file_system, self._path, start, min(start + BLOCK_BYTES, self._size))
+            for start in places
+        )
 
 
 def _call(file_system: Any, name: str, num_bytes: int, *args: Any, **kwargs: Any) -> Any:

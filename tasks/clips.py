@@ -1,16 +1,20 @@
 """The clips of a corpus, read by offset: any order, any place to begin, any thread."""
 
 from collections import OrderedDict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from threading import Lock
 
 import numpy as np
 
 from data_contracts.digest import digest_of_bytes
 from data_contracts.records import PackedClip
+from infra.remote import BLOCK_BYTES
 from infra.store import Store
 from tasks.corpus_index import CorpusIndex
 from tasks.decode import decode_flac
+
+MAX_GAP_BYTES = 256 << 10
+"""What is read and thrown away between two clips rather than asked for in two requests."""
 
 
 class DamagedClipError(ValueError):
@@ -31,8 +35,9 @@ class DamagedClipError(ValueError):
 class ClipReader(Mapping[str, np.ndarray]):
     """Waveforms of a corpus by clip id: float32 [num_samples] at 16 kHz.
 
-    A clip costs one read of its own bytes, a range request where the store is remote. The
-    `cache_bytes` most recently used FLAC files are kept in memory.
+    A clip costs one read of its own bytes, a range request where the store is remote; clips that
+    are fetched together and lie together share one. The `cache_bytes` most recently used FLAC files
+    are kept in memory.
     """
 
     def __init__(
@@ -69,14 +74,35 @@ class ClipReader(Mapping[str, np.ndarray]):
             DamagedClipError: the bytes are not those that were packed; names the clip and its
                 shard.
         """
-        with self._lock:
-            if clip_id in self._cache:
-                self._cache.move_to_end(clip_id)
-                return self._cache[clip_id]
+        if (kept := self._kept(clip_id)) is not None:
+            return kept
         row = self._rows[clip_id]
         data = self._corpus.read_range(row.shard, row.offset, row.size)
         if digest_of_bytes(data) != row.sha256:
             raise DamagedClipError(row, self._corpus.path(row.shard))
+        self._keep(clip_id, data)
+        return data
+
+    def fetch(self, clip_ids: Sequence[str]) -> None:
+        """Read clips that are needed soon, in few requests.
+
+        A damaged one is not kept: whoever asks for it is told.
+        """
+        for run in _runs([self._rows[clip] for clip in clip_ids if self._kept(clip) is None]):
+            start, end = run[0].offset, run[-1].offset + run[-1].size
+            data = memoryview(self._corpus.read_range(run[0].shard, start, end - start))
+            for row in run:
+                flac = bytes(data[row.offset - start :][: row.size])
+                if digest_of_bytes(flac) == row.sha256:
+                    self._keep(row.id, flac)
+
+    def _kept(self, clip_id: str) -> bytes | None:
+        with self._lock:
+            if clip_id in self._cache:
+                self._cache.move_to_end(clip_id)
+            return self._cache.get(clip_id)
+
+    def _keep(self, clip_id: str, data: bytes) -> None:
         with self._lock:
             if clip_id not in self._cache:  # or another thread has read it too
                 self._cache[clip_id] = data
@@ -84,4 +110,19 @@ class ClipReader(Mapping[str, np.ndarray]):
             while self._room < 0:
                 _, dropped = self._cache.popitem(last=False)
                 self._room += len(dropped)
-        return data
+
+
+def _runs(rows: Iterable[PackedClip]) -> Iterator[list[PackedClip]]:
+    """Rows that are read at once: of one shard, close to each other, a block at most."""
+    run: list[PackedClip] = []
+    for row in sorted(rows, key=lambda row: (row.shard, row.offset)):
+        if run and not (
+            row.shard == run[0].shard
+            and row.offset - (run[-1].offset + run[-1].size) <= MAX_GAP_BYTES
+            and row.offset + row.size - run[0].offset <= BLOCK_BYTES
+        ):
+            yield run
+            run = []
+        run.append(row)
+    if run:
+        yield run

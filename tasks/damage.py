@@ -6,6 +6,7 @@ loss, a mean over the labels of all workers, is the same on any number of them.
 """
 
 import logging
+from collections.abc import Sequence
 from dataclasses import dataclass
 from threading import Lock
 from typing import Literal
@@ -80,6 +81,10 @@ class TrainingClips:
     def is_skipped(self, clip_id: str) -> bool:
         """Whether the clip was found damaged, here, before."""
         return clip_id in self._known
+
+    def fetch(self, clip_ids: Sequence[str]) -> None:
+        """Read clips that are needed soon, in few requests."""
+        self._reader.fetch(clip_ids)
 
     def __getitem__(self, clip_id: str) -> np.ndarray:
         """The waveform, float32 [num_samples]; silence where the clip is skipped.

@@ -7,6 +7,7 @@ run that was killed continues with the shards that are missing, and a damaged on
 
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator
+from dataclasses import replace
 from itertools import chain
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -82,7 +83,7 @@ def run(context: StageContext, recipe: IngestRecipe, source: DataSource) -> Stag
     """Pack all recordings of `source` and derive dialogues, prompts and suites.
 
     Rows are streamed from the source into shards and from the shards into all that is derived;
-    only hygiene, which compares all with all, holds them.
+    only hygiene, which compares all with all, holds those of the recordings.
 
     Raises:
         TooManyRejectedError: with the counts by reason; `rejected.jsonl` is there to read.
@@ -92,10 +93,10 @@ def run(context: StageContext, recipe: IngestRecipe, source: DataSource) -> Stag
     planned = chain(map(plain, clips_of(source)), composed)
     jobs = plan_shards(planned, recipe.clips_per_shard)
     summaries = pack(context, jobs, rule, source_places(source))
-    found = list(ShardRows(directory, len(summaries)))
+    found = ShardRows(directory, len(summaries))
     hygiene = inspection.examine(context, recipe.hygiene, found)
     leaks = inspection.dropped(hygiene, recipe.hygiene, found)
-    packed = ShardRows(directory, len(summaries), without=frozenset(row.id for row in leaks))
+    packed = replace(found, without=frozenset(row.id for row in leaks))
     num_packed = sum(summary.clips for summary in summaries) - len(leaks)
 
     tally = RejectedTally({made.clip.id for made in composed})
@@ -115,7 +116,7 @@ def run(context: StageContext, recipe: IngestRecipe, source: DataSource) -> Stag
     if long_audio.cut_clips:
         context.progress(f"{long_audio.cut_clips} clips cut, by {long_audio.cut_seconds:.1f} s")
     directory.write_text(LONG_AUDIO, long_audio.model_dump_json())
-    inspection.write_report(directory, hygiene, list(packed), suites)
+    inspection.write_report(directory, hygiene, packed.without, packed, suites)
     write_rows(directory, SHARDS, summaries)
     write_index(directory, packed)
     metrics = long_audio.model_dump(include={"long_clips", "cut_clips", "cut_seconds"})

@@ -239,6 +239,10 @@ def source_of(conversation: Conversation, shard_of: Callable[[str], str]) -> Exa
 class Waveforms(Protocol):
     """Waveforms by clip id: float32 [num_samples] at 16 kHz."""
 
+    def fetch(self, clip_ids: Sequence[str], /) -> None:
+        """Read what is needed next, in few requests."""
+        ...
+
     def __getitem__(self, clip_id: str, /) -> np.ndarray: ...
 
 
@@ -246,6 +250,7 @@ def clip_features(reader: Waveforms, clips: Sequence[str], num_mel_bins: int) ->
     """Log-mel features of clips: float32 [num_mel_bins, frames] by clip id."""
     if not clips:
         return {}
+    reader.fetch(clips)
     waveforms = [torch.from_numpy(np.ascontiguousarray(reader[clip])) for clip in clips]
     return dict(zip(clips, log_mel_spectrogram(waveforms, num_mel_bins), strict=True))
 

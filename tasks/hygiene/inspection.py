@@ -5,7 +5,7 @@
 """
 
 from collections import Counter, defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, get_args
 
@@ -66,7 +66,7 @@ class Hygiene:
     identifier: str
 
 
-def examine(context: StageContext, recipe: HygieneRecipe, clips: Sequence[PackedClip]) -> Hygiene:
+def examine(context: StageContext, recipe: HygieneRecipe, clips: Iterable[PackedClip]) -> Hygiene:
     """Look at every recording of a packed corpus and at its labels."""
     scan = scan_corpus(context, clips)
     proposed, same = pairs.same_recordings(
@@ -85,7 +85,7 @@ def examine(context: StageContext, recipe: HygieneRecipe, clips: Sequence[Packed
     return Hygiene(scan, tuple(findings), proposed, identifier)
 
 
-def dropped(hygiene: Hygiene, recipe: HygieneRecipe, clips: Sequence[PackedClip]) -> list[Rejected]:
+def dropped(hygiene: Hygiene, recipe: HygieneRecipe, clips: Iterable[PackedClip]) -> list[Rejected]:
     """The clips to take out: of each leak the one nearer to training, and what is made of it."""
     if recipe.on_leak != "drop":
         return []
@@ -100,25 +100,29 @@ def dropped(hygiene: Hygiene, recipe: HygieneRecipe, clips: Sequence[PackedClip]
 def write_report(
     directory: Store,
     hygiene: Hygiene,
-    clips: Sequence[PackedClip],
+    leaks: Collection[str],
+    clips: Iterable[PackedClip],
     suites: Mapping[str, Sequence[EvaluationItem]],
 ) -> None:
     """Leave the findings about the clips that stayed as JSON and as a page.
 
     A leak into a suite names it: the suites that ask about the clip or a composition of it.
+
+    Args:
+        leaks: the ids of the clips that were taken out.
+        clips: those that stayed; gone through twice and never held.
     """
     asked = _suites_by_recording(clips, suites)
-    kept = {clip.id for clip in clips}
-    rows = [row for row in hygiene.scan.rows if row.id in kept]
+    rows = [row for row in hygiene.scan.rows if row.id not in leaks]
     findings = tuple(
         _name_suites(found, asked)
         for found in hygiene.findings
-        if found.clip in kept and (found.other is None or found.other in kept)
+        if found.clip not in leaks and found.other not in leaks
     )
     report = HygieneReport(
         recordings=len(rows),
         seconds=round(sum(row.num_samples for row in rows) / SAMPLE_RATE, 1),
-        compositions=len(clips) - len(rows),
+        compositions=sum(1 for _ in clips) - len(rows),
         clips_by=_count_by(rows),
         histograms=spread.histograms(hygiene.scan),
         findings=findings,
@@ -136,15 +140,17 @@ def check(directory: Store) -> ContractResult:
 
 
 def _suites_by_recording(
-    clips: Sequence[PackedClip], suites: Mapping[str, Sequence[EvaluationItem]]
+    clips: Iterable[PackedClip], suites: Mapping[str, Sequence[EvaluationItem]]
 ) -> Mapping[str, set[str]]:
-    parts = {clip.id: clip.origin for clip in clips}
-    asked: dict[str, set[str]] = defaultdict(set)
+    names: dict[str, set[str]] = defaultdict(set)
     for name, items in suites.items():
         for item in items:
             for clip_id in item.conversation.clip_ids:
-                for part in parts[clip_id]:
-                    asked[part].add(name)
+                names[clip_id].add(name)
+    asked: dict[str, set[str]] = defaultdict(set)
+    for clip in clips:
+        for part in clip.origin if clip.id in names else ():
+            asked[part] |= names[clip.id]
     return asked
 
 

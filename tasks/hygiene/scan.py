@@ -5,7 +5,7 @@ gave is kept beside it until the corpus is finished, so that a run that was kill
 """
 
 import io
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import groupby
@@ -55,7 +55,7 @@ class _Job:
     rows: tuple[PackedClip, ...]
 
 
-def scan_corpus(context: StageContext, clips: Sequence[PackedClip]) -> Scan:
+def scan_corpus(context: StageContext, clips: Iterable[PackedClip]) -> Scan:
     """Scan all recordings of a packed corpus, shard by shard in parallel, in the clips' order."""
     recordings = [clip for clip in clips if clip.origin == (clip.id,)]
     jobs = [

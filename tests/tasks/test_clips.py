@@ -9,7 +9,7 @@ import pytest
 from recordings import noise
 from seaweed import BUCKET, KEYS, seaweed
 
-from data_contracts.records import Clip
+from data_contracts.records import Clip, PackedClip
 from infra import remote
 from infra.store import Store
 from tasks.clips import ClipReader, DamagedClipError
@@ -53,3 +53,72 @@ def test_clips_on_s3_are_read_by_range_from_several_threads(
         assert reader["4"].shape == (6400,)
         with pytest.raises(DamagedClipError, match=r"clip '5' in .*shard-00000.tar at byte"):
             reader["5"]
+
+
+def test_clips_that_are_fetched_together_share_the_requests_of_their_shards(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = Store(str(tmp_path))
+    rows = [row for shard in range(2) for row in packed_noise(store, shard, 10)]
+    reads: list[tuple[str, int, int]] = []
+    plain = Store.read_range
+
+    def counted(self: Store, key: str, start: int, size: int) -> bytes:
+        reads.append((key, start, start + size))
+        return plain(self, key, start, size)
+
+    monkeypatch.setattr(Store, "read_range", counted)
+    reader = ClipReader(store, rows)
+    asked = [rows[i].id for i in (5, 12, 2, 4, 17)]
+    reader.fetch(asked)
+    ends = [(rows[2], rows[5]), (rows[12], rows[17])]
+    assert reads == [(a.shard, a.offset, b.offset + b.size) for a, b in ends]
+    assert [len(reader[name]) for name in asked] == [6400] * 5
+    reader.fetch(asked)
+    assert len(reads) == 2, "what is kept was read again"
+
+
+@pytest.mark.parametrize("limit", ["MAX_GAP_BYTES", "BLOCK_BYTES"])
+def test_a_fetch_reads_no_wide_gap_and_no_more_than_a_block_at_once(
+    limit: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = Store(str(tmp_path))
+    rows = packed_noise(store, 0, 8)
+    monkeypatch.setattr("tasks.clips." + limit, 3 * rows[0].size)
+    reads: list[int] = []
+    plain = Store.read_range
+
+    def counted(self: Store, key: str, start: int, size: int) -> bytes:
+        reads.append(size)
+        return plain(self, key, start, size)
+
+    monkeypatch.setattr(Store, "read_range", counted)
+    reader = ClipReader(store, rows)
+    near, apart = [0, 1], 6
+    reader.fetch([rows[i].id for i in (*near, apart)])
+    assert reads == [rows[1].offset + rows[1].size - rows[0].offset, rows[apart].size]
+
+
+def test_a_damaged_clip_that_was_fetched_is_told_when_it_is_asked_for(tmp_path: Path) -> None:
+    store = Store(str(tmp_path))
+    rows = packed_noise(store, 0, 3)
+    whole = bytearray(store.read_bytes(rows[1].shard))
+    whole[rows[1].offset + 20] ^= 1
+    store.write_bytes(rows[1].shard, bytes(whole))
+    reader = ClipReader(store, rows)
+    reader.fetch([row.id for row in rows])
+    assert reader[rows[0].id].shape == reader[rows[2].id].shape == (6400,)
+    with pytest.raises(DamagedClipError, match=rf"clip '{rows[1].id}' in "):
+        reader[rows[1].id]
+
+
+def packed_noise(store: Store, shard: int, count: int) -> list[PackedClip]:
+    """A shard of clips of 0.4 s."""
+    return write_shard(
+        store,
+        shard,
+        (
+            MadeClip(Clip(id=f"{shard}/{i}", audio="-", targets={}), noise(0.4, i), 0.0, ())
+            for i in range(count)
+        ),
+    )

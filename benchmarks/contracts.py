@@ -1,0 +1,123 @@
+"""Rows of the contracts: a million rows made to a table and validated.
+
+Nothing races here: both columns of time show the same run.
+"""
+
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import partial
+from typing import Any, TypeVar
+
+import pandas as pd
+
+from benchmarks.harness import Condition, Race, Row, peak_bytes
+from data_contracts import suites, tables
+from data_contracts.contract import Contract, validate
+from data_contracts.records import Clip, PackedClip, Split
+
+R = TypeVar("R", Clip, PackedClip)
+
+_ROWS = 1_000_000
+_ROWS_AT_ONCE = 8192
+_MOST_SECONDS = 3.0
+_SPLITS: tuple[Split, ...] = ("train", "train", "train", "dev", "test")
+_PLANTED_IN_MANIFEST = {
+    "manifest.id_is_unique": 2,
+    "manifest.targets_have_text": 1,
+    "manifest.phrase_stays_in_one_split": 1,
+}
+_PLANTED_IN_INDEX = {
+    "shard_index.id_is_unique": 2,
+    "shard_index.text_fits_duration": 1,
+    "shard_index.phrase_stays_in_one_split": 1,
+    "shard_index.audio_occurs_once": 1,
+}
+
+
+def contracts() -> Iterator[Row]:
+    """Of a manifest and of a shard index."""
+    yield _row(_clip, tables.manifest_frame, suites.MANIFEST, _PLANTED_IN_MANIFEST)
+    frame = partial(tables.shard_index_frame, max_seconds=30.0)
+    yield _row(_packed, frame, suites.SHARD_INDEX, _PLANTED_IN_INDEX)
+
+
+def _row(
+    make: Callable[[int], R],
+    to_frame: Callable[[Iterable[R]], pd.DataFrame],
+    contract: Contract,
+    planted: Mapping[str, int],
+) -> Row:
+    validate(contract, to_frame(map(make, range(1000))), "warm")  # imports Great Expectations
+    frames: list[pd.DataFrame] = []
+    rows = _Rows(make)
+    start = time.process_time()
+    peak = peak_bytes(lambda: frames.append(to_frame(rows)))
+    framing = time.process_time() - start - rows.seconds
+    start = time.process_time()
+    result = validate(contract, frames[0], "measured")
+    validating = time.process_time() - start
+    found = {o.rule: o.unexpected_count for o in result.outcomes if o.unexpected_count or o.detail}
+    seconds = framing + validating
+    return Row(
+        name=f"contract of {contract.name}",
+        work=f"{_ROWS} rows: table {framing:.2f} s and {peak / _ROWS:.0f} bytes a row, "
+        f"validation {validating:.2f} s",
+        race=Race(seconds, seconds, 1.0),
+        goal=None,
+        stretch=None,
+        conditions=(
+            Condition("seconds of validation", validating, "<=", _MOST_SECONDS),
+            Condition("seconds with the table", seconds, "<=", _MOST_SECONDS),
+            Condition("planted faults missed or others found", float(found != planted), "<=", 0),
+        ),
+    )
+
+
+class _Rows(Iterable[R]):
+    """Rows that come into being while they are iterated, and what that took."""
+
+    def __init__(self, make: Callable[[int], R]) -> None:
+        self._make: Callable[[int], R] = make
+        self.seconds = 0.0
+        """CPU."""
+
+    def __iter__(self) -> Iterator[R]:
+        for first in range(0, _ROWS, _ROWS_AT_ONCE):
+            start = time.process_time()
+            rows = [self._make(i) for i in range(first, min(first + _ROWS_AT_ONCE, _ROWS))]
+            self.seconds += time.process_time() - start
+            yield from rows
+
+
+def _clip(number: int) -> Clip:
+    """Made without checks: they are ingest's when it reads a manifest, and are done then."""
+    return Clip.model_construct(**_fields(number), audio="-")
+
+
+def _packed(number: int) -> PackedClip:
+    name = f"clip-{number:07d}"
+    return PackedClip.model_construct(
+        **_fields(number),
+        shard=f"corpus/shard-{number // 500:05d}.tar",
+        offset=512 + number % 500 * 100_000,
+        size=90_000,
+        num_samples=48_000,
+        peak=0.5,
+        rms=0.1,
+        origin=(name,),
+    )
+
+
+def _fields(number: int) -> dict[str, Any]:
+    """What a manifest and an index say alike. Rows 7, 8 and 9 are wrong, 12 repeats 11."""
+    same = 11 if number == 12 else number
+    return {
+        "id": f"clip-{6 if number == 7 else number:07d}",
+        "targets": {"asr": " " if number == 8 else f"The words of sentence number {same}"},
+        "language": ("en", "fr", "de")[same % 3],
+        "speaker": f"speaker {number % 5000}",
+        "kind": "speech",
+        "split": _SPLITS[number % 5],
+        "phrase": f"sentence {0 if number == 9 else same}",
+        "sha256": f"{same:064x}",
+    }
