@@ -61,7 +61,13 @@ def manifest_frame(clips: Iterable[Clip]) -> pd.DataFrame:
                     _text_without_language(c) if c.language is None else None for c in rows
                 ],
             ),
-            "empty": (_TEXT, lambda rows: [_empty_targets(clip) for clip in rows]),
+            "empty": (
+                _TEXT,
+                lambda rows: [
+                    None if all(map(str.strip, c.targets.values())) else _empty_targets(c)
+                    for c in rows
+                ],
+            ),
             **_LABEL_KEYS,
         },
     )
@@ -257,8 +263,8 @@ def _text_without_language(clip: Clip) -> str | None:
     return f"{tasks[0]} text without a language" if tasks and clip.language is None else None
 
 
-def _empty_targets(clip: Clip) -> str | None:
-    return ", ".join(task for task, text in clip.targets.items() if not text.strip()) or None
+def _empty_targets(clip: Clip) -> str:
+    return ", ".join(task for task, text in clip.targets.items() if not text.strip())
 
 
 def _cut_answers(clip: PackedClip) -> str | None:
