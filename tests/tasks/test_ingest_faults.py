@@ -192,8 +192,9 @@ def test_a_server_that_is_paused_for_a_while_delays_and_spoils_nothing(
         for found in psutil.net_connections()
         if found.laddr and found.laddr.port == port and found.status == "LISTEN" and found.pid
     }
-    os.kill(server, signal.SIGSTOP)
-    resume = subprocess.Popen(["sh", "-c", f"sleep 1; kill -CONT {server}"])
-    assert store.read_bytes("a") == b"x" * 1_000
+    with store.open("a") as file:
+        os.kill(server, signal.SIGSTOP)
+        resume = subprocess.Popen(["sh", "-c", f"sleep 2; kill -CONT {server}"])
+        assert file.read() == b"x" * 1_000
     assert resume.wait() == 0
     assert any("FSTimeoutError" in record.getMessage() for record in caplog.records)
