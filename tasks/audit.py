@@ -1,26 +1,69 @@
 """Proof of which examples a training run consumed: each as often as planned, none lost.
 
-Workers note what they compute. A step that was interrupted, or undone by going back to an earlier
-checkpoint, is computed again by a later attempt, perhaps by other workers; what counts is the last
-attempt at a step, because the attempts before it left nothing in the weights.
+Every worker notes what it computes, and writes its notes down before each training state. A step
+that was interrupted, or undone by going back to an earlier state, is computed again by a later
+attempt, perhaps by other workers; the notes of the attempts before it are deleted, because those
+left nothing in the weights.
 """
 
+import json
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
+from infra.patient_store import PatientStore
+
+_FOLDER = "scratch/audit"
+
 
 @dataclass(frozen=True)
 class Consumed:
     """What one worker computed in a step."""
 
-    attempt: int
-    """Grows with every start of the training group."""
     step: int
-    rank: int
     examples: tuple[int, ...]
+
+
+class Trail:
+    """The notes of one worker."""
+
+    def __init__(self, patient: PatientStore, rank: int, first: int) -> None:
+        """`first` is the step that training continues from, which is that of a state, or 0."""
+        self._patient, self._rank, self._first = patient, rank, first
+        self._notes: list[Consumed] = []
+
+    def forget_undone(self) -> None:
+        """Delete what any worker noted of steps that are computed again; one worker calls it."""
+        for key in self._patient.store.list_keys(_FOLDER):
+            if _first_step(key) >= self._first:
+                self._patient.store.delete(key)
+
+    def note(self, step: int, micro_batches: Iterable[Iterable[int]]) -> None:
+        """Keep in mind what this worker computed in a step."""
+        taken = tuple(example for some in micro_batches for example in some)
+        self._notes.append(Consumed(step, taken))
+
+    def write_down(self, step: int) -> None:
+        """Move the notes into the store, before the state whose next step is `step`."""
+        content = json.dumps([[note.step, note.examples] for note in self._notes])
+        key = f"{_FOLDER}/{self._first:08d}-{self._rank}.json"
+        self._patient.write_bytes(key, content.encode())
+        self._first, self._notes = step, []
+
+    def of_all_workers(self) -> list[Consumed]:
+        """Everything that was written down."""
+        store = self._patient.store
+        return [
+            Consumed(step, tuple(examples))
+            for key in store.list_keys(_FOLDER)
+            for step, examples in json.loads(store.read_bytes(key))
+        ]
+
+
+def _first_step(key: str) -> int:
+    return int(key.rsplit("/", 1)[1].partition("-")[0])
 
 
 @dataclass(frozen=True)
@@ -48,25 +91,28 @@ class Audit:
         return f"{count} examples differ from the plan: {'; '.join(parts)}"
 
 
-def audit(plan: np.ndarray, consumed: Iterable[Consumed]) -> Audit:
-    """Compare what the last attempt at each step consumed with the plan.
+def audit(
+    plan: np.ndarray, consumed: Iterable[Consumed], admitted: np.ndarray | None = None
+) -> Audit:
+    """Compare what was consumed with the plan.
 
     Args:
         plan: int64 [steps, examples_per_step], as far as it was trained.
-        consumed: notes of all workers and attempts, in any order.
+        consumed: notes of all workers, in any order.
+        admitted: the plan with -1 where a roll-back has left an example out. It may have been
+            consumed before that.
     """
-    last: dict[int, int] = {}
-    notes = list(consumed)
-    for note in notes:
-        last[note.step] = max(note.attempt, last.get(note.step, note.attempt))
+    required = plan if admitted is None else admitted
     found: dict[int, Counter[int]] = {step: Counter() for step in range(len(plan))}
-    for note in notes:
-        if note.attempt == last[note.step]:
-            found.setdefault(note.step, Counter()).update(note.examples)
+    for note in consumed:
+        found.setdefault(note.step, Counter()).update(note.examples)
     lost, repeated = {}, {}
     for step, taken in sorted(found.items()):
-        planned = Counter(plan[step].tolist() if step < len(plan) else ())
-        if missing := planned - taken:
+        planned, needed = (
+            Counter(rows[step].tolist() if step < len(rows) else ()) for rows in (plan, required)
+        )
+        del needed[-1]
+        if missing := needed - taken:
             lost[step] = tuple(sorted(missing.elements()))
         if surplus := taken - planned:
             repeated[step] = tuple(sorted(surplus.elements()))

@@ -14,6 +14,7 @@ from infra.patient_store import PatientStore
 from model.activation_checkpointing import checkpoint_activations
 from model.flops import measured_peak
 from tasks.announcing import reach
+from tasks.audit import Trail, audit
 from tasks.checkpoints.folder import Checkpoints
 from tasks.checkpoints.upload import Uploader
 from tasks.device_report import gpu_metrics
@@ -63,13 +64,17 @@ class _Training:
         model, processor = job.open_initial()
         self.objective = job.objective(processor)
         self.examiner = job.held_out(processor) if job.held_out else None
+        patient = PatientStore(job.directory, self.notices.say)
         self.checkpoints = Checkpoints(
-            PatientStore(job.directory, self.notices.say),
+            patient,
             job.identity(processor),
             job.resources.keep_checkpoints,
             self.notices if worker.rank == 0 else _not_my_word,
         )
         self.state, saved = self.checkpoints.load_newest() or (TrainingState(), None)
+        self.trail = Trail(patient, worker.rank, self.state.step)
+        if worker.rank == 0:
+            self.trail.forget_undone()
         _agree(self.state.step, worker)
         self.watch = Watch(job.optimizer.watch, self.state.watch, before)
         self.plan = self.watch.admitted(job.plan)
@@ -100,6 +105,7 @@ class _Training:
             for loaded in loader:
                 guard.beat(loaded.step)
                 uploader.check()
+                self.trail.note(loaded.step, loaded.examples)
                 if problem := self._step(loaded):
                     self._look_into(problem, loaded)
                 self.state.step += 1
@@ -112,6 +118,9 @@ class _Training:
                 if self._due(resources.checkpoint_every_steps):
                     self._save(uploader)
                 guard.beat(self.state.step)
+        _agree(self.state.step, worker)  # every worker has written down its notes
+        if worker.rank == 0:
+            self._audit()
         trained = self.strategy.trained()
         if trained is not None:
             export(job, trained, self.state, self.checkpoints)
@@ -190,11 +199,17 @@ class _Training:
 
     def _save(self, uploader: Uploader) -> None:
         """Copy the state of now, and upload it while training goes on."""
+        self.trail.write_down(self.state.step)
         trained = self.strategy.trained()
         if trained is not None:
             self.state.window, self.state.watch = self.meter.window, self.watch.memory
             files = self.checkpoints.files_of(trained, self.state)
             uploader.submit(partial(self.checkpoints.save, files, self.state.step))
+
+    def _audit(self) -> None:
+        """Hold what all workers consumed against the plan, and say how it is."""
+        found = audit(self.job.plan, self.trail.of_all_workers(), self.plan)
+        self.notices(Notice(f"audit: {found}", {"q2a.audit": str(found)}))
 
 
 def _agree(step: int, worker: Worker) -> None:

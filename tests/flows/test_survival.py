@@ -90,6 +90,7 @@ def assert_equals_the_undisturbed_run(world: World, tiny_run: TinyRun) -> None:
     undisturbed = tiny_run.artifact("pretrain")
     assert world.directory.digest(WEIGHTS) == undisturbed.digest(WEIGHTS)
     assert world.numbers == history_numbers(undisturbed)
+    assert world.tagged["q2a.audit"] == "every planned example was consumed once"
 
 
 @pytest.fixture
@@ -153,6 +154,7 @@ def test_rolling_back_goes_to_the_last_state_and_leaves_the_bad_example_out(
 ) -> None:
     world.run(WatchRecipe(policy="roll_back"))
     assert "continues from the state after step 8 on 1 worker" in world.log
+    assert "audit: every planned example was consumed once" in world.log
     assert "step 9: the loss is nan" in world.log
     assert world.numbers[-1]["step"] == world.recipe.optimizer.steps
     assert all(torch.isfinite(torch.tensor([n["loss"] for n in world.numbers])))

@@ -5,6 +5,7 @@ import threading
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,7 +13,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from infra.compute import Loading, Worker
-from tasks.audit import Consumed, audit, epochs_are_exact
+from infra.patient_store import PatientStore
+from infra.store import Store
+from tasks.audit import Consumed, Trail, audit, epochs_are_exact
 from tasks.loader import LoadedStep, Loader
 from tasks.mixture import plan_mixture
 from tasks.split import Load, SplitError
@@ -104,7 +107,8 @@ def test_no_example_is_lost_or_repeated_over_a_thousand_interruptions(
     notes: list[Consumed] = []
     position = 0
 
-    def attempt(number: int, workers: int, loading: Loading, steps: int) -> int:
+    def attempt(workers: int, loading: Loading, steps: int) -> int:
+        notes[:] = [note for note in notes if note.step < position]  # the others are undone
         ends = []
         for rank in range(workers):
             # The workers of a killed group end at different places of the step after the last.
@@ -114,16 +118,16 @@ def test_no_example_is_lost_or_repeated_over_a_thousand_interruptions(
                     if ready.step >= end:
                         break
                     for some in ready.micro_batches:
-                        notes.append(Consumed(number, some[0], rank, some[1:]))
+                        notes.append(Consumed(some[0], some[1:]))
             ends.append(end)
         return min(ends)
 
-    for number, cut in enumerate(interruptions):
+    for cut in interruptions:
         reached = attempt(
-            number, cut.num_workers, Loading(threads=cut.threads, steps_ahead=cut.ahead), cut.steps
+            cut.num_workers, Loading(threads=cut.threads, steps_ahead=cut.ahead), cut.steps
         )
         position = max(position, reached - cut.undone)  # the last checkpoint
-    attempt(len(interruptions), 2, Loading(), len(PLAN))
+    attempt(2, Loading(), len(PLAN))
     found = audit(PLAN, notes)
     assert found.is_exact, str(found)
     assert epochs_are_exact(PLAN, [POOL])
@@ -131,24 +135,45 @@ def test_no_example_is_lost_or_repeated_over_a_thousand_interruptions(
 
 def test_the_audit_names_what_is_lost_and_what_is_repeated() -> None:
     plan = np.array([[1, 2, 3], [4, 5, 6]])
-    whole = [Consumed(0, 0, 0, (1, 2)), Consumed(0, 0, 1, (3,)), Consumed(0, 1, 0, (6, 5, 4))]
+    whole = [Consumed(0, (1, 2)), Consumed(0, (3,)), Consumed(1, (6, 5, 4))]
     assert audit(plan, whole).is_exact
     without = audit(plan, whole[::2])
     assert without.lost == {0: (3,)}
     assert "step 0 lost 3" in str(without)
-    twice = audit(plan, [*whole, Consumed(0, 1, 1, (5,)), Consumed(0, 7, 0, (9,))])
+    twice = audit(plan, [*whole, Consumed(1, (5,)), Consumed(7, (9,))])
     assert (twice.repeated, twice.lost) == ({1: (5,), 7: (9,)}, {})
     assert str(twice) == "2 examples differ from the plan: step 1 repeated 5; step 7 repeated 9"
 
 
-def test_only_the_last_attempt_at_a_step_counts() -> None:
-    plan = np.array([[1, 2], [3, 4]])
-    notes = [
-        Consumed(0, 0, 0, (1, 2)), Consumed(0, 1, 0, (3,)),  # killed in the middle of step 1
-        Consumed(1, 1, 0, (4,)), Consumed(1, 1, 1, (3,)),
-    ]  # fmt: skip
-    assert audit(plan, notes).is_exact
-    assert audit(plan, notes[:-1]).lost == {1: (3,)}
+def test_what_a_roll_back_left_out_is_not_missed() -> None:
+    plan, admitted = np.array([[1, 2], [3, 2]]), np.array([[1, -1], [3, -1]])
+    assert audit(plan, [Consumed(0, (1, 2)), Consumed(1, (3,))], admitted).is_exact
+    assert audit(plan, [Consumed(0, (1, 2)), Consumed(1, (2,))], admitted).lost == {1: (3,)}
+
+
+def test_a_trail_forgets_what_is_computed_again(tmp_path: Path) -> None:
+    patient = PatientStore(Store(str(tmp_path)), print)
+    plan = np.array([[1, 2], [3, 4], [5, 6]])
+
+    def work(rank: int, first: int, shares: dict[int, list[int]], until: int) -> Trail:
+        trail = Trail(patient, rank, first)
+        for step, examples in shares.items():
+            trail.note(step, [examples])
+            if step + 1 == until:
+                trail.write_down(until)
+        return trail
+
+    for rank in (0, 1):  # both are killed in step 2, after the state of step 2
+        work(rank, 0, {step: [int(plan[step][rank])] for step in range(3)}, until=2)
+    work(1, 2, {2: [6]}, until=3)  # and one of the next group after its last notes
+    last = Trail(patient, 0, 2)
+    last.forget_undone()
+    last.note(2, [[5], [6]])
+    last.write_down(3)
+    assert audit(plan, last.of_all_workers()).is_exact
+    again = Trail(patient, 0, 0)
+    again.forget_undone()
+    assert again.of_all_workers() == []
 
 
 def test_an_epoch_that_repeats_an_example_is_not_exact() -> None:
