@@ -38,7 +38,7 @@ class LoopError(Exception):
     @property
     def collateral(self) -> bool:
         """Whether it only says that another worker is gone."""
-        return bool(_COLLATERAL.search(self.cause))
+        return not self.final and bool(_COLLATERAL.search(self.cause))
 
     def __str__(self) -> str:
         return f"worker {self.rank}: {self.cause}"

@@ -17,6 +17,9 @@ from infra.group import Failure, GroupFailedError, Room, describe_error, first_f
 T = TypeVar("T")
 U = TypeVar("U")
 
+_GROUP_SECONDS = 7 * 24 * 3600
+"""How long a worker waits for the others."""
+
 
 class OnRay:
     """Ray, started for this process on first use or joined at an address."""
@@ -125,11 +128,13 @@ class OnRay:
 
     def _trainer(self, loop: Callable[[Worker], None], workers: int) -> Any:
         from ray.train import FailureConfig, RunConfig, ScalingConfig
-        from ray.train.torch import TorchTrainer
+        from ray.train.torch import TorchConfig, TorchTrainer
 
         return TorchTrainer(
             _run_as_ray_worker,
             train_loop_config={"loop": loop},
+            # Others wait at a barrier while the first worker exports; steps have their own watch.
+            torch_config=TorchConfig(timeout_s=_GROUP_SECONDS),
             scaling_config=ScalingConfig(
                 num_workers=workers,
                 use_gpu=self._resources.gpus_per_worker > 0,
@@ -190,8 +195,14 @@ def _run_as_ray_worker(config: dict[str, Any]) -> None:
     outcome: queue.SimpleQueue[BaseException | None] = queue.SimpleQueue()
 
     def run() -> None:
+        device = get_device()
         try:
-            config["loop"](Worker(rank, context.get_world_size(), str(get_device()), outcome.put))
+            if device.type == "cuda":
+                # Ray has chosen it in its own thread, and FSDP2 asks for this thread's.
+                import torch
+
+                torch.cuda.set_device(device)
+            config["loop"](Worker(rank, context.get_world_size(), str(device), outcome.put))
         except BaseException as error:
             outcome.put(error)
         else:

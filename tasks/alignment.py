@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 from torch import Tensor
 from transformers import Qwen2AudioForConditionalGeneration, Qwen2AudioProcessor
 
@@ -22,6 +22,7 @@ from model.tuning import TuningRecipe
 from tasks.clips import ClipReader
 from tasks.context import StageContext, StageLogger
 from tasks.corpus_index import CorpusIndex
+from tasks.damage import DamagePolicy
 from tasks.example_table import ExampleTable
 from tasks.examples import Examples
 from tasks.mixture_recipe import Mixture
@@ -41,8 +42,19 @@ class AlignmentRecipe(BaseModel):
     audio_encoder: Literal["full", "lora", "frozen"] = "full"
     augment: AugmentRecipe = AugmentRecipe()
     mixture: Mixture = Field(
-        Mixture(tasks={"asr": 1}), description="which transcribed clips are drawn"
+        Mixture(tasks={"asr": 1}),
+        description="which transcribed clips are drawn: its one task is asr",
     )
+
+    @field_validator("mixture")
+    @classmethod
+    def _check_task(cls, mixture: Mixture) -> Mixture:
+        if set(mixture.tasks) != {"asr"}:
+            raise ValueError(
+                f"alignment learns to spell transcripts, which {sorted(mixture.tasks)} are not "
+                "(all). Give the task asr alone; languages and corpora may have weights."
+            )
+        return mixture
 
 
 @dataclass(frozen=True)
@@ -67,6 +79,7 @@ def align(
     examples: Examples,
     table: ExampleTable,
     recipe: AlignmentRecipe,
+    damage: DamagePolicy,
 ) -> Store:
     """Train the audio side of the checkpoint in `initial`; returns the folder of the result.
 
@@ -76,16 +89,17 @@ def align(
     Args:
         examples: those of the task `asr` hear one clip each and answer with its transcript.
         table: a row an example.
+        damage: what becomes of damaged clips.
 
     Raises:
         MixtureError: there is no transcribed clip.
     """
     directory = context.directory.below(ALIGNMENT)
     if not directory.exists(PARITY):
-        optimizer = recipe.optimizer
-        plan = recipe.mixture.plan(
-            table, optimizer.steps, optimizer.examples_per_step, optimizer.seed
-        )
+        optimizer, mixture = recipe.optimizer, recipe.mixture
+        steps = mixture.num_steps(table, optimizer.examples_per_step, optimizer.steps)
+        optimizer = optimizer.model_copy(update={"steps": steps})
+        plan = mixture.plan(table, steps, optimizer.examples_per_step, optimizer.seed)
         transcribed = (i for i in range(len(table)) if table.task[i] == "asr")
         heard = {c for i in transcribed for c in spelling(examples[i][0].answer)}
         supervised = SupervisedFactory(
@@ -94,6 +108,7 @@ def align(
             augment=recipe.augment,
             label_smoothing=0.0,
             seed=optimizer.seed,
+            skipping=damage.skipping(context.directory),
         )
         fit(
             replace(context, directory=directory, logger=AlignmentLogger(context.logger)),

@@ -8,7 +8,7 @@ import numpy as np
 
 from data_contracts.digest import digest_of_bytes
 from data_contracts.records import PackedClip
-from infra.remote import BLOCK_BYTES
+from infra.remote import BLOCK_BYTES, StoreError, TruncatedError
 from infra.store import Store
 from tasks.corpus_index import CorpusIndex
 from tasks.decode import decode_flac
@@ -77,7 +77,12 @@ class ClipReader(Mapping[str, np.ndarray]):
         if (kept := self._kept(clip_id)) is not None:
             return kept
         row = self._rows[clip_id]
-        data = self._corpus.read_range(row.shard, row.offset, row.size)
+        try:
+            data = self._corpus.read_range(row.shard, row.offset, row.size)
+        except StoreError as error:
+            if not isinstance(error.__cause__, TruncatedError):
+                raise
+            raise DamagedClipError(row, self._corpus.path(row.shard)) from error
         if digest_of_bytes(data) != row.sha256:
             raise DamagedClipError(row, self._corpus.path(row.shard))
         self._keep(clip_id, data)
@@ -90,7 +95,12 @@ class ClipReader(Mapping[str, np.ndarray]):
         """
         for run in _runs([self._rows[clip] for clip in clip_ids if self._kept(clip) is None]):
             start, end = run[0].offset, run[-1].offset + run[-1].size
-            data = memoryview(self._corpus.read_range(run[0].shard, start, end - start))
+            try:
+                data = memoryview(self._corpus.read_range(run[0].shard, start, end - start))
+            except StoreError as error:
+                if not isinstance(error.__cause__, TruncatedError):
+                    raise
+                continue  # a shard that ends too early: some of them may still be there
             for row in run:
                 flac = bytes(data[row.offset - start :][: row.size])
                 if digest_of_bytes(flac) == row.sha256:

@@ -11,6 +11,7 @@ def gpu_metrics(device: str) -> dict[str, float]:
         return {}
     metrics = {"gpu_memory_gib": torch.cuda.max_memory_allocated(device) / 2**30}
     torch.cuda.reset_peak_memory_stats(device)
-    with suppress(ImportError, RuntimeError):  # NVIDIA's management library is an extra
+    # NVIDIA's management library is an extra, and refuses in its own ways what a card can't tell.
+    with suppress(Exception):
         metrics["gpu_utilisation"] = torch.cuda.utilization(torch.device(device)) / 100
     return metrics

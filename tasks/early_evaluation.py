@@ -4,6 +4,7 @@ It draws no random number of the training and changes no weight: a run with it a
 end with the same bits.
 """
 
+import logging
 import random
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
@@ -18,12 +19,13 @@ from model.batch import collate
 from model.forward import cross_entropy
 from model.generate import GenerationSettings
 from tasks.answering import Answerer
-from tasks.clips import ClipReader
+from tasks.clips import ClipReader, DamagedClipError
 from tasks.corpus_index import CorpusIndex
 from tasks.held_out import Examiner, HeldOutReport
 from tasks.ingest import read_suites
 from tasks.supervised import clip_features, render_example
 
+_log = logging.getLogger(__name__)
 _EXAMPLES = 16
 _ANSWERS = 6
 _BATCH = 8
@@ -39,9 +41,13 @@ class EarlyEvaluation:
     letters: tuple[Task, ...] = ()
     """Tasks whose answers are learnt letter by letter."""
 
-    def __call__(self, processor: Qwen2AudioProcessor) -> Examiner:
-        """Open the corpus on a worker."""
+    def __call__(self, processor: Qwen2AudioProcessor) -> Examiner | None:
+        """Open the corpus on a worker. Conversations with a damaged clip are left out, and said."""
         reader = ClipReader(self.corpus, CorpusIndex(self.corpus))
+        asked = [c for c in self.conversations if _can_be_heard(c, reader)]
+        if not asked:
+            _log.warning("early evaluation has nothing to ask: the suites have no such question")
+            return None
 
         def examine(model: Qwen2AudioForConditionalGeneration) -> HeldOutReport:
             was_training = model.training
@@ -49,8 +55,8 @@ class EarlyEvaluation:
             try:
                 answerer = Answerer(model, processor, reader)
                 return HeldOutReport(
-                    held_out_loss(answerer, self.conversations, self.letters),
-                    _answers(answerer, self.conversations[:_ANSWERS]),
+                    held_out_loss(answerer, asked, self.letters),
+                    _answers(answerer, asked[:_ANSWERS]),
                 )
             finally:
                 model.train(was_training)
@@ -81,6 +87,16 @@ def pick_held_out(
     draw = random.Random(f"held out {seed}")
     drawn = tuple(draw.sample(asked, min(_EXAMPLES, len(asked))))
     return EarlyEvaluation(corpus, drawn, letters)
+
+
+def _can_be_heard(conversation: Conversation, reader: ClipReader) -> bool:
+    try:
+        for clip in conversation.clip_ids:
+            reader.flac(clip)
+    except DamagedClipError as damage:
+        _log.warning("early evaluation leaves out %s: %s", conversation.id, damage)
+        return False
+    return True
 
 
 @torch.no_grad()

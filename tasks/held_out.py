@@ -17,5 +17,5 @@ class HeldOutReport:
 
 
 Examiner = Callable[[Qwen2AudioForConditionalGeneration], HeldOutReport]
-ExaminerFactory = Callable[[Qwen2AudioProcessor], Examiner]
-"""Called on each worker; it must pickle."""
+ExaminerFactory = Callable[[Qwen2AudioProcessor], Examiner | None]
+"""Called on each worker; it must pickle. None: there is nothing to ask."""

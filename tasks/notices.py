@@ -6,18 +6,22 @@ tags and files reach the stage's MLflow run, also where the worker died right af
 
 import json
 import logging
+import queue
 import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
+from functools import partial
 
 from infra.patience import Patience
 from infra.store import Store
 
 _FOLDER = "scratch/notices"
 _PATIENCE = Patience(seconds=2)
+_GRACE_SECONDS = 10.0
+"""For the last errands, when training ends."""
 
 
 @dataclass(frozen=True)
@@ -58,10 +62,36 @@ class Notices:
         self(Notice(text))
 
 
+class Errands:
+    """Small writes beside the training, in order: a store that hangs delays nothing but them."""
+
+    def __init__(self) -> None:
+        self._waiting: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
+        self._thread = threading.Thread(target=self._work, name="errands", daemon=True)
+
+    def __enter__(self) -> "Errands":
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._waiting.put(None)
+        self._thread.join(_GRACE_SECONDS)
+
+    def __call__(self, errand: Callable[[], None]) -> None:
+        """Do it soon; what an errand itself asks for is left undone, as it would never end."""
+        if threading.current_thread() is not self._thread:
+            self._waiting.put(errand)
+
+    def _work(self) -> None:
+        while errand := self._waiting.get():
+            errand()
+
+
 @contextmanager
-def relaying(notices: Notices) -> Iterator[None]:
+def relaying(notices: Notices, errands: Errands) -> Iterator[None]:
     """Warnings of other modules, such as a store's failures, become notices of this worker."""
-    loggers, handler = [logging.getLogger(name) for name in ("infra", "tasks")], _Relay(notices)
+    loggers = [logging.getLogger(name) for name in ("infra", "tasks")]
+    handler = _Relay(notices, errands)
     for logger in loggers:
         logger.addHandler(handler)
     try:
@@ -72,24 +102,21 @@ def relaying(notices: Notices) -> Iterator[None]:
 
 
 class _Relay(logging.Handler):
-    """A failure to leave a notice makes no notice: it would never end."""
-
-    def __init__(self, notices: Notices) -> None:
+    def __init__(self, notices: Notices, errands: Errands) -> None:
         super().__init__(logging.WARNING)
-        self._notices = notices
-        self._busy = threading.local()
+        self._notices, self._errands = notices, errands
 
     def emit(self, record: logging.LogRecord) -> None:
-        if not getattr(self._busy, "now", False):
-            self._busy.now = True
-            try:
-                self._notices.say(record.getMessage())
-            finally:
-                self._busy.now = False
+        self._errands(partial(self._notices.say, record.getMessage()))
 
 
 def tell_notices(directory: Store, tell: Notify) -> None:
     """Tell what was left since the last call, the oldest first; each is told once."""
     for key in directory.list_keys(_FOLDER):
-        tell(Notice(**json.loads(directory.read_text(key))))
+        text = directory.read_text(key)
+        try:
+            notice = Notice(**json.loads(text))
+        except (ValueError, TypeError):  # half written, by a worker that died
+            notice = Notice(f"a worker's notice can't be read: {text:.200}")
+        tell(notice)
         directory.delete(key)

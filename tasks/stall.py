@@ -1,8 +1,10 @@
 """Stalls: no step for long. Every worker says where its threads are, then the run ends."""
 
 import faulthandler
+import sys
 import threading
 import time
+from contextlib import suppress
 from tempfile import TemporaryFile
 from types import TracebackType
 
@@ -54,22 +56,13 @@ class StallGuard:
     def _give_up(self, step: int) -> None:
         rank = self._worker.rank
         what = f"worker {rank} is in step {step} for more than {self._seconds:g} s"
-        stacks = stacks_of_all_threads()
         folder = f"{_STACKS}/{step:08d}"
-        self._notify(
-            Notice(
-                f"{what}; its threads:\n{stacks}",
-                {f"q2a.stall.worker_{rank}": what},
-                {f"stacks/step-{step:08d}-worker-{rank}.txt": stacks},
-            )
+        # The store may be what stands still: the end comes even if nobody can be told.
+        telling = threading.Thread(
+            target=self._tell, args=(step, what, folder), name="telling of a stall", daemon=True
         )
-        self._directory.write_text(f"{folder}/worker-{rank}.txt", stacks)
-        waiting_since = time.monotonic()
-        while (
-            len(self._directory.list_keys(folder)) < self._worker.world_size
-            and time.monotonic() - waiting_since < _GRACE_SECONDS
-        ):
-            time.sleep(0.1)
+        telling.start()
+        telling.join(2 * _GRACE_SECONDS)
         if not self._ended.is_set():
             self._worker.give_up(
                 StallError(
@@ -77,6 +70,25 @@ class StallGuard:
                     "If steps may take longer, raise resources.stall_seconds."
                 )
             )
+
+    def _tell(self, step: int, what: str, folder: str) -> None:
+        rank, stacks = self._worker.rank, stacks_of_all_threads()
+        print(f"{what}; its threads:\n{stacks}", file=sys.stderr, flush=True)
+        self._notify(
+            Notice(
+                f"{what}; its threads:\n{stacks}",
+                {f"q2a.stall.worker_{rank}": what},
+                {f"stacks/step-{step:08d}-worker-{rank}.txt": stacks},
+            )
+        )
+        with suppress(Exception):
+            self._directory.write_text(f"{folder}/worker-{rank}.txt", stacks)
+            waiting_since = time.monotonic()
+            while (
+                len(self._directory.list_keys(folder)) < self._worker.world_size
+                and time.monotonic() - waiting_since < _GRACE_SECONDS
+            ):
+                time.sleep(0.1)
 
 
 def stacks_of_all_threads() -> str:

@@ -12,13 +12,13 @@ from infra.compute import Resources
 from infra.store import Store
 from model.checkpoint import check_hears, load_checkpoint
 from model.tuning import TuningRecipe, apply_tuning
+from tasks.checkpoints.folder import FINAL_STATE as FINAL_STATE
 from tasks.context import StageLogger
 from tasks.held_out import ExaminerFactory
 from tasks.optimization import Objective, OptimizerRecipe
 
 CHECKPOINT = "checkpoint"
 """The folder of an artifact that opens with `from_pretrained`."""
-FINAL_STATE = "training_state"
 PARITY = "parity.json"
 """How far the export, here and in transformers, is from the model that was trained."""
 

@@ -3,6 +3,7 @@
 Workers stand at the same step and decide alike; what only one has to do is done by rank 0.
 """
 
+import gc
 from collections.abc import Mapping
 from functools import partial
 
@@ -19,9 +20,10 @@ from tasks.checkpoints.folder import Checkpoints
 from tasks.checkpoints.upload import Uploader
 from tasks.device_report import gpu_metrics
 from tasks.export import export
+from tasks.held_out import Examiner
 from tasks.incident import find_culprits, name_examples
 from tasks.loader import LoadedStep, Loader
-from tasks.notices import Notice, Notices, relaying
+from tasks.notices import Errands, Notice, Notices, relaying
 from tasks.optimization import (
     Meter,
     MicroBatch,
@@ -51,6 +53,7 @@ def train(job: TrainingJob, worker: Worker) -> None:
             return _Training(job, worker, watch).run()
         except RollBackError as roll_back:
             watch = roll_back.watch
+            gc.collect()  # of the model that is left behind
             if worker.world_size > 1:
                 distributed.barrier()  # the first worker's uploads have ended
 
@@ -63,7 +66,8 @@ class _Training:
         self.notices = Notices(job.directory, worker.rank)
         model, processor = job.open_initial()
         self.objective = job.objective(processor)
-        self.examiner = job.held_out(processor) if job.held_out else None
+        self.processor = processor
+        self.examiner: Examiner | None = None
         patient = PatientStore(job.directory, self.notices.say)
         self.checkpoints = Checkpoints(
             patient,
@@ -77,6 +81,7 @@ class _Training:
             self.trail.forget_undone()
         _agree(self.state.step, worker)
         self.watch = Watch(job.optimizer.watch, self.state.watch, before)
+        self.rolled_back = before is not None
         self.plan = self.watch.admitted(job.plan)
         if job.resources.activation_checkpointing:
             checkpoint_activations(model)
@@ -90,16 +95,20 @@ class _Training:
         job, worker, resources = self.job, self.worker, self.job.resources
         tokens, first = resources.max_tokens_per_micro_batch, self.state.step
         with (
-            relaying(self.notices),
+            Errands() as errands,
+            relaying(self.notices, errands),
             Uploader() as uploader,
             BufferedMetrics(job.logger, self.notices.say) as logger,
             Loader(self.plan, self.objective, worker, tokens, resources.loading, first) as loader,
             StallGuard(resources.stall_seconds, worker, job.directory, self.notices) as guard,
         ):
+            if job.held_out and resources.early_evaluation_every_steps:
+                self.examiner = job.held_out(self.processor)
             if worker.rank == 0 and first:
                 group = f"{worker.world_size} worker{'s' * (worker.world_size > 1)}"
                 self.notices.say(f"continues from the state after step {first} on {group}")
-            for entry in self.state.history if worker.rank == 0 else ():
+            # After a roll-back, MLflow has them already.
+            for entry in self.state.history if worker.rank == 0 and not self.rolled_back else ():
                 logger.metrics(entry["metrics"], entry["step"])
             guard.beat(first)
             for loaded in loader:
@@ -107,11 +116,11 @@ class _Training:
                 uploader.check()
                 self.trail.note(loaded.step, loaded.examples)
                 if problem := self._step(loaded):
-                    self._look_into(problem, loaded)
+                    self._look_into(problem, loaded, uploader)
                 self.state.step += 1
                 guard.beat(loaded.step)
                 if self._due(resources.log_every_steps) and self.meter.has_steps:
-                    self._log(loaded.step, logger)
+                    self._log(loaded.step, logger, errands)
                 every = resources.early_evaluation_every_steps
                 if every and self.state.step % every == 0:
                     self._examine(logger)
@@ -119,7 +128,7 @@ class _Training:
                     self._save(uploader)
                 guard.beat(self.state.step)
         _agree(self.state.step, worker)  # every worker has written down its notes
-        if worker.rank == 0:
+        if worker.rank == 0 and first < self.state.step:
             self._audit()
         trained = self.strategy.trained()
         if trained is not None:
@@ -160,7 +169,7 @@ class _Training:
             self.meter.add(sums)
         return problem
 
-    def _look_into(self, problem: str, loaded: LoadedStep[MicroBatch]) -> None:
+    def _look_into(self, problem: str, loaded: LoadedStep[MicroBatch], uploader: Uploader) -> None:
         """Name the step's examples, then do what the policy says."""
         step, worker = loaded.step, self.worker
         mine = [example for some in loaded.examples for example in some]
@@ -168,12 +177,13 @@ class _Training:
         culprits = find_culprits(step, mine, everyone, self.objective, self.strategy, worker)
         name_examples(step, problem, mine, culprits, self.objective, worker, self.notices)
         _agree(step, worker)  # no worker stops before all have named their examples
+        uploader.flush()  # a roll-back goes to the state that is said to be saved
         self.watch.react(step, problem, culprits)
 
     def _due(self, every: int) -> bool:
         return self.state.step % every == 0 or self.state.step == self.job.optimizer.steps
 
-    def _log(self, step: int, logger: BufferedMetrics) -> None:
+    def _log(self, step: int, logger: BufferedMetrics, errands: Errands) -> None:
         recipe, state = self.job.optimizer, self.state
         metrics = self.meter.read() | gpu_metrics(self.worker.device)
         metrics |= {"learning_rate": recipe.rate(step), NORM: self.watch.last_norm}
@@ -181,7 +191,8 @@ class _Training:
             state.metrics |= metrics
             state.history.append({"step": state.step, "metrics": metrics})
             logger.metrics(metrics, state.step)
-            reach(self.job.directory, _in_a_line(state.step, recipe, metrics))
+            line = _in_a_line(state.step, recipe, metrics)
+            errands(partial(reach, self.job.directory, line))
 
     def _examine(self, logger: BufferedMetrics) -> None:
         """Early evaluation, by all workers alike; the first one shows it."""
@@ -199,6 +210,7 @@ class _Training:
 
     def _save(self, uploader: Uploader) -> None:
         """Copy the state of now, and upload it while training goes on."""
+        uploader.flush()  # before another copy of the state is made
         self.trail.write_down(self.state.step)
         trained = self.strategy.trained()
         if trained is not None:

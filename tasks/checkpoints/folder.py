@@ -21,6 +21,8 @@ from tasks.checkpoints.retention import Saved, steps_to_keep
 from tasks.notices import Notice, Notify
 from tasks.training_state import HISTORY, Trained, TrainingState, from_files, to_files
 
+FINAL_STATE = "training_state"
+"""Of a training that is over: where only its export is damaged, that alone is made again."""
 POSITION = "position.json"
 DAMAGED_TAG = "q2a.checkpoint.damaged."
 _STATES = "scratch/states"
@@ -72,7 +74,10 @@ class Checkpoints:
     def save(self, files: Mapping[str, bytes], step: int) -> None:
         """Upload a state to its place, and delete those that no rule wants any more."""
         self.write(files, f"{_STATES}/{step:08d}")
-        self._delete_unwanted()
+        try:
+            self._delete_unwanted(step)
+        except Exception as error:  # the state is there, and the next one deletes them too
+            self.patient.say(f"old training states stay for now ({type(error).__name__}: {error})")
 
     def load_newest(self) -> tuple[TrainingState, Trained] | None:
         """The newest whole state, or None where there is none.
@@ -80,11 +85,12 @@ class Checkpoints:
         Raises:
             StateMismatchError: it belongs to another recipe, plan or tokenizer.
         """
-        for folder in sorted(self._folders(), reverse=True):
+        finished = [FINAL_STATE] if self.directory.exists(f"{FINAL_STATE}/{POSITION}") else []
+        for folder in (*finished, *sorted(self._folders(), reverse=True)):
             try:
                 position, files, trained = self._read_whole(folder)
             except _DamagedError as damage:
-                step = folder.rsplit("/", 1)[1]
+                step = folder.rpartition("/")[2]
                 self.notify(
                     Notice(
                         f"training state {folder} is skipped for the one before: {damage}",
@@ -133,15 +139,18 @@ class Checkpoints:
         """Folders of all states, whole or not."""
         return sorted({key.rsplit("/", 1)[0] for key in self.directory.list_keys(_STATES)})
 
-    def _delete_unwanted(self) -> None:
-        """Positions first: what a kill leaves of a deletion is no state. Partial ones go too."""
+    def _delete_unwanted(self, step: int) -> None:
+        """Positions first: what a kill leaves of a deletion is no state. Partial ones go too, and
+        what lies behind `step`, the newest: training came back from there, or could not use it.
+        """
         folders, saved = self._folders(), []
         for folder in folders:
             if self.directory.exists(f"{folder}/{POSITION}"):
                 with suppress(ValueError, KeyError, TypeError):  # damaged, so it is no state
                     position = json.loads(self.directory.read_bytes(f"{folder}/{POSITION}"))
                     saved.append(Saved(position["step"], position["saved_at"], position["metrics"]))
-        kept = {f"{_STATES}/{step:08d}" for step in steps_to_keep(saved, self.keep)}
+        reached = [state for state in saved if state.step <= step]
+        kept = {f"{_STATES}/{kept:08d}" for kept in steps_to_keep(reached, self.keep)}
         for folder in folders:
             if folder not in kept:
                 self.directory.delete(f"{folder}/{POSITION}")

@@ -52,9 +52,15 @@ def test_a_killed_worker_is_the_cause_of_what_the_others_say() -> None:
 
 
 def test_lost_connections_alone_are_tried_again() -> None:
-    found = first_failure({0: loop_error(0, 1.0, GLOO, final=True)})
+    found = first_failure({0: loop_error(0, 1.0, GLOO)})
     assert "another worker is lost" in found.cause
     assert not found.final
+
+
+def test_an_error_that_would_come_again_is_a_cause_though_it_tells_of_a_connection() -> None:
+    cause = "UploadError: a state can't be saved: ConnectionResetError: Connection reset by peer"
+    found = first_failure({0: loop_error(0, 1.0, cause, final=True)})
+    assert (found.cause, found.final) == (f"worker 0: {cause}", True)
 
 
 def test_a_worker_needs_room_in_every_resource() -> None:

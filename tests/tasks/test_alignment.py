@@ -23,6 +23,7 @@ from tasks import ingest
 from tasks.alignment import AlignmentRecipe, SpellingFactory, align
 from tasks.context import StageContext
 from tasks.corpus_index import CorpusIndex
+from tasks.damage import DamagePolicy
 from tasks.example_table import ExampleTable
 from tasks.examples import ClipTable, Completions, completion_examples
 from tasks.ingest import IngestRecipe
@@ -79,7 +80,7 @@ def data(context: StageContext) -> tuple[Completions, ExampleTable]:
 
 @pytest.fixture(scope="module")
 def aligned(context: StageContext, initial: Store, data: tuple[Completions, ExampleTable]) -> Store:
-    return align(context, initial, *data, RECIPE)
+    return align(context, initial, *data, RECIPE, DamagePolicy())
 
 
 def tensors(checkpoint: Store) -> dict[str, Tensor]:
@@ -107,7 +108,7 @@ def test_a_finished_alignment_is_not_made_again(
     aligned: Store,
 ) -> None:
     unable = replace(context, compute=None)  # type: ignore[arg-type]
-    assert align(unable, initial, *data, RECIPE).url == aligned.url
+    assert align(unable, initial, *data, RECIPE, DamagePolicy()).url == aligned.url
 
 
 def test_two_workers_and_micro_batches_learn_as_one(

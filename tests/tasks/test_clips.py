@@ -11,6 +11,7 @@ from seaweed import BUCKET, KEYS, seaweed
 
 from data_contracts.records import Clip, PackedClip
 from infra import remote
+from infra.remote import StoreError, TruncatedError
 from infra.store import Store
 from tasks.clips import ClipReader, DamagedClipError
 from tasks.corpus_index import CorpusIndex
@@ -110,6 +111,26 @@ def test_a_damaged_clip_that_was_fetched_is_told_when_it_is_asked_for(tmp_path: 
     assert reader[rows[0].id].shape == reader[rows[2].id].shape == (6400,)
     with pytest.raises(DamagedClipError, match=rf"clip '{rows[1].id}' in "):
         reader[rows[1].id]
+
+
+def test_a_shard_that_a_remote_store_cut_short_damages_its_last_clips_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = Store(str(tmp_path))
+    rows = packed_noise(store, 0, 3)
+    read, end = Store.read_range, rows[2].offset + 10
+
+    def cut(self: Store, key: str, start: int, size: int) -> bytes:
+        if start + size > end:
+            raise StoreError("reading failed 6 times") from TruncatedError("too few bytes came")
+        return read(self, key, start, size)
+
+    monkeypatch.setattr(Store, "read_range", cut)
+    reader = ClipReader(store, rows)
+    reader.fetch([row.id for row in rows])
+    assert reader[rows[0].id].shape == reader[rows[1].id].shape == (6400,)
+    with pytest.raises(DamagedClipError, match=rf"clip '{rows[2].id}' in "):
+        reader[rows[2].id]
 
 
 def packed_noise(store: Store, shard: int, count: int) -> list[PackedClip]:

@@ -1,11 +1,12 @@
 """Notices: from any rank through the store to the driver, each told once."""
 
+import threading
 from pathlib import Path
 
 import pytest
 
 from infra.store import Store
-from tasks.notices import Notice, Notices, tell_notices
+from tasks.notices import Errands, Notice, Notices, tell_notices
 
 
 def test_notices_of_all_ranks_are_told_in_order_and_once(tmp_path: Path) -> None:
@@ -24,3 +25,23 @@ def test_a_store_that_takes_no_notice_does_not_end_the_run(
     (tmp_path / "scratch").write_text("a file where the folder should be")
     Notices(Store(str(tmp_path)), rank=0).say("the loss is nan")
     assert "the loss is nan (not in the store: " in capsys.readouterr().err
+
+
+def test_an_errand_that_hangs_delays_other_errands_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tasks.notices._GRACE_SECONDS", 0.1)
+    released, done = threading.Event(), list[int]()
+    with Errands() as errands:
+        errands(lambda: done.append(1))
+        errands(lambda: errands(lambda: done.append(99)))  # an errand's own errand is left undone
+        errands(lambda: released.wait() and None)
+        errands(lambda: done.append(2))
+    assert done == [1]
+    released.set()
+
+
+def test_a_half_written_notice_hides_no_later_one(tmp_path: Path) -> None:
+    store, told = Store(str(tmp_path)), list[str]()
+    store.write_text("scratch/notices/0-0.json", '{"text": "hal')
+    Notices(store, rank=0).say("whole")
+    tell_notices(store, lambda notice: told.append(notice.text))
+    assert told == ['a worker\'s notice can\'t be read: {"text": "hal', "whole"]

@@ -65,3 +65,23 @@ def test_steps_in_time_and_a_loop_that_has_ended_are_no_stall(tmp_path: Path) ->
             pause.wait(0.01)
     pause.wait(0.1)
     assert told == []
+
+
+@pytest.mark.parametrize("hangs", [False, True])
+def test_a_store_that_is_away_or_hangs_does_not_keep_a_stalled_run_alive(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, hangs: bool
+) -> None:
+    monkeypatch.setattr("tasks.stall._GRACE_SECONDS", 0.2)
+    given_up, released = threading.Event(), threading.Event()
+
+    def fail(*_: object) -> None:
+        if hangs:
+            released.wait()
+        raise OSError("the store is away")
+
+    monkeypatch.setattr(Store, "write_text", fail)
+    worker = Worker(0, 1, give_up=lambda _: given_up.set())
+    with StallGuard(0.1, worker, Store(str(tmp_path)), lambda _: None) as guard:
+        guard.beat(1)
+        assert given_up.wait(20)
+    released.set()

@@ -11,7 +11,7 @@ from data_contracts.digest import digest_of_bytes
 from infra.patient_store import PatientStore
 from infra.policies import KeepCheckpoints
 from infra.store import Store
-from tasks.checkpoints.folder import Checkpoints, StateMismatchError
+from tasks.checkpoints.folder import FINAL_STATE, Checkpoints, StateMismatchError
 from tasks.notices import Notice
 from tasks.training_state import Trained, TrainingState
 
@@ -180,3 +180,37 @@ def test_what_no_rule_keeps_is_deleted_partial_ones_too(tmp_path: Path) -> None:
     folder.save(4, loss=0.3)
     folder.save(5, loss=0.2)
     assert folder.steps == [2, 4, 5]
+
+
+def test_a_damaged_newer_state_displaces_no_good_one(tmp_path: Path) -> None:
+    folder = Folder(tmp_path, last=2)
+    for step in (10, 20, 30):
+        folder.save(step)
+    folder.file(30, "optimizer.safetensors").write_bytes(b"half")
+    assert folder.load_step() == 20
+    folder.save(25)
+    assert folder.steps == [20, 25]
+    assert folder.load_step() == 25
+
+
+def test_a_finished_training_goes_on_at_its_end(folder: Folder) -> None:
+    folder.save(10)
+    state = TrainingState(step=12)
+    folder.checkpoints.write(folder.checkpoints.files_of(trained(1, 3), state), FINAL_STATE)
+    assert folder.load_step() == 12
+    folder.store.delete(f"{FINAL_STATE}/parameters.safetensors")
+    assert folder.load_step() == 10
+    assert "training_state is skipped for the one before" in folder.said[-1].text
+
+
+def test_a_state_is_saved_though_old_ones_can_not_be_deleted(
+    folder: Folder, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def refuse(_store: Store, key: str) -> None:
+        raise PermissionError(f"no right to delete {key}")
+
+    monkeypatch.setattr(Store, "delete", refuse)
+    for step in (1, 2, 3):
+        folder.save(step)
+    assert folder.load_step() == 3
+    assert "old training states stay for now (PermissionError: " in capsys.readouterr().out
