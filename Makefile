@@ -40,8 +40,8 @@ demo: setup  ## recordings to evaluated model on two CPU cores; again: all hits
 test: setup  ## the tests, without the drills
 	$(BIN)/python -m pytest -m 'not drill and not hour'
 
-drill: setup  ## the heavy tests: killed drivers, schedules, Ray, S3
-	$(BIN)/python -m pytest -m drill
+drill: setup  ## the heavy tests: killed drivers, schedules, Ray, S3; the table of faults
+	$(BIN)/python -m pytest -m 'drill or fault'
 
 drill-pretrained: pretrained  ## the goals of demo-pretrained, which it runs where needed
 	$(BIN)/python -m pytest -m hour

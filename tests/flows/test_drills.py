@@ -4,6 +4,7 @@ import json
 import os
 import signal
 import subprocess
+import time
 import urllib.request
 from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime, timedelta
@@ -16,10 +17,12 @@ from drill_tools import (
     NAMES,
     Q2A,
     WEIGHTS,
+    DrillReport,
     environment_of,
     free_port,
     options,
     result_of,
+    seconds_of,
     settings_of,
     start_prefect_server,
     train_workers,
@@ -36,7 +39,11 @@ pytestmark = pytest.mark.drill
 
 
 def test_a_command_killed_in_ingest_and_in_pretraining_resumes_to_the_same_numbers(
-    tmp_path: Path, drive: Callable[..., Driver], tiny_run: TinyRun, tiny_overrides: tuple[str, ...]
+    tmp_path: Path,
+    drive: Callable[..., Driver],
+    tiny_run: TinyRun,
+    tiny_overrides: tuple[str, ...],
+    drill_report: DrillReport,
 ) -> None:
     home = tmp_path / "home"
     environment = environment_of(home)
@@ -44,6 +51,7 @@ def test_a_command_killed_in_ingest_and_in_pretraining_resumes_to_the_same_numbe
     def shard_rows() -> list[Path]:
         return list(home.glob("store/ingest/*/corpus/shard-*.jsonl"))
 
+    began = time.monotonic()
     first = drive([Q2A, "run", *options(tiny_overrides)], environment)
     first.kill_9_when(lambda: len(shard_rows()) > 0)
     assert list(home.glob("store/ingest/*/record.json")) == []
@@ -57,7 +65,9 @@ def test_a_command_killed_in_ingest_and_in_pretraining_resumes_to_the_same_numbe
     assert written == 9 - made_before, "a finished shard was made again"
 
     third = drive([Q2A, "resume", run.info.run_id], environment)
-    print(third.finish())
+    log = third.finish()
+    lost = time.monotonic() - began - sum(map(tiny_run.seconds, NAMES))
+    print(log)
 
     resumed = result_of(settings_of(home), tiny_overrides)
     assert resumed.run_id == run.info.run_id
@@ -74,6 +84,13 @@ def test_a_command_killed_in_ingest_and_in_pretraining_resumes_to_the_same_numbe
         ("pretrain", "KILLED"),
         *((name, "FINISHED") for name in NAMES[1:]),
     ]
+    drill_report.add(
+        "driver",
+        "SIGKILL of `q2a run` in ingest, of its `q2a resume` in training; a third command ends it",
+        lost,
+        log,
+        "continues from the state after step",
+    )
 
 
 def test_sigterm_ends_a_run_as_killed_and_resume_completes_it(
@@ -132,7 +149,11 @@ def test_a_schedule_fires_by_itself_and_its_run_completes(
 
 
 def test_two_ray_workers_train_alike_and_a_killed_one_changes_nothing(
-    tmp_path: Path, drive: Callable[..., Driver], tiny_run: TinyRun, tiny_overrides: tuple[str, ...]
+    tmp_path: Path,
+    drive: Callable[..., Driver],
+    tiny_run: TinyRun,
+    tiny_overrides: tuple[str, ...],
+    drill_report: DrillReport,
 ) -> None:
     on_ray = (*tiny_overrides, "resources.backend=ray", "resources.num_workers=2")
     calm, shaken = tmp_path / "calm", tmp_path / "shaken"
@@ -151,12 +172,19 @@ def test_two_ray_workers_train_alike_and_a_killed_one_changes_nothing(
     os.kill(victim.pid, signal.SIGKILL)
     assert list(shaken.glob("store/pretrain/*/record.json")) == []
     print(f"killed worker {victim.pid} at states", training_states(shaken))
-    driver.finish()
+    log = driver.finish()
     disturbed = result_of(settings_of(shaken), on_ray)
     assert numbers(disturbed, "pretrain") == numbers(undisturbed, "pretrain")
     for stage in ("pretrain", "sft", "dpo"):
         expected = undisturbed.artifact(stage).digest(WEIGHTS)
         assert disturbed.artifact(stage).digest(WEIGHTS) == expected
+    drill_report.add(
+        "worker",
+        "SIGKILL of one of two training workers",
+        seconds_of(shaken) - seconds_of(calm),
+        log,
+        "starts again from its last state",
+    )
 
 
 @pytest.fixture

@@ -35,11 +35,6 @@ def assert_equals_bit_by_bit(home: Path, tiny_run: TinyRun) -> None:
     assert history_numbers(pretrained(home)) == history_numbers(undisturbed)
 
 
-def stage_seconds(tiny_run: TinyRun, stage: str) -> float:
-    (found,) = [o.record.seconds for o in tiny_run.outcomes if o.stage == stage]
-    return found
-
-
 def test_a_run_outlasts_mlflow_being_away_for_half_a_minute(
     tmp_path: Path,
     drive: Callable[..., Driver],
@@ -67,7 +62,7 @@ def test_a_run_outlasts_mlflow_being_away_for_half_a_minute(
     losses = client.get_metric_history(stage.info.run_id, "loss")
     numbers = history_numbers(pretrained(home))
     assert {m.step: m.value for m in losses} == {int(n["step"]): n["loss"] for n in numbers}
-    lost = seconds_of(home) - stage_seconds(tiny_run, "pretrain")
+    lost = seconds_of(home) - tiny_run.seconds("pretrain")
     drill_report.add(
         "MLflow server",
         f"SIGKILL during training, back after {OUTAGE_SECONDS} s; every metric arrived",

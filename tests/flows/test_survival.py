@@ -2,6 +2,7 @@
 
 import json
 import threading
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Any
 import fsspec
 import pytest
 import torch
+from drill_tools import DrillReport
 from fsspec.implementations.local import LocalFileSystem
 from tiny_run import TinyRun, history_numbers
 
@@ -204,17 +206,24 @@ class FlakyFileSystem(LocalFileSystem):
         return str(super()._strip_protocol(path.removeprefix("flaky://")))
 
 
+@pytest.mark.fault
 def test_a_store_that_fails_one_upload_in_three_costs_only_time(
-    world: World, tiny_run: TinyRun, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    world: World,
+    tiny_run: TinyRun,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    drill_report: DrillReport,
 ) -> None:
     monkeypatch.setattr("infra.remote.FIRST_WAIT_SECONDS", 0.01)
     fsspec.register_implementation("flaky", FlakyFileSystem, clobber=True)
     world.directory = Store(f"flaky://{tmp_path}/flaky")
-    uploads = FlakyFileSystem.uploads
+    uploads, began = FlakyFileSystem.uploads, time.monotonic()
     world.run()
+    lost = time.monotonic() - began - tiny_run.seconds("pretrain")
     assert FlakyFileSystem.uploads - uploads > 60
     assert_equals_the_undisturbed_run(world, tiny_run)
-    assert "attempt 1 of 6 failed (OSError: 503 Slow Down); again in " in world.log
+    said = "attempt 1 of 6 failed (OSError: 503 Slow Down); again in "
+    drill_report.add("store", "one upload in three fails", lost, world.log, said)
 
 
 @pytest.fixture
@@ -233,9 +242,14 @@ def interrupt_at(monkeypatch: pytest.MonkeyPatch) -> Callable[[int | None], None
     return set_step
 
 
+@pytest.mark.fault
 def test_a_state_truncated_after_its_upload_costs_the_steps_since_the_one_before(
-    world: World, tiny_run: TinyRun, interrupt_at: Callable[[int | None], None]
+    world: World,
+    tiny_run: TinyRun,
+    interrupt_at: Callable[[int | None], None],
+    drill_report: DrillReport,
 ) -> None:
+    began = time.monotonic()
     interrupt_at(15)
     with pytest.raises(KeyboardInterrupt):
         world.run()
@@ -243,7 +257,10 @@ def test_a_state_truncated_after_its_upload_costs_the_steps_since_the_one_before
     newest.write_bytes(newest.read_bytes()[: newest.stat().st_size // 2])
     interrupt_at(None)
     world.run()
-    assert "scratch/states/00000014 is skipped for the one before" in world.log
+    lost = time.monotonic() - began - tiny_run.seconds("pretrain")
+    said = "scratch/states/00000014 is skipped for the one before"
+    what = "training is stopped, and its newest state is cut in half after its upload"
+    drill_report.add("training state", what, lost, world.log, said)
     assert "continues from the state after step 12 on 1 worker" in world.log
     assert "q2a.checkpoint.damaged.00000014" in world.tagged
     assert_equals_the_undisturbed_run(world, tiny_run)

@@ -71,6 +71,11 @@ class TinyRun:
         """Stage -> "hit" or "run"."""
         return {outcome.stage: "hit" if outcome.hit else "run" for outcome in self.outcomes}
 
+    def seconds(self, stage: str) -> float:
+        """How long a stage took."""
+        (found,) = [o.record.seconds for o in self.outcomes if o.stage == stage]
+        return found
+
     def artifact(self, stage: str) -> Store:
         """The folder of a stage's artifact."""
         (outcome,) = [o for o in self.outcomes if o.stage == stage]
