@@ -61,6 +61,8 @@ def drive(tmp_path: Path) -> Iterator[Callable[..., Driver]]:
                 stderr=subprocess.STDOUT,
                 env={**os.environ, **environment},
                 start_new_session=True,
+                # Tests in the background of a shell ignore SIGINT, and so would their children.
+                preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
                 text=True,
             )
         started.append(Driver(process, log))
