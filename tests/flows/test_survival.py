@@ -177,6 +177,16 @@ def test_early_evaluation_shows_held_out_answers_and_changes_no_bit(
     assert {index[clip]["split"] for clip in train_ids} <= {"dev", "test"}
 
 
+def test_early_evaluation_that_has_nothing_to_ask_is_left_out_and_said(
+    world: World, tiny_run: TinyRun, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tasks.early_evaluation._EXAMPLES", 0)
+    world.run(early_evaluation_every_steps=10)
+    assert_equals_the_undisturbed_run(world, tiny_run)
+    assert "early evaluation has nothing to ask" in world.log
+    assert world.rows == []
+
+
 def index_lines(corpus: Store) -> list[str]:
     from tasks.shards import INDEX
 

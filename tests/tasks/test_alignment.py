@@ -111,6 +111,11 @@ def test_a_finished_alignment_is_not_made_again(
     assert align(unable, initial, *data, RECIPE, DamagePolicy()).url == aligned.url
 
 
+def test_only_transcripts_can_be_spelled() -> None:
+    with pytest.raises(ValueError, match=r"which \['asr', 'lid'\] are not \(all\)"):
+        AlignmentRecipe(optimizer=RECIPE.optimizer, mixture=Mixture(tasks={"asr": 1, "lid": 1}))
+
+
 def test_two_workers_and_micro_batches_learn_as_one(
     context: StageContext, initial: Store, data: tuple[Completions, ExampleTable], tmp_path: Path
 ) -> None:
