@@ -37,8 +37,9 @@ def in_own_process(benchmark: Benchmark, allocator: Mapping[str, str] = KEEP_MEM
 
 
 def under_both_allocators(benchmark: Benchmark) -> list[Row]:
-    """Where page faults decide: the goal is held against the process as it comes, which is what it
-    was set for and what users run; the rows with memory kept show how much is the method's own.
+    """Where page faults decide: the goal is held against the process as it comes, which is what
+    users run and what the figures beside the goals agree with; the rows with memory kept show how
+    much is the method's own.
     """
     kept = [
         replace(row, name=f"{row.name}, memory kept", goal=None, stretch=None)

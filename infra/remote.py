@@ -1,6 +1,7 @@
 """File systems that can fail for a while: what is tried again, how often, and what is said.
 
-This is the one place of retries. Below it, botocore repeats a single request some times without a
+Every access to a store is tried again here, for seconds; `patience` goes on for minutes above it,
+with what a training must not lose. Below, botocore repeats a single request some times without a
 word (a part of an upload must not cost the whole); what outlasts that is repeated here, and the log
 says so. Short answers count as failures: a truncated object is never taken for a whole one.
 """
