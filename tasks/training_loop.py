@@ -107,9 +107,9 @@ class _Training:
             if worker.rank == 0 and first:
                 group = f"{worker.world_size} worker{'s' * (worker.world_size > 1)}"
                 self.notices.say(f"continues from the state after step {first} on {group}")
-            # After a roll-back, MLflow has them already.
-            for entry in self.state.history if worker.rank == 0 and not self.rolled_back else ():
-                logger.metrics(entry["metrics"], entry["step"])
+            if worker.rank == 0 and not self.rolled_back:  # then MLflow has them already
+                for entry in (*self.state.history, *self.state.held_out):
+                    logger.metrics(entry["metrics"], entry["step"])
             guard.beat(first)
             for loaded in loader:
                 guard.beat(loaded.step)
@@ -203,6 +203,7 @@ class _Training:
         metrics = {"held_out_loss": report.loss}
         self.state.metrics |= metrics
         if self.worker.rank == 0:
+            self.state.held_out.append({"step": step, "metrics": metrics})
             logger.metrics(metrics, step)
             rows = [{"step": str(step), **row} for row in report.rows]
             text = f"held-out loss after step {step}: {report.loss:.3f}"

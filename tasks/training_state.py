@@ -31,6 +31,9 @@ class TrainingState:
     """Steps of the data plan that are done, which is the position in it."""
     history: list[dict[str, Any]] = field(default_factory=list)
     """What was logged so far: `{"step", "metrics"}`."""
+    held_out: list[dict[str, Any]] = field(default_factory=list)
+    """What early evaluation logged, in the same form. How often it asks is no part of the recipe,
+    so the artifact's history does not have it."""
     window: dict[str, float] = field(default_factory=dict)
     """The meter's sums since the last log, so that the next average covers all its steps."""
     metrics: dict[str, float] = field(default_factory=dict)

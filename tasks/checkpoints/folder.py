@@ -59,6 +59,7 @@ class Checkpoints:
             "step": state.step,
             "window": state.window,
             "metrics": state.metrics,
+            "held_out": state.held_out,
             "watch": state.watch,
             "identity": dict(self.identity),
             "saved_at": time.time(),
@@ -104,6 +105,7 @@ class Checkpoints:
                 history=json.loads(files[HISTORY]),
                 window=position["window"],
                 metrics=position["metrics"],
+                held_out=position["held_out"],
                 watch=position["watch"],
             )
             return state, trained

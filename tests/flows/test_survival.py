@@ -169,7 +169,7 @@ def test_early_evaluation_shows_held_out_answers_and_changes_no_bit(
     assert_equals_the_undisturbed_run(world, tiny_run)
     assert [row["step"] for row in world.rows] == [str(s) for s in (10, 20, 30) for _ in range(6)]
     assert set(world.rows[0]) == {"step", "id", "question", "reference", "answer"}
-    losses = {step: v["held_out_loss"] for v, step in world.logged if "held_out_loss" in v}
+    losses = held_out_losses(world)
     assert losses.keys() == {10, 20, 30}
     assert losses[30] < losses[10]
     train_ids = {str(row["id"]).split("/")[0] for row in world.rows}
@@ -274,6 +274,26 @@ def test_a_state_truncated_after_its_upload_costs_the_steps_since_the_one_before
     assert "continues from the state after step 12 on 1 worker" in world.log
     assert "q2a.checkpoint.damaged.00000014" in world.tagged
     assert_equals_the_undisturbed_run(world, tiny_run)
+
+
+def test_a_training_that_continues_in_a_new_run_logs_its_earlier_held_out_losses_there_too(
+    world: World, interrupt_at: Callable[[int | None], None]
+) -> None:
+    interrupt_at(15)
+    with pytest.raises(KeyboardInterrupt):
+        world.run(early_evaluation_every_steps=5)
+    before = held_out_losses(world)
+    world.logged.clear()  # MLflow's run of the killed command is over, the next one has its own
+    interrupt_at(None)
+    world.run(early_evaluation_every_steps=5)
+    after = held_out_losses(world)
+    assert set(before) == {5, 10, 15}
+    assert list(after) == [5, 10, 15, 20, 25, 30]
+    assert {step: after[step] for step in before} == before
+
+
+def held_out_losses(world: World) -> dict[int, float]:
+    return {step: v["held_out_loss"] for v, step in world.logged if "held_out_loss" in v}
 
 
 def test_a_planted_stall_prints_the_stacks_and_stops_the_run(

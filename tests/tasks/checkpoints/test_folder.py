@@ -72,6 +72,7 @@ def test_a_state_gives_back_every_tensor_and_the_whole_position(folder: Folder) 
         history=[{"step": 3, "metrics": {"loss": 0.5}}],
         window={"loss": 0.1, "seconds": 2.0},
         metrics={"loss": 0.5},
+        held_out=[{"step": 2, "metrics": {"held_out_loss": 0.75}}],
         watch={"loss": [0.5, 0.25]},
     )
     folder.checkpoints.save(folder.checkpoints.files_of(made, state), 3)
