@@ -26,14 +26,15 @@ def find_culprits(
     to gather the model for each.
 
     Args:
-        mine: examples that this worker computed.
+        mine: examples that this worker computed, none where there were too few.
         everyone: all examples of the step.
     """
     shares = {str(rank): 0.0 for rank in range(worker.world_size)} | {str(worker.rank): len(mine)}
     turns = int(max(add_over_workers(shares, worker).values()))
+    asked = mine or everyone[:1]
     bad = {
         example
-        for example in (mine[min(turn, len(mine) - 1)] for turn in range(turns))
+        for example in (asked[min(turn, len(asked) - 1)] for turn in range(turns))
         if not math.isfinite(strategy.loss(objective.prepare([example], step)))
     }
     marks = {str(example): float(example in bad) for example in everyone}
@@ -51,6 +52,8 @@ def name_examples(
     notify: Notify,
 ) -> None:
     """Say which examples, clips and shards this worker computed, and which of them are bad."""
+    if not mine:
+        return
     sources = dict(zip(mine, objective.sources(mine), strict=True))
     bad = [sources[example] for example in culprits if example in sources]
     blamed = (

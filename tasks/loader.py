@@ -17,7 +17,7 @@ from typing import Generic, Protocol, TypeVar
 import numpy as np
 
 from infra.compute import Loading, Worker
-from tasks.split import Load, split
+from tasks.split import Load, SplitError, split
 
 M = TypeVar("M")
 M_co = TypeVar("M_co", covariant=True)
@@ -41,7 +41,8 @@ class LoadedStep(Generic[M]):
 
     step: int
     examples: list[list[int]]
-    """The numbers of the examples of each micro-batch."""
+    """The numbers of the examples of each micro-batch. Without any, it is there because strategies
+    wait for all workers: it holds what another one has, and must count for nothing."""
     micro_batches: list[M]
     seconds_waited: float = 0.0
     """How long the network waited for them."""
@@ -69,7 +70,15 @@ class Loader(Generic[M]):
             max_tokens: most tokens of a micro-batch.
             loading: how far ahead steps are made.
             first: the step to begin with, which is the number of steps that are done.
+
+        Raises:
+            SplitError: fewer examples are planned for a step than there are workers.
         """
+        if plan.shape[1] < worker.world_size:
+            raise SplitError(
+                f"a step has {plan.shape[1]} examples for {worker.world_size} workers. Raise "
+                "examples_per_step or lower resources.num_workers."
+            )
         self._plan = plan
         self._source = source
         self._worker = worker
@@ -113,4 +122,6 @@ class Loader(Generic[M]):
             return LoadedStep(step, [], [])
         loads = self._source.loads(drawn)
         mine = split(drawn, loads, self._worker.world_size, self._max_tokens)[self._worker.rank]
-        return LoadedStep(step, mine, [self._source.prepare(some, step) for some in mine])
+        return LoadedStep(
+            step, mine, [self._source.prepare(some or drawn[:1], step) for some in mine]
+        )

@@ -69,7 +69,7 @@ class MicroBatch:
     batch: Batch
     weight: float
     """How many terms the loss over them sums: the mean over a step divides by the sum of all
-    weights, which is known before the first gradient."""
+    weights, which is known before the first gradient. With 0 nothing of it counts."""
 
 
 @dataclass(frozen=True)
@@ -141,6 +141,8 @@ class ObjectiveModule(nn.Module):
             if not isinstance(asked, MicroBatch):
                 return asked(self.model)
             outcome = self._objective.outcome(self.model, asked)
+        if not asked.weight:
+            return 0.0 * outcome.loss, dict.fromkeys(outcome.counts, 0.0)
         return outcome.loss, outcome.counts
 
 

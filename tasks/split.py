@@ -45,11 +45,11 @@ def split(
 ) -> list[list[list[int]]]:
     """Divide a step: rank -> its micro-batches -> the numbers of their examples.
 
-    Every rank gets equally many micro-batches, as few as the budget allows, none of them empty. All
-    are about equally much work, and those that the ranks compute at the same time are most alike.
-    Every micro-batch has audio where there are as many examples with audio as micro-batches. The
-    order of `examples` plays no part. Where no example takes more than half of `max_tokens`, and
-    there are as many examples as workers, there is always a split.
+    Every rank gets equally many micro-batches, as few as the budget allows. All are about equally
+    much work, and those that the ranks compute at the same time are most alike. Every micro-batch
+    has audio where there are as many examples with audio as micro-batches. The order of `examples`
+    plays no part. Less than one a rank are empty: where there are too few examples, or such long
+    ones that each needs a micro-batch of its own.
 
     Args:
         examples: their numbers; one may be there twice.
@@ -58,14 +58,8 @@ def split(
         max_tokens: most tokens of a micro-batch.
 
     Raises:
-        SplitError: fewer examples than workers; an example above the budget; or so few and so long
-            ones that equally many micro-batches a rank can't hold them.
+        SplitError: an example is above the budget.
     """
-    if len(examples) < num_workers:
-        raise SplitError(
-            f"a step has {len(examples)} examples for {num_workers} workers. Raise "
-            "examples_per_step or lower resources.num_workers."
-        )
     for example, load in zip(examples, loads, strict=True):
         if load.tokens > max_tokens:
             raise SplitError(
@@ -80,16 +74,10 @@ def split(
     )
     total = sum(load.tokens for load in loads)
     fewest = max(1, -(-total // (num_workers * max_tokens)))
-    for count in range(fewest, len(examples) // num_workers + 1):
-        filled = _fill(ordered, count * num_workers, max_tokens)
-        if filled is not None:
-            return _deal(filled, num_workers)
-    raise SplitError(
-        f"the {len(examples)} examples of a step, {total} tokens, need more micro-batches of "
-        f"{max_tokens} tokens than {num_workers} workers can have equally many of. Raise "
-        "resources.max_tokens_per_micro_batch to twice the longest example, "
-        f"{2 * max(load.tokens for load in loads)}."
-    )
+    one_each = -(-len(examples) // num_workers)
+    counts = (count * num_workers for count in range(fewest, one_each + 1))
+    filled = (_fill(ordered, count, max_tokens) for count in counts)
+    return _deal(next(batches for batches in filled if batches is not None), num_workers)
 
 
 def _fill(

@@ -5,6 +5,7 @@ Workers stand at the same step and decide alike; what only one has to do is done
 
 import gc
 from collections.abc import Mapping
+from dataclasses import replace
 from functools import partial
 
 from torch import distributed
@@ -142,7 +143,11 @@ class _Training:
         Raises:
             ValueError: all examples of the step were skipped for damage.
         """
-        step, batches = loaded.step, loaded.micro_batches
+        step = loaded.step
+        batches = [
+            batch if mine else replace(batch, weight=0.0)
+            for mine, batch in zip(loaded.examples, loaded.micro_batches, strict=True)
+        ]
         if not batches:  # a roll-back has left out all of it
             return None
         weight = sum(batch.weight for batch in batches)

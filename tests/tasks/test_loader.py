@@ -191,10 +191,26 @@ def test_an_error_comes_at_its_step_and_ends_the_threads() -> None:
     assert not [thread for thread in threading.enumerate() if thread.name.startswith("loader")]
 
 
-def test_a_step_that_has_no_split_is_an_error_of_that_step() -> None:
-    loader = Loader(PLAN, Numbers(), Worker(0, 11), 300, Loading())
-    with loader, pytest.raises(SplitError, match="10 examples for 11 workers"):
-        next(iter(loader))
+def test_a_plan_with_fewer_examples_a_step_than_workers_is_refused() -> None:
+    with pytest.raises(SplitError, match=r"10 examples for 11 workers\. Raise examples_per_step"):
+        Loader(PLAN, Numbers(), Worker(0, 11), 300, Loading())
+
+
+@pytest.mark.parametrize("workers", [2, 3, 5])
+def test_the_few_examples_that_are_left_of_a_step_are_computed_once_and_every_worker_joins(
+    workers: int,
+) -> None:
+    plan = np.array([[1, 2, 3, 4, 5], [6, -1, -1, 8, -1], [-1, -1, 9, -1, -1]])
+    notes = []
+    for rank in range(workers):
+        with Loader(plan, Numbers(), Worker(rank, workers), 300, Loading()) as loader:
+            for ready in loader:
+                assert len(ready.micro_batches) == 1, "every worker takes part in every step"
+                notes += [Consumed(ready.step, tuple(some)) for some in ready.examples]
+                (computed,), (mine,) = ready.micro_batches, ready.examples
+                assert list(computed[1:]) == mine or not mine
+                assert set(computed[1:]) <= set(plan[ready.step].tolist()) - {-1}
+    assert audit(plan, notes, admitted=plan).is_exact
 
 
 def test_leaving_early_ends_the_threads_and_what_was_not_begun() -> None:

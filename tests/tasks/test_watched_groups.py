@@ -137,6 +137,27 @@ def test_two_workers_do_about_a_nan_clip_what_one_does(
     assert f"clips ['{source}'] in ['" in blamed
 
 
+@pytest.mark.parametrize(
+    "strategy", ["ddp", *(pytest.param(s, marks=pytest.mark.drill) for s in ("fsdp2", "zero3"))]
+)
+def test_a_step_with_fewer_examples_than_workers_after_a_roll_back_is_trained_with_these(
+    training: Training, tmp_path: Path, strategy: str
+) -> None:
+    plan = training.plan.copy()
+    bad, left = plan[BAD_STEP][1:3].tolist()
+    plan[BAD_STEP] = [bad] * 3 + [left] + [bad] * 2
+    planted = Planted(training.factory, nan_example=bad)
+    losses, said = [], []
+    for workers in (1, 2):
+        watched = Watched(tmp_path / str(workers), replace(training, plan=plan))
+        policy = WatchRecipe(policy="roll_back")
+        losses.append(watched.run(workers, planted, policy, strategy=strategy))
+        said += watched.said
+    assert losses[1] == pytest.approx(losses[0], rel=0, abs=1e-5)
+    assert len(losses[0]) == STEPS, "no step is left out"
+    assert said.count("audit: every planned example was consumed once") == 2
+
+
 def test_a_worker_that_stalls_makes_all_workers_say_where_they_are(
     training: Training, tmp_path: Path
 ) -> None:
