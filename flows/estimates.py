@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from flows.config import PipelineConfig
-from tasks.estimate import USABLE, Estimate, estimate_training, peak_flops
+from tasks.estimate import USABLE, Estimate, estimate_training, in_turn, peak_flops
 from tasks.estimate_answers import estimate_evaluation, estimate_preferences
 from tasks.initial_shape import initial_shape
 
@@ -49,6 +49,16 @@ def estimate_stages(config: PipelineConfig) -> Estimates:
             ("dpo", config.dpo, 2),
         )
     }
+    aligned: tuple[str, ...] = ()
+    if first := config.pretrain.alignment:
+        alignment = estimate_training(
+            shape, first.optimizer, first.tuning, resources, size, "pretrain.alignment", answers=0
+        )
+        training["pretrain"] = in_turn(alignment, training["pretrain"])
+        aligned = (
+            f"the first {alignment.steps} steps of pretrain are its alignment, which passes the "
+            f"encoder alone: {alignment.hours:.2g} hours",
+        )
     found = {
         "pretrain": training["pretrain"],
         "sft": training["sft"],
@@ -58,7 +68,7 @@ def estimate_stages(config: PipelineConfig) -> Estimates:
         "dpo": training["dpo"],
         "evaluate": estimate_evaluation(shape, config.evaluate, config.ingest, resources, size),
     }
-    return Estimates(found, (*_assumptions(config), *notes))
+    return Estimates(found, (*aligned, *_assumptions(config), *notes))
 
 
 def _assumptions(config: PipelineConfig) -> tuple[str, ...]:
@@ -69,9 +79,7 @@ def _assumptions(config: PipelineConfig) -> tuple[str, ...]:
         if resources.accelerator == "cpu"
         else f"{resources.accelerator}, as its maker states it (dense)"
     )
-    aligned = "the steps of pretrain.alignment are not counted: they pass the encoder alone"
     return (
-        *([aligned] if config.pretrain.alignment else []),
         f"an example: {size.audio_seconds:g} s of audio, {size.prompt_tokens} tokens of prompt, "
         f"{size.answer_tokens} of answer (example.*)",
         f"{resources.share_of_peak:.0%} (resources.share_of_peak) of {peak:.3g} TFLOP/s in "

@@ -46,6 +46,11 @@ class AlignmentRecipe(BaseModel):
         description="which transcribed clips are drawn: its one task is asr",
     )
 
+    @property
+    def tuning(self) -> TuningRecipe:
+        """What learns: the audio side."""
+        return TuningRecipe(audio_encoder=self.audio_encoder, language_model="frozen")
+
     @field_validator("mixture")
     @classmethod
     def _check_task(cls, mixture: Mixture) -> Mixture:
@@ -116,7 +121,7 @@ def align(
             SpellingFactory(supervised, "".join(sorted(heard))),
             plan,
             optimizer,
-            TuningRecipe(audio_encoder=recipe.audio_encoder, language_model="frozen"),
+            recipe.tuning,
         )
     return directory.below(CHECKPOINT)
 

@@ -74,6 +74,23 @@ class Estimate:
     """What to turn where it does not fit, and what this estimate does not know."""
 
 
+def in_turn(first: Estimate, second: Estimate) -> Estimate:
+    """Two trainings of one stage, one after the other: their work, and the larger one's memory."""
+    costs = [part.cost for part in (first, second) if part.cost is not None]
+    return replace(
+        max(first, second, key=lambda part: part.peak_gib),
+        examples=first.examples + second.examples,
+        steps=first.steps + second.steps,
+        tokens=first.tokens + second.tokens,
+        audio_hours=first.audio_hours + second.audio_hours,
+        flops=first.flops + second.flops,
+        hours=first.hours + second.hours,
+        gpu_hours=first.gpu_hours + second.gpu_hours,
+        cost=sum(costs) if costs else None,
+        notes=first.notes + second.notes,
+    )
+
+
 def peak_flops(resources: Resources, precision: Precision) -> float:
     """Operations a second of one worker: by the maker's word, or of this machine's CPU."""
     if resources.accelerator == "cpu":
@@ -112,7 +129,8 @@ def estimate_training(
 
     Args:
         stage: its name, for the overrides that the remedies name.
-        answers: of an example; 2 where it is a preference pair.
+        answers: of an example; 2 where it is a preference pair, 0 where the language model is not
+            asked: the audio side learns to spell.
     """
     sizes = _sizes(size, size.audio_seconds, 1, answers)
     learning = learning_under(tuning)
@@ -122,7 +140,7 @@ def estimate_training(
     examples = optimizer.steps * optimizer.examples_per_step
     speed = resources.num_workers * peak_flops(resources, optimizer.precision)
     hours = examples * flops / (speed * resources.share_of_peak) / 3600
-    job = _Job(config, count_parameters(config, tuning), optimizer, tuning, size, answers)
+    job = _Job(config, _count(config, tuning, answers), optimizer, tuning, size, answers)
     memory = job.memory(resources)
     allowed = usable_gib(resources)
     fits = None if allowed is None else memory.peak <= allowed * GIB
@@ -145,9 +163,19 @@ def estimate_training(
     )
 
 
+def _count(config: Qwen2AudioConfig, tuning: TuningRecipe, answers: int) -> ParameterCount:
+    """A language model that is not asked passes no gradient on either."""
+    count = count_parameters(config, tuning)
+    if answers:
+        return count
+    frozen = tuning.model_copy(update={"audio_encoder": "frozen"})
+    passing = count_parameters(config, frozen).passing_products
+    return replace(count, passing_products=count.passing_products - passing)
+
+
 def _sizes(size: ExampleSize, seconds: float, count: int, answers: int) -> StepSizes:
     """`count` equal examples as one micro-batch."""
-    tokens = size.tokens(seconds, answers)
+    tokens = size.tokens(seconds, answers) if answers else 0
     return StepSizes(
         num_positions=count * tokens,
         num_pairs=count * tokens**2 / 2,
@@ -173,8 +201,9 @@ class _Job:
         """
         budget, size = resources.max_tokens_per_micro_batch, self.size
         mine = -(-self.optimizer.examples_per_step // resources.num_workers)
-        average = size.tokens(size.audio_seconds, self.answers)
-        longest = size.tokens(_LONGEST_SECONDS, self.answers)
+        packed = max(1, self.answers)  # with their answers also where nobody reads them
+        average = size.tokens(size.audio_seconds, packed)
+        longest = size.tokens(_LONGEST_SECONDS, packed)
         count = max(1, min(budget, mine * longest) // average)
         plan = TrainingPlan(
             tuning=self.tuning,
@@ -190,9 +219,10 @@ class _Job:
         return training_memory(self.config, self.count, sizes, plan)
 
     def with_adapters(self) -> "_Job":
-        """The same with adapters in the language model."""
-        tuning = self.tuning.model_copy(update={"language_model": "lora"})
-        return replace(self, tuning=tuning, count=count_parameters(self.config, tuning))
+        """The same with adapters in the language model, or in the encoder where that is alone."""
+        part = "language_model" if self.answers else "audio_encoder"
+        tuning = self.tuning.model_copy(update={part: "lora"})
+        return replace(self, tuning=tuning, count=_count(self.config, tuning, self.answers))
 
 
 def _parts(memory: TrainingMemory) -> dict[str, float]:
@@ -219,7 +249,8 @@ def _remedies(job: _Job, resources: Resources, stage: str) -> Iterator[str]:
 
     here = peak()
     yield f"needs {here:.0f} GiB, {allowed:.0f} are usable. What each of these saves:"
-    lora, checkpointing = f"{stage}.tuning.language_model=lora", "activation_checkpointing=true"
+    lora = f"{stage}.tuning.language_model=lora" if job.answers else f"{stage}.audio_encoder=lora"
+    checkpointing = "activation_checkpointing=true"
     more = 4 * resources.num_workers
     for knobs, there in (
         ((f"resources.{checkpointing}",), peak(activation_checkpointing=True)),

@@ -161,6 +161,20 @@ def test_every_profile_has_an_estimate_that_its_hardware_holds(profile: str) -> 
         assert estimates.cost > 0
 
 
+def test_pretraining_is_planned_with_the_steps_of_its_alignment() -> None:
+    config = load_config("demo-pretrained")
+    alone = config.model_copy(
+        update={"pretrain": config.pretrain.model_copy(update={"alignment": None})}
+    )
+    found, without = (estimate_stages(which) for which in (config, alone))
+    assert config.pretrain.alignment
+    steps = config.pretrain.alignment.optimizer.steps
+    assert found.stages["pretrain"].steps == without.stages["pretrain"].steps + steps
+    assert found.stages["pretrain"].flops > without.stages["pretrain"].flops
+    assert found.stages["sft"].steps == without.stages["sft"].steps
+    assert found.assumptions[0].startswith(f"the first {steps} steps of pretrain are its alignment")
+
+
 def test_what_is_out_of_reach_is_unknown_and_so_is_what_comes_after(
     ledger: Ledger, tmp_path: Path, small_manifest: Path
 ) -> None:

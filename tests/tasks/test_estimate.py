@@ -11,8 +11,9 @@ from infra.compute import Resources
 from infra.hardware import GIB
 from model.shapes import count_parameters, published_config, released_shape, towers_shape
 from model.tuning import TuningRecipe
+from tasks.alignment import AlignmentRecipe
 from tasks.collect_preferences import CollectRecipe
-from tasks.estimate import USABLE, Estimate, ExampleSize, estimate_training
+from tasks.estimate import USABLE, Estimate, ExampleSize, estimate_training, in_turn
 from tasks.estimate_answers import estimate_evaluation, estimate_preferences
 from tasks.evaluate import EvaluateRecipe
 from tasks.ingest import IngestRecipe
@@ -68,6 +69,30 @@ def test_hours_and_cost_of_a_stage_by_hand() -> None:
     assert found.hours == pytest.approx(found.flops / (8 * 0.5 * 989e12) / 3600)
     assert found.gpu_hours == pytest.approx(8 * found.hours)
     assert found.cost == pytest.approx(2.0 * found.gpu_hours)
+
+
+def test_alignment_is_counted_by_hand_and_passes_the_audio_side_alone() -> None:
+    """6 operations a parameter and position of the encoder, none of the language model's."""
+    tuning = AlignmentRecipe(optimizer=optimizer()).tuning
+    one = Resources.model_validate(H100)
+    found = estimate_training(PUBLISHED, optimizer(), tuning, one, CLIP, "pretrain.alignment", 0)
+    assert found.tokens == 0
+    assert (found.steps, found.examples) == (1000, 64_000)
+    products = 6 * 32 * (4 * 1280**2 + 2 * 1280 * 5120) * 400
+    # Attention, the convolutions and the projector are the rest.
+    assert products < found.flops / 64_000 < 1.1 * products
+    trained = count_parameters(PUBLISHED, tuning).trained
+    assert found.memory_gib["gradients"] == pytest.approx(4 * trained / GIB)
+    assert found.memory_gib["logits"] == 0
+    assert found.memory_gib["copies"] < 2 * trained / GIB
+    small = one.model_copy(update={"memory_per_worker_gib": found.peak_gib})
+    tight = estimate_training(PUBLISHED, optimizer(), tuning, small, CLIP, "pretrain.alignment", 0)
+    assert any("--set pretrain.alignment.audio_encoder=lora: " in note for note in tight.notes)
+    both = in_turn(found, estimate())
+    assert both.steps == 2000
+    assert both.hours == pytest.approx(found.hours + estimate().hours)
+    assert both.cost == pytest.approx(2.0 * both.gpu_hours)
+    assert (both.peak_gib, both.fits) == (estimate().peak_gib, False)
 
 
 def test_without_a_price_or_a_gpu_no_cost_is_stated() -> None:
