@@ -75,6 +75,7 @@ class _Training:
             job.identity(processor),
             job.resources.keep_checkpoints,
             self.notices if worker.rank == 0 else _not_my_word,
+            job.scratch,
         )
         self.state, saved = self.checkpoints.load_newest() or (TrainingState(), None)
         self.trail = Trail(patient, worker.rank, self.state.step)
@@ -88,6 +89,10 @@ class _Training:
             checkpoint_activations(model)
         module = ObjectiveModule(model.train(), self.objective, job.optimizer.precision)
         self.strategy = open_strategy(job.resources.strategy, module, job.optimizer, worker, saved)
+        if saved is not None:
+            del saved
+            _agree(self.state.step, worker)  # every worker has its share
+            self.checkpoints.local.forget()
         peak = measured_peak(model.device, job.optimizer.dtype)
         self.meter = Meter(worker, self.state.window, peak)
 

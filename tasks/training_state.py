@@ -3,6 +3,7 @@
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, TypedDict
 
 import safetensors.torch
@@ -56,15 +57,15 @@ def to_files(trained: Trained, state: TrainingState) -> dict[str, bytes]:
     }
 
 
-def from_files(files: Mapping[str, bytes]) -> Trained:
-    """The tensors of a state.
+def from_files(files: Mapping[str, Path]) -> Trained:
+    """The tensors of a state, mapped from its files: who keeps one, or changes it, needs a copy.
 
     Raises:
         SafetensorError: a file is something else, such as a pickle, which is never executed.
     """
-    parameters = safetensors.torch.load(files[PARAMETERS])
+    parameters = safetensors.torch.load_file(files[PARAMETERS])
     optimizer: dict[str, dict[str, Tensor]] = {name: {} for name in parameters}
-    for key, tensor in safetensors.torch.load(files[OPTIMIZER]).items():
+    for key, tensor in safetensors.torch.load_file(files[OPTIMIZER]).items():
         name, _, kind = key.rpartition("/")
         optimizer[name][kind] = tensor
     return Trained(parameters=parameters, optimizer=optimizer)

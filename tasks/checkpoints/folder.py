@@ -9,6 +9,7 @@ import time
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from safetensors import SafetensorError
@@ -17,6 +18,7 @@ from data_contracts.digest import digest_of_bytes
 from infra.patient_store import PatientStore
 from infra.policies import KeepCheckpoints
 from infra.store import Store
+from tasks.checkpoints.local_files import DamagedStateError, LocalFiles
 from tasks.checkpoints.retention import Saved, steps_to_keep
 from tasks.notices import Notice, Notify
 from tasks.training_state import HISTORY, Trained, TrainingState, from_files, to_files
@@ -32,10 +34,6 @@ class StateMismatchError(ValueError):
     """A saved state was made by another recipe, plan or tokenizer."""
 
 
-class _DamagedError(Exception):
-    """A state that can't be used, and why."""
-
-
 @dataclass(frozen=True)
 class Checkpoints:
     """Writes, finds and deletes training states."""
@@ -46,11 +44,18 @@ class Checkpoints:
     """Digests of what the states belong to, by name: recipe, plan, tokenizer."""
     keep: KeepCheckpoints
     notify: Notify
+    scratch: Path
+    """A local folder, the same for all workers of a node."""
 
     @property
     def directory(self) -> Store:
         """The artifact's folder."""
         return self.patient.store
+
+    @property
+    def local(self) -> LocalFiles:
+        """The files as they are on this machine."""
+        return LocalFiles(self.directory, self.scratch)
 
     def files_of(self, trained: Trained, state: TrainingState) -> dict[str, bytes]:
         """All files of a state, `position.json` the last one. Nothing in them changes later."""
@@ -83,6 +88,9 @@ class Checkpoints:
     def load_newest(self) -> tuple[TrainingState, Trained] | None:
         """The newest whole state, or None where there is none.
 
+        Its tensors lie in files, until every worker has copied its share: then call
+        `local.forget()`.
+
         Raises:
             StateMismatchError: it belongs to another recipe, plan or tokenizer.
         """
@@ -90,7 +98,7 @@ class Checkpoints:
         for folder in (*finished, *sorted(self._folders(), reverse=True)):
             try:
                 position, files, trained = self._read_whole(folder)
-            except _DamagedError as damage:
+            except DamagedStateError as damage:
                 step = folder.rpartition("/")[2]
                 self.notify(
                     Notice(
@@ -102,7 +110,7 @@ class Checkpoints:
             self._check_identity(folder, position["identity"])
             state = TrainingState(
                 step=position["step"],
-                history=json.loads(files[HISTORY]),
+                history=json.loads(files[HISTORY].read_text()),
                 window=position["window"],
                 metrics=position["metrics"],
                 held_out=position["held_out"],
@@ -120,22 +128,20 @@ class Checkpoints:
                     "to begin again, or run with what made it."
                 )
 
-    def _read_whole(self, folder: str) -> tuple[dict[str, Any], dict[str, bytes], Trained]:
+    def _read_whole(self, folder: str) -> tuple[dict[str, Any], dict[str, Path], Trained]:
         if not self.directory.exists(f"{folder}/{POSITION}"):
-            raise _DamagedError(f"it is partial, without {POSITION}")
+            raise DamagedStateError(f"it is partial, without {POSITION}")
         try:
             position = json.loads(self.directory.read_bytes(f"{folder}/{POSITION}"))
-            digests = position["sha256"]
-            files = {}
-            for name, sha256 in digests.items():
-                if not self.directory.exists(f"{folder}/{name}"):
-                    raise _DamagedError(f"{name} is missing")
-                files[name] = self.directory.read_bytes(f"{folder}/{name}")
-                if digest_of_bytes(files[name]) != sha256:
-                    raise _DamagedError(f"{name} has {len(files[name])} bytes of another sha256")
+            files = {
+                name: self.local.fetch(f"{folder}/{name}", sha256)
+                for name, sha256 in position["sha256"].items()
+            }
             return position, files, from_files(files)
         except (ValueError, KeyError, TypeError, SafetensorError) as error:
-            raise _DamagedError(f"it can't be read ({type(error).__name__}: {error})") from error
+            raise DamagedStateError(
+                f"it can't be read ({type(error).__name__}: {error})"
+            ) from error
 
     def _folders(self) -> list[str]:
         """Folders of all states, whole or not."""

@@ -40,6 +40,7 @@ def open_strategy(
         name: with one worker there is nothing to divide, and it plays no part.
         objective: with the whole model, the same on every worker, on the CPU.
         saved: where to continue, from any strategy and number of workers; None for the beginning.
+            Nothing of it is kept.
 
     Raises:
         OptimizerUnavailableError: the recipe's optimizer can't run here, or not in shares.

@@ -40,7 +40,7 @@ class FullySharded(Strategy):
         self._optimizer = build_optimizer(model, recipe)
         for name, values in saved["optimizer"].items() if saved is not None else ():
             self._optimizer.state[self._trained[name]] = {
-                key: _share(value, self._trained[name]) if value.dim() else value
+                key: _share(value, self._trained[name]) if value.dim() else value.clone()
                 for key, value in values.items()
             }
 
@@ -60,10 +60,11 @@ class FullySharded(Strategy):
         return (weights, whole) if self._rank == 0 else (None, {})
 
 
-def _share(whole: Tensor, parameter: nn.Parameter) -> DTensor:
+def _share(whole: Tensor, parameter: nn.Parameter) -> Tensor:
     """This worker's share of a tensor that lies like `parameter`; every worker has it whole."""
     assert isinstance(parameter, DTensor)
-    return distribute_tensor(whole, parameter.device_mesh, parameter.placements, src_data_rank=None)
+    mesh, placements = parameter.device_mesh, parameter.placements
+    return distribute_tensor(whole, mesh, placements, src_data_rank=None).clone()
 
 
 def _whole(tensor: Tensor) -> Tensor:

@@ -72,5 +72,5 @@ def _copy(tensor: Tensor) -> Tensor:
 def _as_kept(value: Tensor, device: str) -> Tensor | int:
     """How optimizers keep it: the count of steps on the CPU, a number of bitsandbytes as such."""
     if value.dim():
-        return value.to(device)
-    return value if value.is_floating_point() else int(value)
+        return value.to(device, copy=True)
+    return value.clone() if value.is_floating_point() else int(value)

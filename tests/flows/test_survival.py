@@ -276,6 +276,21 @@ def test_a_state_truncated_after_its_upload_costs_the_steps_since_the_one_before
     assert_equals_the_undisturbed_run(world, tiny_run)
 
 
+def test_a_training_in_a_store_elsewhere_continues_bit_by_bit_and_leaves_no_copy_of_its_state(
+    world: World, tiny_run: TinyRun, interrupt_at: Callable[[int | None], None]
+) -> None:
+    world.directory = Store("memory://elsewhere/artifact")
+    interrupt_at(15)
+    with pytest.raises(KeyboardInterrupt):
+        world.run()
+    interrupt_at(None)
+    world.run()
+    assert "continues from the state after step 14 on 1 worker" in world.log
+    assert_equals_the_undisturbed_run(world, tiny_run)
+    assert list(world.scratch.iterdir()) == []
+    world.directory.delete("")
+
+
 def test_a_training_that_continues_in_a_new_run_logs_its_earlier_held_out_losses_there_too(
     world: World, interrupt_at: Callable[[int | None], None]
 ) -> None:

@@ -39,7 +39,11 @@ class Folder:
         self.said: list[Notice] = []
         self.store = Store(str(path))
         self.checkpoints = Checkpoints(
-            PatientStore(self.store, print), IDENTITY, KeepCheckpoints(**keep), self.said.append
+            PatientStore(self.store, print),
+            IDENTITY,
+            KeepCheckpoints(**keep),
+            self.said.append,
+            path / "local",
         )
 
     def save(self, step: int, **metrics: float) -> Trained:
@@ -167,6 +171,7 @@ def test_a_state_of_another_recipe_or_tokenizer_is_refused(tmp_path: Path, name:
         IDENTITY | {name: "c" * 64},
         KeepCheckpoints(),
         lambda _: None,
+        tmp_path,
     )
     with pytest.raises(StateMismatchError, match=f"made with another {name}.*Delete"):
         other.load_newest()
