@@ -16,7 +16,7 @@ class PatientStore:
 
     store: Store
     say: Callable[[str], None]
-    """Is told of failures and of the success after them."""
+    """Is told of each failure that is followed by another attempt."""
     patience: Patience = field(default_factory=Patience)
 
     def write_bytes(self, key: str, data: bytes) -> None:

@@ -1,6 +1,6 @@
 """File systems that can fail for a while: what is tried again, how often, and what is said.
 
-Every access to a store is tried again here, for seconds; `patience` goes on for minutes above it,
+Every access to a store is tried again here, for seconds; `PatientStore` goes on for minutes above,
 with what a training must not lose. Below, botocore repeats a single request some times without a
 word (a part of an upload must not cost the whole); what outlasts that is repeated here, and the log
 says so. Short answers count as failures: a truncated object is never taken for a whole one.
@@ -9,13 +9,13 @@ says so. Short answers count as failures: a truncated object is never taken for 
 import errno
 import io
 import logging
-import random
-import time
 from collections.abc import Callable, Coroutine
 from typing import Any, TypeVar
 
 from fsspec.asyn import sync
 from fsspec.core import url_to_fs
+
+from infra.patience import Patience
 
 T = TypeVar("T")
 
@@ -65,24 +65,19 @@ def retried(operation: Callable[[], T], what: str) -> T:
         StoreError: it failed `ATTEMPTS` times.
         Exception: what another time would not change (no such file, no right, a full disk).
     """
-    for attempt in range(1, ATTEMPTS + 1):
-        try:
-            return operation()
-        except Exception as error:
-            if not is_transient(error):
-                raise
-            if attempt == ATTEMPTS:
-                raise StoreError(
-                    f"{what} failed {ATTEMPTS} times, at last with {_told(error)}. Look after the "
-                    "store or the network, then run again: what is finished is kept."
-                ) from error
-            wait = FIRST_WAIT_SECONDS * 2 ** (attempt - 1) * random.uniform(0.5, 1)
-            _log.warning(
-                "%s: attempt %d of %d failed (%s); again in %.1f s",
-                what, attempt, ATTEMPTS, _told(error), wait,
-            )  # fmt: skip
-            time.sleep(wait)
-    raise AssertionError("unreachable")
+    patience = Patience(
+        seconds=0, attempts=ATTEMPTS, first_pause=FIRST_WAIT_SECONDS,
+        may_pass=is_transient, in_words=_told,
+    )  # fmt: skip
+    try:
+        return patience.run(operation, what, _log.warning)
+    except Exception as error:
+        if not is_transient(error):
+            raise
+        raise StoreError(
+            f"{what} failed {ATTEMPTS} times, at last with {_told(error)}. Look after the store or "
+            "the network, then run again: what is finished is kept."
+        ) from error
 
 
 def is_transient(error: Exception) -> bool:
