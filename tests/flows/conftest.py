@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 import pytest
-from drill_tools import DrillReport
+from drill_tools import Drill, DrillReport
 from tiny_run import OVERRIDES, Driver, TinyRun, run_tiny
 
 from flows.config import load_config
@@ -78,3 +78,15 @@ def drive(tmp_path: Path) -> Iterator[Callable[..., Driver]]:
         with contextlib.suppress(ProcessLookupError):
             os.killpg(driver.process.pid, signal.SIGKILL)
         driver.process.wait()
+
+
+@pytest.fixture
+def drill(
+    tmp_path: Path,
+    drive: Callable[..., Driver],
+    tiny_run: TinyRun,
+    tiny_overrides: tuple[str, ...],
+    drill_report: DrillReport,
+) -> Drill:
+    """A run in a home of its own, to be disturbed and compared with `tiny_run`."""
+    return Drill(tmp_path, drive, tiny_run, tiny_overrides, drill_report)

@@ -12,7 +12,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import psutil
-from tiny_run import DRIVER, Driver, TinyRun
+import pytest
+from tiny_run import DRIVER, Driver, TinyRun, history_numbers
 
 from flows.config import load_config
 from flows.pipeline import STAGES
@@ -89,6 +90,12 @@ def train_workers(driver: Driver) -> list[psutil.Process]:
     return found
 
 
+def pretrained(home: Path) -> Store:
+    """The folder of a home's one pre-training."""
+    (found,) = home.glob("store/pretrain/*")
+    return Store(str(found))
+
+
 @dataclass
 class DrillReport:
     """What the table of drills shows; `conftest.py` prints it when the tests have ended."""
@@ -108,14 +115,45 @@ class DrillReport:
         return "\n".join([head, *rows])
 
 
+@dataclass(frozen=True)
+class Drill:
+    """A run that something befalls, and the undisturbed one that it must equal."""
+
+    folder: Path
+    drive: Callable[..., Driver]
+    undisturbed: TinyRun
+    overrides: tuple[str, ...]
+    """Of the undisturbed run."""
+    report: DrillReport
+
+    @property
+    def home(self) -> Path:
+        """Where the run lives."""
+        return self.folder / "home"
+
+    def start(self, *command: str, home: Path | None = None, **environment: str) -> Driver:
+        """Start a command in its home, or in another one."""
+        return self.drive([*command], environment_of(home or self.home) | environment)
+
+    def assert_pretrained_as_undisturbed(self) -> None:
+        """The same weights and numbers, bit by bit."""
+        undisturbed, found = self.undisturbed.artifact("pretrain"), pretrained(self.home)
+        assert found.digest(WEIGHTS) == undisturbed.digest(WEIGHTS)
+        assert history_numbers(found) == history_numbers(undisturbed)
+
+    def assert_pretrained_nearly_as_undisturbed(self) -> None:
+        """The same losses at the same steps, up to the order of sums."""
+        alone, found = map(
+            history_numbers, (self.undisturbed.artifact("pretrain"), pretrained(self.home))
+        )
+        assert [entry["step"] for entry in found] == [entry["step"] for entry in alone]
+        assert [entry["loss"] for entry in found] == pytest.approx(
+            [entry["loss"] for entry in alone], rel=1e-5, abs=0
+        )
+
+
 UNTIL_PRETRAIN = DRIVER.replace("run_here(opened, config)", "run_here(opened, config, 'pretrain')")
 """A driver that does not go on after pre-training."""
-
-
-def pretrained(home: Path) -> Store:
-    """The folder of a home's one pre-training."""
-    (found,) = home.glob("store/pretrain/*")
-    return Store(str(found))
 
 
 def seconds_of(home: Path, stage: str = "pretrain") -> float:

@@ -17,7 +17,7 @@ from drill_tools import (
     NAMES,
     Q2A,
     WEIGHTS,
-    DrillReport,
+    Drill,
     environment_of,
     free_port,
     options,
@@ -28,7 +28,7 @@ from drill_tools import (
     train_workers,
     wait_until,
 )
-from tiny_run import DRIVER, Driver, TinyRun, numbers, training_states
+from tiny_run import DRIVER, Driver, numbers, training_states
 
 from flows.runners import open_tracking
 from infra.settings import Settings
@@ -39,37 +39,32 @@ pytestmark = pytest.mark.drill
 
 
 def test_a_command_killed_in_ingest_and_in_pretraining_resumes_to_the_same_numbers(
-    tmp_path: Path,
-    drive: Callable[..., Driver],
-    tiny_run: TinyRun,
-    tiny_overrides: tuple[str, ...],
-    drill_report: DrillReport,
+    drill: Drill,
 ) -> None:
-    home = tmp_path / "home"
-    environment = environment_of(home)
+    home, tiny_run = drill.home, drill.undisturbed
 
     def shard_rows() -> list[Path]:
         return list(home.glob("store/ingest/*/corpus/shard-*.jsonl"))
 
     began = time.monotonic()
-    first = drive([Q2A, "run", *options(tiny_overrides)], environment)
+    first = drill.start(Q2A, "run", *options(drill.overrides))
     first.kill_9_when(lambda: len(shard_rows()) > 0)
     assert list(home.glob("store/ingest/*/record.json")) == []
     made_before = len(shard_rows())
     (run,) = open_tracking(settings_of(home)).pipelines()
 
-    second = drive([Q2A, "resume", run.info.run_id], environment)
+    second = drill.start(Q2A, "resume", run.info.run_id)
     second.kill_9_when(lambda: len(training_states(home)) > 0)
     assert list(home.glob("store/pretrain/*/record.json")) == []
     written = second.log.read_text().count("ingest: shard ")
     assert written == 9 - made_before, "a finished shard was made again"
 
-    third = drive([Q2A, "resume", run.info.run_id], environment)
+    third = drill.start(Q2A, "resume", run.info.run_id)
     log = third.finish()
     lost = time.monotonic() - began - sum(map(tiny_run.seconds, NAMES))
     print(log)
 
-    resumed = result_of(settings_of(home), tiny_overrides)
+    resumed = result_of(settings_of(home), drill.overrides)
     assert resumed.run_id == run.info.run_id
     assert resumed.states == dict.fromkeys(NAMES, "run") | {"ingest": "hit"}
     for stage in ("pretrain", "sft", "dpo"):
@@ -84,7 +79,7 @@ def test_a_command_killed_in_ingest_and_in_pretraining_resumes_to_the_same_numbe
         ("pretrain", "KILLED"),
         *((name, "FINISHED") for name in NAMES[1:]),
     ]
-    drill_report.add(
+    drill.report.add(
         "driver",
         "SIGKILL of `q2a run` in ingest, of its `q2a resume` in training; a third command ends it",
         lost,
@@ -93,19 +88,18 @@ def test_a_command_killed_in_ingest_and_in_pretraining_resumes_to_the_same_numbe
     )
 
 
-def test_sigterm_ends_a_run_as_killed_and_resume_completes_it(
-    tmp_path: Path, drive: Callable[..., Driver], tiny_run: TinyRun, tiny_overrides: tuple[str, ...]
-) -> None:
-    home = tmp_path / "home"
-    driver = drive([Q2A, "run", *options(tiny_overrides)], environment_of(home))
+def test_sigterm_ends_a_run_as_killed_and_resume_completes_it(drill: Drill) -> None:
+    home = drill.home
+    driver = drill.start(Q2A, "run", *options(drill.overrides))
     driver.wait_until(lambda: len(training_states(home)) > 0)
     driver.process.terminate()
     assert driver.process.wait(60) != 0
     (run,) = open_tracking(settings_of(home)).pipelines()
     assert run.info.status == "KILLED"
-    drive([Q2A, "resume", run.info.run_id], environment_of(home)).finish()
-    resumed = result_of(settings_of(home), tiny_overrides)
-    assert resumed.artifact("dpo").digest(WEIGHTS) == tiny_run.artifact("dpo").digest(WEIGHTS)
+    drill.start(Q2A, "resume", run.info.run_id).finish()
+    resumed = result_of(settings_of(home), drill.overrides)
+    expected = drill.undisturbed.artifact("dpo").digest(WEIGHTS)
+    assert resumed.artifact("dpo").digest(WEIGHTS) == expected
 
 
 @pytest.fixture
@@ -148,25 +142,15 @@ def test_a_schedule_fires_by_itself_and_its_run_completes(
     assert [outcome.stage for outcome in made.outcomes] == NAMES
 
 
-def test_two_ray_workers_train_alike_and_a_killed_one_changes_nothing(
-    tmp_path: Path,
-    drive: Callable[..., Driver],
-    tiny_run: TinyRun,
-    tiny_overrides: tuple[str, ...],
-    drill_report: DrillReport,
-) -> None:
-    on_ray = (*tiny_overrides, "resources.backend=ray", "resources.num_workers=2")
-    calm, shaken = tmp_path / "calm", tmp_path / "shaken"
-    drive(["-c", DRIVER, *on_ray], environment_of(calm)).finish()
+def test_two_ray_workers_train_alike_and_a_killed_one_changes_nothing(drill: Drill) -> None:
+    on_ray = (*drill.overrides, "resources.backend=ray", "resources.num_workers=2")
+    calm, shaken = drill.home, drill.folder / "shaken"
+    drill.start("-c", DRIVER, *on_ray).finish()
     undisturbed = result_of(settings_of(calm), on_ray)
     assert undisturbed.states == dict.fromkeys(NAMES, "run")
-    alone, together = numbers(tiny_run, "pretrain"), numbers(undisturbed, "pretrain")
-    assert [entry["step"] for entry in together] == [entry["step"] for entry in alone]
-    assert [entry["loss"] for entry in together] == pytest.approx(
-        [entry["loss"] for entry in alone], rel=1e-5, abs=0
-    )
+    drill.assert_pretrained_nearly_as_undisturbed()
 
-    driver = drive(["-c", DRIVER, *on_ray], environment_of(shaken))
+    driver = drill.start("-c", DRIVER, *on_ray, home=shaken)
     driver.wait_until(lambda: len(training_states(shaken)) > 0)
     victim = train_workers(driver)[0]
     os.kill(victim.pid, signal.SIGKILL)
@@ -178,7 +162,7 @@ def test_two_ray_workers_train_alike_and_a_killed_one_changes_nothing(
     for stage in ("pretrain", "sft", "dpo"):
         expected = undisturbed.artifact(stage).digest(WEIGHTS)
         assert disturbed.artifact(stage).digest(WEIGHTS) == expected
-    drill_report.add(
+    drill.report.add(
         "worker",
         "SIGKILL of one of two training workers",
         seconds_of(shaken) - seconds_of(calm),
@@ -234,17 +218,10 @@ def can_write(endpoint: str, server: subprocess.Popen[bytes], log: Path) -> bool
     return True
 
 
-def test_the_pipeline_keeps_its_artifacts_on_s3(
-    tmp_path: Path,
-    drive: Callable[..., Driver],
-    s3: Mapping[str, str],
-    tiny_run: TinyRun,
-    tiny_overrides: tuple[str, ...],
-) -> None:
-    home = tmp_path / "home"
-    environment = environment_of(home) | dict(s3)
-    drive(["-c", DRIVER, *tiny_overrides], environment).finish()
-    second = drive(["-c", DRIVER, *tiny_overrides], environment).finish()
+def test_the_pipeline_keeps_its_artifacts_on_s3(drill: Drill, s3: Mapping[str, str]) -> None:
+    home, tiny_run = drill.home, drill.undisturbed
+    drill.start("-c", DRIVER, *drill.overrides, **s3).finish()
+    second = drill.start("-c", DRIVER, *drill.overrides, **s3).finish()
     print(second)
     for name in NAMES:
         assert f"{name}: hit" in second
@@ -263,4 +240,4 @@ def test_the_pipeline_keeps_its_artifacts_on_s3(
         s3_endpoint_url=s3["Q2A_S3_ENDPOINT_URL"],
         tracking_uri="",
     )
-    assert result_of(settings, tiny_overrides).states == dict.fromkeys(NAMES, "hit")
+    assert result_of(settings, drill.overrides).states == dict.fromkeys(NAMES, "hit")
