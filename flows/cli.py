@@ -5,6 +5,7 @@ contract or can't be used, 130 stopped by the user.
 """
 
 import json
+from datetime import datetime
 from pathlib import Path
 from typing import Annotated
 
@@ -223,6 +224,7 @@ def _run(
 ) -> None:
     """Run as a Prefect flow, then print the tables."""
     from flows.pipeline import STAGES
+    from flows.prefect_outage import telling_outages
     from flows.prefect_runner import q2a
     from flows.runners import open_ledger
     from flows.screens import print_evaluation, print_outcomes, wide_console
@@ -230,7 +232,8 @@ def _run(
     names = [stage.name for stage in STAGES]
     if until is not None and until not in names:
         raise ConfigError(f"there is no stage {until!r}; there are {names}")
-    outcomes = q2a(config, parent_run=parent_run, until=until)
+    with telling_outages(_say):
+        outcomes = q2a(config, parent_run=parent_run, until=until)
     console = wide_console()
     print_outcomes(console, outcomes)
     print_evaluation(console, open_ledger(settings), outcomes)
@@ -238,3 +241,8 @@ def _run(
         "Tracking: q2a ui   (MLflow and Prefect in the browser; same as `make ui`)",
         highlight=False,
     )
+
+
+def _say(text: str) -> None:
+    """A line of a run's log."""
+    print(f"{datetime.now():%H:%M:%S} {text}", flush=True)
