@@ -93,10 +93,12 @@ class _Rows(Iterable[R]):
 
 
 def _drop(rows: Iterable[object]) -> None:
-    """Take as many at once as the tables do, and forget them."""
+    """Take as many at once as the tables do, and hold them until the next have come, as they do:
+    otherwise those who make the rows throw them away.
+    """
     remaining = iter(rows)
-    while list(islice(remaining, _ROWS_AT_ONCE)):
-        pass
+    while held := list(islice(remaining, _ROWS_AT_ONCE)):
+        assert held
 
 
 def _clip(number: int) -> Clip:
