@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 import pandas as pd
 
 from benchmarks.harness import Condition, Race, Row, cpu_seconds, peak_bytes
-from data_contracts import suites, tables
+from data_contracts import clip_tables, suites
 from data_contracts.contract import Contract, validate
 from data_contracts.records import Clip, PackedClip, Split
 
@@ -38,8 +38,8 @@ _PLANTED_IN_INDEX = {
 
 def contracts() -> Iterator[Row]:
     """Of a manifest and of a shard index."""
-    yield _row(_clip, tables.manifest_frame, suites.MANIFEST, _PLANTED_IN_MANIFEST)
-    frame = partial(tables.shard_index_frame, max_seconds=30.0)
+    yield _row(_clip, clip_tables.manifest_frame, suites.MANIFEST, _PLANTED_IN_MANIFEST)
+    frame = partial(clip_tables.shard_index_frame, max_seconds=30.0)
     yield _row(_packed, frame, suites.SHARD_INDEX, _PLANTED_IN_INDEX)
 
 
@@ -93,10 +93,12 @@ class _Rows(Iterable[R]):
 
 
 def _drop(rows: Iterable[object]) -> None:
-    """Take as many at once as the tables do, and forget them."""
+    """Take as many at once as the tables do, and hold them until the next have come, as they do:
+    otherwise those who make the rows throw them away.
+    """
     remaining = iter(rows)
-    while list(islice(remaining, _ROWS_AT_ONCE)):
-        pass
+    while held := list(islice(remaining, _ROWS_AT_ONCE)):
+        assert held
 
 
 def _clip(number: int) -> Clip:

@@ -25,10 +25,10 @@ from data_contracts.records import SourceFile, Split
 from infra.compute import InProcess, Resources
 from infra.store import Store
 from tasks import ingest as stage
+from tasks.codec import encode_audio
 from tasks.compose import ComposeRecipe
 from tasks.context import StageContext
 from tasks.corpus_index import CorpusIndex
-from tasks.decode import encode_flac
 from tasks.hygiene.inspection import Hygiene
 from tasks.hygiene.scan import MEASURES, Scan
 from tasks.hygiene.search import Prints
@@ -78,12 +78,12 @@ def ingest(sizes: tuple[int, int] = _ROWS) -> Iterator[Row]:
 
 def _ingested(count: int) -> tuple[int, float, int]:
     """Peak of memory in bytes, CPU seconds and rows that are not where they must be."""
-    flac = encode_flac(_WAVEFORM)
+    flac = encode_audio(_WAVEFORM, "flac")
     kept = Kept(_WAVEFORM, 0.0), (SourceFile(audio="tiny.flac", sha256="0" * 64),)
     with (
         TemporaryDirectory() as folder,
         patch("tasks.packing.make_waveform", lambda *_: kept),
-        patch("tasks.shards.encode_flac", lambda _: flac),
+        patch("tasks.shards.encode_audio", lambda *_: flac),
         patch("tasks.hygiene.inspection.examine", lambda *_: _unheard()),
     ):
         _run(Path(folder, "warm"), 1000)

@@ -85,7 +85,7 @@ def seek() -> Iterator[Row]:
 
         reader = ClipReader(store, rows)
         rest = zip(rows[_POSITION:], islice(_scan(store), _POSITION, None), strict=True)
-        lost = sum(reader.flac(row.id) != flac for row, flac in rest)
+        lost = sum(reader.audio(row.id) != flac for row, flac in rest)
         result = race(ours, reference)
         size = store.size(shard_key(0)) / 1e6
         yield Row(

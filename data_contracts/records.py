@@ -185,9 +185,9 @@ class PackedClip(Record):
     id: NonEmpty
     shard: NonEmpty
     offset: int
-    """Byte offset of the FLAC file inside the (uncompressed) tar."""
+    """Byte offset of the audio file inside the (uncompressed) tar."""
     size: int
-    """Size of the FLAC file in bytes."""
+    """Size of the audio file in bytes."""
     num_samples: int
     """Length at 16 kHz."""
     audio_tokens: int = 0
@@ -195,7 +195,7 @@ class PackedClip(Record):
     cut_seconds: float = 0.0
     """What was left out at the end of the recording, or of the parts of a composition."""
     sha256: str
-    """Digest of the FLAC bytes."""
+    """Digest of the audio file's bytes."""
     peak: float
     """Largest absolute sample, full scale is 1."""
     rms: float

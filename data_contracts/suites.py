@@ -132,7 +132,7 @@ SHARD_INDEX = Contract(
             "shard_index.size_is_positive",
             "size",
             _BETWEEN,
-            "Write the index anew from the tars: a FLAC file is never empty.",
+            "Write the index anew from the tars: an audio file is never empty.",
             {"min_value": 1},
         ),
         Rule(

@@ -10,8 +10,8 @@ from data_contracts.digest import digest_of_bytes
 from data_contracts.records import PackedClip
 from infra.remote import BLOCK_BYTES, StoreError, TruncatedError
 from infra.store import Store
+from tasks.codec import decode_audio
 from tasks.corpus_index import CorpusIndex
-from tasks.decode import decode_flac
 
 MAX_GAP_BYTES = 256 << 10
 """What is read and thrown away between two clips rather than asked for in two requests."""
@@ -36,8 +36,8 @@ class ClipReader(Mapping[str, np.ndarray]):
     """Waveforms of a corpus by clip id: float32 [num_samples] at 16 kHz.
 
     A clip costs one read of its own bytes, a range request where the store is remote; clips that
-    are fetched together and lie together share one. The `cache_bytes` most recently used FLAC files
-    are kept in memory.
+    are fetched together and lie together share one. The `cache_bytes` of audio files that were used
+    last are kept in memory.
     """
 
     def __init__(
@@ -52,7 +52,7 @@ class ClipReader(Mapping[str, np.ndarray]):
         self._lock = Lock()
 
     def __getitem__(self, clip_id: str) -> np.ndarray:
-        return decode_flac(self.flac(clip_id))
+        return decode_audio(self.audio(clip_id))
 
     def __contains__(self, clip_id: object) -> bool:
         return clip_id in self._rows  # Mapping would read and decode the clip to find out
@@ -67,8 +67,8 @@ class ClipReader(Mapping[str, np.ndarray]):
         """The index row of a clip."""
         return self._rows[clip_id]
 
-    def flac(self, clip_id: str) -> bytes:
-        """The FLAC file of a clip.
+    def audio(self, clip_id: str) -> bytes:
+        """The audio file of a clip, as it lies in the shard.
 
         Raises:
             DamagedClipError: the bytes are not those that were packed; names the clip and its
@@ -102,9 +102,9 @@ class ClipReader(Mapping[str, np.ndarray]):
                     raise
                 continue  # a shard that ends too early: some of them may still be there
             for row in run:
-                flac = bytes(data[row.offset - start :][: row.size])
-                if digest_of_bytes(flac) == row.sha256:
-                    self._keep(row.id, flac)
+                audio = bytes(data[row.offset - start :][: row.size])
+                if digest_of_bytes(audio) == row.sha256:
+                    self._keep(row.id, audio)
 
     def _kept(self, clip_id: str) -> bytes | None:
         with self._lock:

@@ -156,19 +156,6 @@ def check_clip(waveform: np.ndarray, name: str) -> None:
         raise DecodeError("silent", f"{name} has a level of {level:.1e}, below {_SILENCE_RMS}")
 
 
-def encode_flac(waveform: np.ndarray) -> bytes:
-    """16-bit FLAC of a 16 kHz mono waveform. The same samples give the same bytes."""
-    buffer = io.BytesIO()
-    soundfile.write(buffer, waveform, SAMPLE_RATE, format="FLAC", subtype="PCM_16")
-    return buffer.getvalue()
-
-
-def decode_flac(data: bytes) -> np.ndarray:
-    """float32 [num_samples] of a clip that `encode_flac` wrote."""
-    waveform, _ = soundfile.read(io.BytesIO(data), dtype="float32")
-    return np.asarray(waveform)
-
-
 def _decode_any(data: bytes, name: str, span: _Span) -> tuple[np.ndarray, int, float]:
     """float32 [num_samples, channels] of a span, the rate in Hz, and how many seconds the whole
     lasts.

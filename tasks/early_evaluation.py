@@ -92,7 +92,7 @@ def pick_held_out(
 def _can_be_heard(conversation: Conversation, reader: ClipReader) -> bool:
     try:
         for clip in conversation.clip_ids:
-            reader.flac(clip)
+            reader.audio(clip)
     except DamagedClipError as damage:
         _log.warning("early evaluation leaves out %s: %s", conversation.id, damage)
         return False

@@ -91,7 +91,7 @@ def run(context: StageContext, recipe: EvaluateRecipe) -> StageResult:
     )
     clips = {clip for example in report.examples for clip in example.clip_ids}
     reader = ClipReader(corpus, index)
-    audio = {clip: reader.flac(clip) for clip in sorted(clips)}
+    audio = {clip: reader.audio(clip) for clip in sorted(clips)}
     context.directory.write_text(REPORT_PAGE, render_report(report, audio))
     context.directory.write_text(REPORT_JSON, report.model_dump_json(indent=2))
     return StageResult(len(items), len(predictions), metrics=headline(report))

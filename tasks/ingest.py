@@ -12,8 +12,8 @@ from itertools import chain
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from data_contracts import clip_tables, tables
 from data_contracts import suites as contracts
-from data_contracts import tables
 from data_contracts.contract import ContractResult, validate
 from data_contracts.records import (
     Clip,
@@ -26,13 +26,14 @@ from data_contracts.records import (
 )
 from infra.store import Store
 from model.audio import MAX_SECONDS
+from tasks.codec import Codec
 from tasks.compose import ComposeRecipe, plain, plan_compositions
 from tasks.context import StageContext, StageResult
 from tasks.dialogues import DialogueRecipe, make_dialogues, make_preference_prompts
 from tasks.hygiene import inspection
 from tasks.long_audio import LengthRule
 from tasks.manifest import DataSource, iter_source, source_places
-from tasks.packing import pack, plan_shards
+from tasks.packing import Packing, pack, plan_shards
 from tasks.prompts import held_out_fragments
 from tasks.shards import (
     SHARDS,
@@ -69,6 +70,9 @@ class IngestRecipe(BaseModel):
         description="longest recording that `windows` packs: 25 audio tokens a second, of all "
         "clips of a dialogue together, must fit into the sequence that the model reads",
     )
+    codec: Codec = Field(
+        "flac", description="of the clips: `opus` loses what is not heard, and most of the size"
+    )
     compose: ComposeRecipe = ComposeRecipe()
     dialogues: DialogueRecipe = DialogueRecipe()
     suites: SuiteRecipe = SuiteRecipe()
@@ -92,7 +96,7 @@ def run(context: StageContext, recipe: IngestRecipe, source: DataSource) -> Stag
     composed = plan_compositions(clips_of(source), recipe.compose)
     planned = chain(map(plain, clips_of(source)), composed)
     jobs = plan_shards(planned, recipe.clips_per_shard)
-    summaries = pack(context, jobs, rule, source_places(source))
+    summaries = pack(context, jobs, Packing(rule, recipe.codec), source_places(source))
     found = ShardRows(directory, len(summaries))
     hygiene = inspection.examine(context, recipe.hygiene, found)
     leaks = inspection.dropped(hygiene, recipe.hygiene, found)
@@ -130,13 +134,13 @@ def clips_of(source: DataSource) -> Iterator[Clip]:
 
 def check_source(source: DataSource) -> list[ContractResult]:
     """The contract of the manifest, before anything is decoded."""
-    return [validate(contracts.MANIFEST, tables.manifest_frame(clips_of(source)), "manifest")]
+    return [validate(contracts.MANIFEST, clip_tables.manifest_frame(clips_of(source)), "manifest")]
 
 
 def check(directory: Store) -> list[ContractResult]:
     """The contracts of the corpus and of everything derived from it."""
     long_audio = LongAudio.model_validate_json(directory.read_bytes(LONG_AUDIO))
-    frame = tables.shard_index_frame(iter_index(directory), long_audio.max_seconds)
+    frame = clip_tables.shard_index_frame(iter_index(directory), long_audio.max_seconds)
     results = [validate(contracts.SHARD_INDEX, frame, "shard index")]
     derived = {
         name: read_conversations(directory, key)

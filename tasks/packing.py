@@ -12,6 +12,7 @@ from data_contracts.digest import digest_of_bytes
 from data_contracts.records import Clip, Rejected, ShardSummary, SourceFile
 from infra.store import Store
 from model.audio import SAMPLE_RATE
+from tasks.codec import Codec
 from tasks.compose import Composition
 from tasks.context import StageContext
 from tasks.decode import DecodeError, check_clip, decode, read_audio
@@ -25,6 +26,14 @@ class ShardJob:
 
     number: int
     compositions: tuple[Composition, ...]
+
+
+@dataclass(frozen=True)
+class Packing:
+    """How all shards of a corpus are made."""
+
+    rule: LengthRule
+    codec: Codec = "flac"
 
 
 class PackedShard(NamedTuple):
@@ -45,7 +54,7 @@ def plan_shards(planned: Iterable[Composition], clips_per_shard: int) -> Iterato
 
 
 def pack(
-    context: StageContext, jobs: Iterable[ShardJob], rule: LengthRule, places: Sequence[str]
+    context: StageContext, jobs: Iterable[ShardJob], packing: Packing, places: Sequence[str]
 ) -> list[ShardSummary]:
     """Write the shards that are not there yet, in parallel; returns the summaries of all, in order.
 
@@ -64,7 +73,7 @@ def pack(
             num_records += len(job.compositions)
             yield job
 
-    task = partial(pack_shard, context.directory, rule, tuple(places))
+    task = partial(pack_shard, context.directory, packing, tuple(places))
     for summary, found in context.compute.map(task, counted()):
         number = int(PurePosixPath(summary.shard).stem.rpartition("-")[2])
         summaries[number] = summary
@@ -82,7 +91,7 @@ def pack(
 
 
 def pack_shard(
-    directory: Store, rule: LengthRule, places: Sequence[str], job: ShardJob
+    directory: Store, packing: Packing, places: Sequence[str], job: ShardJob
 ) -> PackedShard:
     """Make the clips of one shard and write it, unless it is there and whole."""
     if there := find_shard(directory, job.number):
@@ -92,13 +101,13 @@ def pack_shard(
         for composition in job.compositions:
             clip = composition.clip
             try:
-                kept, sources = make_waveform(composition, rule, tuple(places))
+                kept, sources = make_waveform(composition, packing.rule, tuple(places))
             except DecodeError as error:
                 yield Rejected(id=clip.id, reason=error.reason, detail=error.detail)
                 continue
             yield MadeClip(clip, *kept, tuple(part.id for part in composition.parts), sources)
 
-    write_shard(directory, job.number, outcomes())
+    write_shard(directory, job.number, outcomes(), packing.codec)
     return PackedShard(read_summary(directory, job.number), found=False)
 
 

@@ -7,6 +7,7 @@ import base64
 import html
 from collections.abc import Mapping
 
+from tasks.codec import media_type
 from tasks.report import (
     Comparison,
     Example,
@@ -64,7 +65,7 @@ def render_report(report: Report, audio: Mapping[str, bytes]) -> str:
     """The page as HTML text; the same report gives the same bytes.
 
     Args:
-        audio: FLAC files by clip id, for the clips of `report.examples`. A clip that is missing
+        audio: audio files by clip id, for the clips of `report.examples`. A clip that is missing
             is named without a player.
     """
     title = html.escape(report.title)
@@ -204,13 +205,13 @@ def _example(example: Example, audio: Mapping[str, bytes]) -> str:
     )
 
 
-def _player(clip: str, flac: bytes | None) -> str:
-    if flac is None:
+def _player(clip: str, audio: bytes | None) -> str:
+    if audio is None:
         return f'<p class="note">{html.escape(clip)}: audio not included</p>\n'
-    data = base64.b64encode(flac).decode()
+    data = base64.b64encode(audio).decode()
     return (
         f'<small>{html.escape(clip)}</small>\n<audio controls preload="metadata" '
-        f'aria-label="{html.escape(clip)}" src="data:audio/flac;base64,{data}"></audio>\n'
+        f'aria-label="{html.escape(clip)}" src="data:{media_type(audio)};base64,{data}"></audio>\n'
     )
 
 

@@ -1,7 +1,7 @@
-"""WebDataset shards: FLAC and JSON in plain tars, the same bytes from the same input.
+"""WebDataset shards: audio and JSON in plain tars, the same bytes from the same input.
 
 A shard is read by offset, not by scanning: its sidecar, a JSONL file of the same name, holds where
-each FLAC file lies and all that is known about it. It is written after the tar, so a shard with a
+each audio file lies and all that is known about it. It is written after the tar, so a shard with a
 sidecar that agrees with it is finished, and one that is damaged can be made again alone. The index
 is all sidecars' rows behind one another.
 """
@@ -30,7 +30,7 @@ from data_contracts.records import (
 from infra.store import Store
 from infra.tar_writer import TarWriter
 from model.audio import SAMPLE_RATE, num_audio_tokens
-from tasks.decode import encode_flac
+from tasks.codec import Codec, codec_of, encode_audio
 
 INDEX = "corpus/index.jsonl"
 """Written last: a corpus without it is not finished."""
@@ -65,7 +65,7 @@ class EncodedClip:
 
     row: PackedClip
     """Its offset is known once it is written."""
-    flac: bytes
+    audio: bytes
     labels: bytes
     """JSON."""
 
@@ -80,20 +80,20 @@ def sidecar_key(number: int) -> str:
     return f"corpus/shard-{number:05d}.jsonl"
 
 
-def encode_clip(made: MadeClip, number: int) -> EncodedClip:
-    """FLAC, labels and row of a clip of shard `number`."""
-    clip, waveform, flac = made.clip, made.waveform, encode_flac(made.waveform)
+def encode_clip(made: MadeClip, number: int, codec: Codec) -> EncodedClip:
+    """Audio, labels and row of a clip of shard `number`."""
+    clip, waveform, audio = made.clip, made.waveform, encode_audio(made.waveform, codec)
     labels = clip.model_dump(mode="json", exclude=_PLACE)
     text = json.dumps(labels, sort_keys=True, ensure_ascii=False).encode()
     row = PackedClip(
         id=clip.id,
         shard=shard_key(number),
         offset=0,
-        size=len(flac),
+        size=len(audio),
         num_samples=len(waveform),
         audio_tokens=num_audio_tokens(len(waveform)),
         cut_seconds=round(made.cut_seconds, 4),
-        sha256=digest_of_bytes(flac),
+        sha256=digest_of_bytes(audio),
         peak=round(float(np.abs(waveform).max()), 6),
         rms=round(float(np.sqrt(np.mean(waveform**2))), 6),
         targets=clip.targets,
@@ -110,18 +110,22 @@ def encode_clip(made: MadeClip, number: int) -> EncodedClip:
         origin=made.origin,
         sources=made.sources,
     )
-    return EncodedClip(row, flac, text)
+    return EncodedClip(row, audio, text)
 
 
 def write_shard(
-    directory: Store, number: int, outcomes: Iterable[MadeClip | Rejected]
+    directory: Store,
+    number: int,
+    outcomes: Iterable[MadeClip | Rejected],
+    codec: Codec = "flac",
 ) -> list[PackedClip]:
     """Write what became of a shard's records: a tar of the clips, then its sidecar.
 
     Only one waveform need be in memory. Returns the rows of the clips.
     """
     encoded = (
-        made if isinstance(made, Rejected) else encode_clip(made, number) for made in outcomes
+        made if isinstance(made, Rejected) else encode_clip(made, number, codec)
+        for made in outcomes
     )
     return write_encoded(directory, number, encoded)
 
@@ -139,7 +143,7 @@ def write_encoded(
                 rejected.append(made)
                 continue
             key = f"{number:05d}{len(rows):05d}"
-            offset = tar.add(f"{key}.flac", made.flac)
+            offset = tar.add(f"{key}.{codec_of(made.audio)}", made.audio)
             tar.add(f"{key}.json", made.labels)
             rows.append(made.row.model_copy(update={"offset": offset}))
         digest = tar.finish()

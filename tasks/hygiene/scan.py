@@ -21,8 +21,8 @@ from data_contracts.records import PackedClip
 from infra.store import Store
 from model.audio import SAMPLE_RATE
 from tasks.clips import DamagedClipError
+from tasks.codec import decode_audio
 from tasks.context import StageContext
-from tasks.decode import decode_flac
 from tasks.hygiene.fingerprint import fingerprint, mel_powers
 from tasks.hygiene.search import Prints
 
@@ -118,7 +118,7 @@ def _read(directory: Store, stream: BinaryIO, row: PackedClip) -> NDArray[np.flo
     data = stream.read(row.size)
     if digest_of_bytes(data) != row.sha256:
         raise DamagedClipError(row, directory.path(row.shard))
-    return decode_flac(data)
+    return decode_audio(data)
 
 
 def _portions(rows: Sequence[PackedClip]) -> Iterator[list[PackedClip]]:

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from data_contracts import tables
+from data_contracts import clip_tables
 from data_contracts.hygiene import Finding, FindingKind, Histogram
 from data_contracts.records import PackedClip
 from data_contracts.suites import CHARACTERS_PER_SECOND
@@ -70,7 +70,7 @@ def _levels(rows: Sequence[PackedClip]) -> NDArray[np.float64]:
 
 def _speaking_rates(rows: Sequence[PackedClip]) -> NDArray[np.float64]:
     """Characters a second of recorded speech with a transcript, NaN for all else."""
-    rates = tables.characters_per_second(rows)
+    rates = clip_tables.characters_per_second(rows)
     return np.where([row.kind == "speech" for row in rows], rates, np.nan)
 
 

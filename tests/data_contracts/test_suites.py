@@ -6,6 +6,7 @@ from typing import Any
 import pandas as pd
 import pytest
 
+from data_contracts.clip_tables import manifest_frame, shard_index_frame
 from data_contracts.contract import Contract, RuleOutcome, validate
 from data_contracts.languages import LANGUAGES
 from data_contracts.records import (
@@ -29,10 +30,8 @@ from data_contracts.suites import (
 )
 from data_contracts.tables import (
     dialogues_frame,
-    manifest_frame,
     pairs_frame,
     predictions_frame,
-    shard_index_frame,
 )
 
 Shown = dict[str, list[tuple[str, object]]]

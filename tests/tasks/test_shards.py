@@ -112,7 +112,7 @@ def test_the_reader_returns_exactly_the_samples_in_the_tar(tmp_path: Path) -> No
         flacs = [members.extractfile(m).read() for m in members if m.name.endswith(".flac")]  # type: ignore[union-attr]
     for name, flac in reversed(list(zip(NAMES, flacs, strict=True))):
         expected, _ = soundfile.read(io.BytesIO(flac), dtype="float32")
-        assert reader.flac(name) == flac
+        assert reader.audio(name) == flac
         assert reader[name].dtype == np.float32
         assert np.array_equal(reader[name], expected)
         assert reader.row(name).id == name
@@ -148,13 +148,13 @@ def test_the_cache_holds_what_fits_and_forgets_what_was_not_used(tmp_path: Path)
     rows = write(tmp_path)
     path = shard_path(tmp_path)
     reader = ClipReader(Store(str(tmp_path)), rows, cache_bytes=2 * max(r.size for r in rows))
-    whole = [reader.flac(name) for name in ("a", NAMES[1], "a", "ünïcode")]
+    whole = [reader.audio(name) for name in ("a", NAMES[1], "a", "ünïcode")]
     for row in rows:
         flip_byte(path, row.offset + row.size // 2)
-    assert reader.flac("a") == whole[0]  # used last but one: still in memory
-    assert reader.flac("ünïcode") == whole[3]
+    assert reader.audio("a") == whole[0]  # used last but one: still in memory
+    assert reader.audio("ünïcode") == whole[3]
     with pytest.raises(ValueError, match="damaged"):
-        reader.flac(NAMES[1])  # dropped, so read anew
+        reader.audio(NAMES[1])  # dropped, so read anew
 
 
 def test_a_clip_larger_than_the_cache_is_still_read(tmp_path: Path) -> None:
