@@ -86,8 +86,7 @@ class TooManyRejectedError(ValueError):
 def run(context: StageContext, recipe: IngestRecipe, source: DataSource) -> StageResult:
     """Pack all recordings of `source` and derive dialogues, prompts and suites.
 
-    Rows are streamed from the source into shards and from the shards into all that is derived;
-    only hygiene, which compares all with all, holds those of the recordings.
+    Rows are streamed from the source into shards and from the shards into all that is derived.
 
     Raises:
         TooManyRejectedError: with the counts by reason; `rejected.jsonl` is there to read.

@@ -193,21 +193,26 @@ class ShardRows(Iterable[PackedClip]):
     """Clips that stay in their shards and out of the corpus."""
 
     def __iter__(self) -> Iterator[PackedClip]:
-        for name, summary, lines in self._sidecars():
-            for row in iter_jsonl(islice(lines, summary.clips), PackedClip, name):
+        for number in range(self.num_shards):
+            for row in self.shard(number):
                 if row.id not in self.without:
                     yield row
 
+    def shard(self, number: int) -> Iterator[PackedClip]:
+        """The rows of one shard, also those of clips that stay out."""
+        name, summary, lines = self._sidecar(number)
+        yield from iter_jsonl(islice(lines, summary.clips), PackedClip, name)
+
     def rejected(self) -> Iterator[Rejected]:
         """The records that were not packed."""
-        for name, summary, lines in self._sidecars():
+        for number in range(self.num_shards):
+            name, summary, lines = self._sidecar(number)
             yield from iter_jsonl(islice(lines, summary.clips, None), Rejected, name)
 
-    def _sidecars(self) -> Iterator[tuple[str, ShardSummary, Iterator[bytes]]]:
-        for number in range(self.num_shards):
-            lines = io.BytesIO(self.directory.read_bytes(sidecar_key(number)))
-            summary = ShardSummary.model_validate_json(lines.readline())
-            yield self.directory.path(sidecar_key(number)), summary, lines
+    def _sidecar(self, number: int) -> tuple[str, ShardSummary, Iterator[bytes]]:
+        lines = io.BytesIO(self.directory.read_bytes(sidecar_key(number)))
+        summary = ShardSummary.model_validate_json(lines.readline())
+        return self.directory.path(sidecar_key(number)), summary, lines
 
 
 @dataclass(frozen=True)

@@ -7,18 +7,32 @@
 from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from data_contracts.contract import ContractResult, validate
-from data_contracts.hygiene import HYGIENE, LEAKS, Finding, HygieneReport, hygiene_frame
+from data_contracts.hygiene import (
+    HYGIENE,
+    LEAKS,
+    Finding,
+    Histogram,
+    HygieneReport,
+    hygiene_frame,
+)
 from data_contracts.records import EvaluationItem, PackedClip, Rejected, Split, Task
 from infra.store import Store
 from model.audio import SAMPLE_RATE
 from tasks.context import StageContext
-from tasks.hygiene import labels, page, pairs, spread
-from tasks.hygiene.scan import Scan, scan_corpus
+from tasks.hygiene import labels, page, pairs
+from tasks.hygiene.gathered import Gathered
+from tasks.hygiene.heard import hear, is_heard
+from tasks.hygiene.judged import judge
+from tasks.hygiene.language import LEAST_LETTERS
+from tasks.shards import ShardRows
 
 REPORT = "hygiene.json"
 PAGE = "hygiene.html"
@@ -58,31 +72,58 @@ class HygieneRecipe(BaseModel):
 
 @dataclass(frozen=True)
 class Hygiene:
-    """What was heard and found."""
+    """What was found."""
 
-    scan: Scan
     findings: tuple[Finding, ...]
+    histograms: tuple[Histogram, ...]
     proposed_pairs: int
     identifier: str
 
 
-def examine(context: StageContext, recipe: HygieneRecipe, clips: Iterable[PackedClip]) -> Hygiene:
-    """Look at every recording of a packed corpus and at its labels."""
-    scan = scan_corpus(context, clips)
-    proposed, same = pairs.same_recordings(
-        context, scan, recipe.max_bit_error, recipe.min_overlap, recipe.min_correlation
-    )
-    texts = labels.shared_texts(scan.rows, recipe.held_out_text, recipe.min_similarity)
-    languages, identifier = labels.strange_languages(scan.rows)
-    findings = [*same, *texts, *languages, *spread.outliers(scan)]
+def examine(context: StageContext, recipe: HygieneRecipe, found: ShardRows) -> Hygiene:
+    """Look at every recording of a packed corpus and at its labels.
+
+    Shard by shard in parallel, twice: what each holds, and then how that looks beside all others.
+    What is compared with all lies on the local disk meanwhile, about 1 KB for each second of
+    audio; only findings are held.
+    """
+    numbers = range(found.num_shards)
+    unheard = (number for number in numbers if not is_heard(context.directory, number))
+    for _ in context.compute.map(partial(hear, found, recipe.held_out_text), unheard):
+        pass
+    context.scratch.mkdir(parents=True, exist_ok=True)
+    with TemporaryDirectory(dir=context.scratch) as name:
+        folder = Path(name)
+        gathered = Gathered(found, folder)
+        proposed, findings = pairs.same_recordings(
+            context,
+            gathered,
+            folder,
+            recipe.max_bit_error,
+            recipe.min_overlap,
+            recipe.min_correlation,
+        )
+        rows = gathered.recordings
+        findings += labels.shared_texts(gathered.texts, rows, folder, recipe.min_similarity)
+    identified = agreed = 0
+    judging = partial(judge, found, gathered.spread.usual(), gathered.identifier)
+    for judged in context.compute.map(judging, numbers):
+        findings += judged.findings
+        identified, agreed = identified + judged.identified, agreed + judged.agreed
     if recipe.on_leak == "report":
         findings = [
-            found.model_copy(update={"kind": "tolerated_leak"}) if found.kind in LEAKS else found
-            for found in findings
+            each.model_copy(update={"kind": "tolerated_leak"}) if each.kind in LEAKS else each
+            for each in findings
         ]
-    leaks = sum(found.kind in LEAKS for found in findings)
+    findings.sort(key=lambda each: (each.kind, -each.value, each.clip, each.other or ""))
+    leaks = sum(each.kind in LEAKS for each in findings)
     context.progress(f"hygiene: {leaks} leaks, {len(findings) - leaks} other findings")
-    return Hygiene(scan, tuple(findings), proposed, identifier)
+    return Hygiene(
+        tuple(findings),
+        gathered.spread.histograms(),
+        proposed,
+        _known(gathered.identifier.languages, identified, agreed),
+    )
 
 
 def dropped(hygiene: Hygiene, recipe: HygieneRecipe, clips: Iterable[PackedClip]) -> list[Rejected]:
@@ -113,18 +154,20 @@ def write_report(
         clips: those that stayed; gone through twice and never held.
     """
     asked = _suites_by_recording(clips, suites)
-    rows = [row for row in hygiene.scan.rows if row.id not in leaks]
+    census = _Census()
+    for clip in clips:
+        census.count(clip)
     findings = tuple(
         _name_suites(found, asked)
         for found in hygiene.findings
         if found.clip not in leaks and found.other not in leaks
     )
     report = HygieneReport(
-        recordings=len(rows),
-        seconds=round(sum(row.num_samples for row in rows) / SAMPLE_RATE, 1),
-        compositions=sum(1 for _ in clips) - len(rows),
-        clips_by=_count_by(rows),
-        histograms=spread.histograms(hygiene.scan),
+        recordings=census.recordings,
+        seconds=round(census.samples / SAMPLE_RATE, 1),
+        compositions=census.compositions,
+        clips_by=census.clips_by(),
+        histograms=hygiene.histograms,
         findings=findings,
         proposed_pairs=hygiene.proposed_pairs,
         identifier=hygiene.identifier,
@@ -163,17 +206,40 @@ def _name_suites(found: Finding, asked: Mapping[str, set[str]]) -> Finding:
     )
 
 
-def _count_by(rows: Sequence[PackedClip]) -> dict[str, dict[str, dict[str, int]]]:
-    counts: dict[str, Counter[tuple[str, Split]]] = defaultdict(Counter)
-    for row in rows:
-        counts["language"][row.language or "none", row.split] += 1
-        counts["kind"][row.kind, row.split] += 1
-        for task in row.targets:
-            counts["task"][task, row.split] += 1
-    return {
-        title: {
-            value: {split: found[value, split] for split in get_args(Split)}
-            for value in sorted({value for value, _ in found})
+def _known(languages: Sequence[str], identified: int, agreed: int) -> str:
+    share = f"{agreed / identified:.1%}" if identified else "none"
+    return (
+        f"character trigrams of {', '.join(languages) or 'no language'}: of {identified} "
+        f"transcripts of at least {LEAST_LETTERS} letters {share} were put into the language of "
+        "their row"
+    )
+
+
+class _Census:
+    """What a corpus consists of, counted clip by clip."""
+
+    def __init__(self) -> None:
+        self.recordings = self.compositions = self.samples = 0
+        self._counts: dict[str, Counter[tuple[str, Split]]] = defaultdict(Counter)
+
+    def count(self, clip: PackedClip) -> None:
+        """Count a clip."""
+        if clip.origin != (clip.id,):
+            self.compositions += 1
+            return
+        self.recordings += 1
+        self.samples += clip.num_samples
+        self._counts["language"][clip.language or "none", clip.split] += 1
+        self._counts["kind"][clip.kind, clip.split] += 1
+        for task in clip.targets:
+            self._counts["task"][task, clip.split] += 1
+
+    def clips_by(self) -> dict[str, dict[str, dict[str, int]]]:
+        """Recordings by language, kind and task, and there by value and split."""
+        return {
+            title: {
+                value: {split: found[value, split] for split in get_args(Split)}
+                for value in sorted({value for value, _ in found})
+            }
+            for title, found in self._counts.items()
         }
-        for title, found in counts.items()
-    }

@@ -1,122 +1,114 @@
-"""Texts in two splits, and texts that are not of the language that they claim."""
+"""Held-out texts in two splits: equal ones, and pairs that are nearly so."""
 
-from collections import defaultdict
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Iterator
+from itertools import combinations
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
 
 from data_contracts.hygiene import Finding
-from data_contracts.records import PackedClip, Task
-from tasks.hygiene.language import judge, wrong_script
-from tasks.hygiene.pairs import SPLIT_ORDER
-from tasks.hygiene.text import normalise, similar_texts
+from data_contracts.leaks import SPLITS
+from data_contracts.records import PackedClip
+from tasks.hygiene.spool import Parted
+from tasks.hygiene.text import TASKS, Texts, jaccard, shingles
 
-_SPELLED: tuple[Task, ...] = ("asr", "s2tt")
-"""Targets that are the sentence itself. The answer of a voice chat is not: its question is the
-transcript, or the phrase of the row."""
-Key = tuple[str, str | None, str]
-"""Task, language of the text, normalised text."""
+_MOST_IN_BUCKET = 50
+"""Different texts; where more have a band in common it is a formula."""
+_ROWS_AT_ONCE = 250_000
 
 
-def shared_texts(
-    rows: Sequence[PackedClip], held_out: Collection[Task], least: float
-) -> list[Finding]:
-    """Sentences of recorded speech that are in two splits, equal or `least` alike."""
-    rows_of: dict[Key, list[PackedClip]] = defaultdict(list)
-    for row in rows:
-        for key in _held_out_texts(row, held_out):
-            rows_of[key].append(row)
-    leaks = [found for key, sharing in rows_of.items() for found in _equal(key, sharing)]
-    return leaks + _alike(rows_of, least)
+class Rows(Protocol):
+    """The recordings by number."""
+
+    def __getitem__(self, number: int, /) -> PackedClip: ...
 
 
-def strange_languages(rows: Sequence[PackedClip]) -> tuple[list[Finding], str]:
-    """Transcripts in another script or language than their row says, and how well that is known."""
-    spoken = [row for row in rows if row.language and "asr" in row.targets]
-    texts = [normalise(row.targets["asr"]) for row in spoken]
-    findings = [
-        Finding(
-            kind="wrong_script",
-            clip=row.id,
-            detail=f"most letters of {text!r} are {script.lower()}, the language is {row.language}",
-            value=1.0,
-        )
-        for row, text in zip(spoken, texts, strict=True)
-        if (script := wrong_script(text, row.language))
-    ]
-    judgement = judge(
-        texts, [row.language or "" for row in spoken], [row.split == "train" for row in spoken]
-    )
-    findings += [
-        Finding(
-            kind="other_language",
-            clip=spoken[number].id,
-            detail=f"{texts[number]!r} looks like {language}, the language is "
-            f"{spoken[number].language}; {margin:.2f} nats a trigram",
-            value=round(margin, 3),
-        )
-        for number, (language, margin) in judgement.strange.items()
-    ]
-    share = f"{judgement.agreed / judgement.judged:.1%}" if judgement.judged else "none"
-    return findings, (
-        f"character trigrams of {', '.join(judgement.languages) or 'no language'}: of "
-        f"{judgement.judged} transcripts of at least 20 letters {share} were put into the language "
-        "of their row"
-    )
+def shared_texts(texts: Texts, rows: Rows, folder: Path, least: float) -> Iterator[Finding]:
+    """Sentences that are in two splits, equal or `least` alike.
+
+    Args:
+        folder: where texts are parted by key; left to be deleted.
+    """
+    for part in _parted(texts.sentences, folder / "texts"):
+        for sharing in _in_two_splits(part, part["rank"]):
+            yield from _equal(texts, rows, sharing)
+    found: dict[tuple[int, int], Finding] = {}
+    for part in _parted(texts.bands, folder / "bands"):
+        ranks = texts.sentences["rank"][part["sentence"]]
+        for bucket in _in_two_splits(part, ranks):
+            for near, far in _proposed(texts.sentences[bucket["sentence"]]):
+                pair = int(near["key"]), int(far["key"])
+                if pair not in found and (finding := _alike(texts, rows, near, far, least)):
+                    found[pair] = finding
+    yield from found.values()
 
 
-def _held_out_texts(row: PackedClip, held_out: Collection[Task]) -> Iterator[Key]:
-    if row.kind != "speech":
-        return  # digits, questions and commands repeat theirs: what is held out is the voice
-    for task in _SPELLED:
-        if task in held_out and (text := normalise(row.targets.get(task, ""))):
-            yield task, row.language if task == "asr" else "en", text
-    if "voice_chat" in held_out and "voice_chat" in row.targets and (text := _question(row)):
-        yield "voice_chat", row.language, text
+def _parted(rows: NDArray[Any], folder: Path) -> Iterator[NDArray[Any]]:
+    parted = Parted(folder, rows.dtype, len(rows))
+    for start in range(0, len(rows), _ROWS_AT_ONCE):
+        parted.add(rows[start : start + _ROWS_AT_ONCE])
+    return iter(parted)
 
 
-def _question(row: PackedClip) -> str:
-    return normalise(row.targets.get("asr") or row.phrase or "")
+def _in_two_splits(rows: NDArray[Any], ranks: NDArray[np.int8]) -> Iterator[NDArray[Any]]:
+    """The rows of each key that is in more than one split, in their order."""
+    if len(rows) == 0:
+        return
+    order = np.argsort(rows["key"], kind="stable")
+    keys, ranks = rows["key"][order], ranks[order]
+    starts = np.flatnonzero(np.concatenate([[True], keys[1:] != keys[:-1]]))
+    ends = np.append(starts[1:], len(order))
+    split = np.minimum.reduceat(ranks, starts) < np.maximum.reduceat(ranks, starts)
+    for start, end in zip(starts[split], ends[split], strict=True):
+        yield rows[order[start:end]]
 
 
-def _equal(key: Key, sharing: Sequence[PackedClip]) -> Iterator[Finding]:
+def _equal(texts: Texts, rows: Rows, sharing: NDArray[Any]) -> Iterator[Finding]:
     """One finding for every clip with the text that is nearer to training than the farthest."""
-    task, _, text = key
-    far = _farthest(sharing)
-    for row in sharing:
-        if SPLIT_ORDER[row.split] < SPLIT_ORDER[far.split]:
+    far = sharing[np.argmax(sharing["rank"])]
+    text, other = texts.text(far), rows[int(far["recording"])]
+    for near in sharing[sharing["rank"] < far["rank"]]:
+        if texts.text(near) == text:
+            clip = rows[int(near["recording"])]
             yield Finding(
                 kind="text_leak",
-                clip=row.id,
-                other=far.id,
-                detail=f"{task} text {text!r} as {far.id!r}: {row.split} and {far.split}",
+                clip=clip.id,
+                other=other.id,
+                detail=f"{TASKS[far['task']]} text {text!r} as {other.id!r}: {clip.split} and "
+                f"{other.split}",
                 value=1.0,
             )
 
 
-def _alike(rows_of: Mapping[Key, Sequence[PackedClip]], least: float) -> list[Finding]:
-    """Pairs of texts of one task and language that are in different splits and nearly equal."""
-    findings = []
-    groups = sorted({key[:2] for key in rows_of}, key=str)
-    for group in groups:
-        keys = sorted(key for key in rows_of if key[:2] == group)
-        for first, second, value in similar_texts([text for _, _, text in keys], least):
-            ends = sorted(
-                (rows_of[keys[first]][0], _farthest(rows_of[keys[second]])),
-                key=lambda row: SPLIT_ORDER[row.split],
-            )
-            near, far = ends
-            if near.split != far.split:
-                findings.append(
-                    Finding(
-                        kind="similar_text",
-                        clip=near.id,
-                        other=far.id,
-                        detail=f"{group[0]} texts {keys[first][2]!r} and {keys[second][2]!r} are "
-                        f"{value:.0%} alike: {near.split} and {far.split}",
-                        value=round(value, 4),
-                    )
-                )
-    return findings
+def _proposed(sharing: NDArray[Any]) -> Iterator[tuple[NDArray[Any], NDArray[Any]]]:
+    """Pairs of different texts in different splits, the one nearer to training first.
+
+    Of the recordings of a text in a split the first speaks for all.
+    """
+    _, first = np.unique(sharing[["key", "rank"]], return_index=True)
+    sharing = sharing[first]
+    if len(np.unique(sharing["key"])) > _MOST_IN_BUCKET:
+        return
+    for one, other in combinations(sharing[np.argsort(sharing["rank"], kind="stable")], 2):
+        if one["rank"] != other["rank"] and one["key"] != other["key"]:
+            yield one, other
 
 
-def _farthest(sharing: Sequence[PackedClip]) -> PackedClip:
-    return max(sharing, key=lambda row: SPLIT_ORDER[row.split])
+def _alike(
+    texts: Texts, rows: Rows, near: NDArray[Any], far: NDArray[Any], least: float
+) -> Finding | None:
+    one, other = texts.text(near), texts.text(far)
+    similarity = jaccard(shingles(one), shingles(other))
+    if similarity < least:
+        return None
+    clip = rows[int(near["recording"])]
+    return Finding(
+        kind="similar_text",
+        clip=clip.id,
+        other=rows[int(far["recording"])].id,
+        detail=f"{TASKS[near['task']]} texts {one!r} and {other!r} are {similarity:.0%} alike: "
+        f"{SPLITS[near['rank']]} and {SPLITS[far['rank']]}",
+        value=round(similarity, 4),
+    )

@@ -5,11 +5,17 @@ trained on the corpus's own training transcripts, each left out of its own judge
 rows whose text and language were swapped; of few or short texts it knows nothing and says nothing.
 """
 
-import math
+import hashlib
+import heapq
 import unicodedata
 from collections import Counter, defaultdict
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Mapping
+from typing import NamedTuple
+
+import numpy as np
+
+from data_contracts.records import PackedClip
+from tasks.hygiene.text import normalise
 
 _WRITTEN_IN: Mapping[str, str] = {
     "LATIN": "af ca cs cy da de en es et eu fi fr ga gl hr hu id is it lt lv ms mt nb nl nn no pl "
@@ -32,8 +38,8 @@ _WRITTEN_IN: Mapping[str, str] = {
     "KATAKANA": "ja",
 }
 """Script, as Unicode names its letters -> languages; of languages not here nothing is said."""
-_LEAST_LETTERS = 20
-_LEAST_TEXTS = 30
+LEAST_LETTERS = 20
+_LEAST_TEXTS, _MOST_TEXTS = 30, 5000
 _MARGIN = 0.5
 """Nats a trigram by which another language must be likelier. On the embedded corpus, 11 languages,
 this accuses 1 of 1,709 transcripts and finds 80 of 86 whose languages were swapped."""
@@ -50,56 +56,75 @@ def wrong_script(text: str, language: str | None) -> str | None:
     return None if script in expected else script
 
 
-@dataclass(frozen=True)
-class Judgement:
-    """How often the identifier agreed with the labels, and where it strongly did not."""
-
-    languages: tuple[str, ...]
-    judged: int
-    agreed: int
-    strange: Mapping[int, tuple[str, float]]
-    """Number of a text -> the likelier language, nats a trigram."""
+def transcript(row: PackedClip) -> str:
+    """The normalised words of a row that has a language; empty where there are none."""
+    return normalise(row.targets.get("asr", "")) if row.language else ""
 
 
-def judge(texts: Sequence[str], languages: Sequence[str], training: Sequence[bool]) -> Judgement:
-    """Identify every normalised text that is long enough by the training texts but itself."""
-    counts: dict[str, Counter[str]] = defaultdict(Counter)
-    for text, language in {
-        (text, language)
-        for text, language, trains in zip(texts, languages, training, strict=True)
-        if trains
-    }:
-        counts[language].update(_trigrams(text))
-    texts_of = Counter(
-        language for language, trains in zip(languages, training, strict=True) if trains
-    )
-    known = sorted(language for language in counts if texts_of[language] >= _LEAST_TEXTS)
-    size = len(set().union(*(counts[language] for language in known))) if known else 0
-    totals = {language: counts[language].total() for language in known}
-    judged = agreed = 0
-    strange: dict[int, tuple[str, float]] = {}
-    for number, (text, language) in enumerate(zip(texts, languages, strict=True)):
-        if language not in totals or len(known) < 2 or len(text) < _LEAST_LETTERS:
-            continue
-        pieces = Counter(_trigrams(text))
-        scores = {}
-        for candidate in known:
-            # The text itself was counted in its own language if it trains.
-            own = pieces if training[number] and candidate == language else Counter[str]()
-            seen, total = counts[candidate], totals[candidate] - own.total() + size
-            scores[candidate] = (
-                sum(
-                    n * math.log((seen[piece] - own[piece] + 1) / total)
-                    for piece, n in pieces.items()
-                )
-                / pieces.total()
-            )
-        best = max(known, key=scores.__getitem__)
-        judged += 1
-        agreed += best == language
-        if (margin := scores[best] - scores[language]) >= _MARGIN:
-            strange[number] = (best, margin)
-    return Judgement(tuple(known), judged, agreed, strange)
+def smallest_texts(spoken: Iterable[tuple[str | None, str]]) -> dict[str, list[str]]:
+    """A sample of different texts by language: the same from any order and any parts.
+
+    Those whose hashes are smallest, at most 5,000 of a language: no more are needed to know it.
+    """
+    texts: dict[str, set[str]] = defaultdict(set)
+    for language, text in spoken:
+        if language and text:
+            texts[language].add(text)
+    return {
+        language: heapq.nsmallest(_MOST_TEXTS, found, key=_hash)
+        for language, found in sorted(texts.items())
+    }
+
+
+class Verdict(NamedTuple):
+    """The likeliest language of a text, and by how many nats a trigram it beats the claimed one."""
+
+    language: str
+    margin: float
+
+    @property
+    def is_strange(self) -> bool:
+        """Whether the row should be looked at."""
+        return self.margin >= _MARGIN
+
+
+class Identifier:
+    """Tells languages apart of which it has texts enough."""
+
+    def __init__(self, texts: Mapping[str, Collection[str]]) -> None:
+        """Learn from different normalised texts by language."""
+        known = {name: set(found) for name, found in texts.items() if len(found) >= _LEAST_TEXTS}
+        self.languages = sorted(known)
+        self._texts = known
+        self._counts = {
+            name: Counter(piece for text in known[name] for piece in _trigrams(text))
+            for name in self.languages
+        }
+        pieces = sorted(set().union(*self._counts.values()))
+        self._numbers = {piece: number for number, piece in enumerate(pieces)}
+        counts = [[self._counts[name][piece] for name in self.languages] for piece in pieces]
+        table = np.array(counts, float).reshape(len(pieces), len(self.languages))
+        self._totals = table.sum(0) + len(pieces)
+        self._logs = np.log(table + 1)
+
+    def judge(self, text: str, language: str) -> Verdict | None:
+        """Identify a normalised text, by all it learnt from but this text; None: it can't tell."""
+        if language not in self._texts or len(self.languages) < 2 or len(text) < LEAST_LETTERS:
+            return None
+        pieces = _trigrams(text)
+        numbers = [self._numbers[piece] for piece in pieces if piece in self._numbers]
+        scores = self._logs[numbers].sum(0) / len(pieces) - np.log(self._totals)
+        claimed = self.languages.index(language)
+        if text in self._texts[language]:
+            own, counts = Counter(pieces), self._counts[language]
+            rest = np.array([counts[piece] - own[piece] for piece in pieces])
+            scores[claimed] = np.log((rest + 1) / (self._totals[claimed] - len(pieces))).mean()
+        best = int(np.argmax(scores))
+        return Verdict(self.languages[best], float(scores[best] - scores[claimed]))
+
+
+def _hash(text: str) -> tuple[bytes, str]:
+    return hashlib.blake2b(text.encode(), digest_size=8).digest(), text
 
 
 def _trigrams(text: str) -> list[str]:

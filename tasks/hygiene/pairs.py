@@ -12,18 +12,19 @@ which less than half is common or the speed is changed.
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 
 from data_contracts.hygiene import Finding
+from data_contracts.leaks import SPLIT_ORDER
 from data_contracts.records import PackedClip
 from infra.store import Store
 from tasks.clips import ClipReader
 from tasks.context import StageContext
 from tasks.hygiene.fingerprint import HOP_SAMPLES
-from tasks.hygiene.scan import Scan
+from tasks.hygiene.gathered import Gathered
 from tasks.hygiene.search import find_matches
 from tasks.hygiene.waveform import correlation
 
-SPLIT_ORDER = {"train": 0, "dev": 1, "test": 2}
 _PAIRS_AT_ONCE = 500
 
 
@@ -38,23 +39,29 @@ class _Pair:
 
 def same_recordings(
     context: StageContext,
-    scan: Scan,
+    gathered: Gathered,
+    folder: Path,
     max_bit_error: float,
     min_overlap: float,
     min_correlation: float,
 ) -> tuple[int, list[Finding]]:
-    """How many pairs were proposed, and those whose waveforms agree as findings."""
-    proposed = [
-        _Pair(scan.rows[m.first], scan.rows[m.second], m.offset * HOP_SAMPLES, m.bit_error)
-        for m in find_matches(scan.prints, max_bit_error, min_overlap)
-    ]
-    portions = [
-        proposed[start : start + _PAIRS_AT_ONCE]
-        for start in range(0, len(proposed), _PAIRS_AT_ONCE)
-    ]
+    """How many pairs were proposed, and those whose waveforms agree as findings.
+
+    Args:
+        folder: where the index of fingerprints is made; left to be deleted.
+    """
+    matches = find_matches(gathered.prints, folder, max_bit_error, min_overlap)
+    rows = gathered.recordings
+    portions = (
+        [
+            _Pair(rows[m.first], rows[m.second], m.offset * HOP_SAMPLES, m.bit_error)
+            for m in matches[start : start + _PAIRS_AT_ONCE]
+        ]
+        for start in range(0, len(matches), _PAIRS_AT_ONCE)
+    )
     compare = partial(_same, context.directory, min_correlation)
     findings = [found for part in context.compute.map(compare, portions) for found in part]
-    return len(proposed), sorted(findings, key=lambda f: (f.kind, -f.value, f.clip, f.other or ""))
+    return len(matches), findings
 
 
 def _same(directory: Store, least: float, pairs: Sequence[_Pair]) -> list[Finding]:

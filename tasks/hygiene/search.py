@@ -1,25 +1,38 @@
 """Recordings that share sound, found without comparing all pairs.
 
 An inverted index: equal sub-fingerprints of two recordings propose the pair and how far one is
-shifted; the bit error rate over all they then have in common decides. The index is sorted arrays,
-made for one part of the hash values at a time, so memory is the fingerprints plus one part.
+shifted; the bit error rate over all they then have in common decides. The index is made part by
+part on disk, so memory does not grow with the corpus.
+
+Of N sub-fingerprints about N^2 / 2^23 pairs are equal by chance. So the larger the corpus, the more
+bits of the sub-fingerprint 120 ms later belong to the key: one for each doubling. Chance then
+proposes about as many pairs a recording in every corpus, and the work grows with its size and not
+with the square.
 """
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from tasks.hygiene.fingerprint import NUM_BITS
+from tasks.hygiene.spool import Parted
 
 MIN_HOPS = 8
 """Sub-fingerprints that two recordings must have in common: 160 ms."""
 MOST_POSTINGS = 64
-"""Sub-fingerprints that occur more often propose nothing: silence, fading, steady tones."""
-_POSTINGS_PER_PART = 4_000_000
-_HOPS_PER_BATCH = 4_000_000
+"""Keys that occur more often propose nothing: silence, fading, steady tones."""
+_CHANCE_BITS = 19
+"""Up to 2^19 sub-fingerprints, three hours, the key is one of them alone."""
+_LATER = 6
+"""Hops to the sub-fingerprint that lengthens a key: closer ones are too much alike."""
+_POSTING = np.dtype([("key", "<u8"), ("place", "<i8")])
+_HOPS_AT_ONCE = 250_000
+_PROPOSALS_AT_ONCE = 1_000_000
+_HOPS_PER_BATCH = 1_000_000
 
 
 @dataclass(frozen=True)
@@ -37,10 +50,10 @@ class Prints:
         bits = np.concatenate(prints) if prints else np.zeros(0, np.uint32)
         return cls(bits, np.concatenate([[0], np.cumsum(lengths, dtype=np.int64)]))
 
-    @property
-    def lengths(self) -> NDArray[np.int64]:
-        """Hops of each recording."""
-        return np.diff(self.starts)
+    def lengths(self, recordings: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Hops of some recordings."""
+        found: NDArray[np.int64] = self.starts[recordings + 1] - self.starts[recordings]
+        return found
 
 
 class Match(NamedTuple):
@@ -65,15 +78,23 @@ class _Proposals(NamedTuple):
         return _Proposals(self.first[rows], self.second[rows], self.offset[rows])
 
 
-def find_matches(prints: Prints, max_bit_error: float, min_overlap: float) -> list[Match]:
+def extra_bits(num_hops: int) -> int:
+    """How many bits of a later sub-fingerprint a key has in a corpus of so many."""
+    return min(NUM_BITS, max(0, num_hops.bit_length() - _CHANCE_BITS))
+
+
+def find_matches(
+    prints: Prints, folder: Path, max_bit_error: float, min_overlap: float
+) -> list[Match]:
     """Pairs of recordings with at most `max_bit_error`, each once, at its best offset.
 
     Args:
+        folder: where the index is made; left to be deleted.
         min_overlap: share of the shorter recording that both must have in common.
     """
     best: dict[tuple[int, int], Match] = {}
-    for part in _proposals(prints):
-        for batch in _batches(prints, part, min_overlap):
+    for proposed in _proposals(prints, _index(prints, folder)):
+        for batch in _batches(prints, proposed, min_overlap):
             errors = _bit_errors(prints, batch)
             close = np.nonzero(errors <= max_bit_error)[0]
             columns = (*batch.take(close), errors[close])
@@ -84,37 +105,61 @@ def find_matches(prints: Prints, max_bit_error: float, min_overlap: float) -> li
     return [best[pair] for pair in sorted(best)]
 
 
-def _proposals(prints: Prints) -> Iterator[_Proposals]:
-    """Pairs with an equal sub-fingerprint, part by part of the index."""
-    num_parts = -(-len(prints.bits) // _POSTINGS_PER_PART)
-    part_of = prints.bits % np.uint32(max(num_parts, 1))
-    span = int(prints.lengths.max(initial=0)) + 1
-    count = len(prints.lengths)
-    for part in range(num_parts):
-        places = np.nonzero(part_of == part)[0]
-        places = places[np.argsort(prints.bits[places], kind="stable")]
-        hashes = prints.bits[places]
-        _, inverse, counts = np.unique(hashes, return_inverse=True, return_counts=True)
-        usable = (counts[inverse] > 1) & (counts[inverse] <= MOST_POSTINGS)
-        places, hashes = places[usable], hashes[usable]
-        clips = np.searchsorted(prints.starts, places, side="right") - 1
-        hops = places - prints.starts[clips]
-        found = [np.zeros(0, np.int64)]
+def _index(prints: Prints, folder: Path) -> Parted:
+    """All places, by key."""
+    index = Parted(folder / "index", _POSTING, len(prints.bits))
+    more = extra_bits(len(prints.bits))
+    later = _LATER if more else 0
+    for start in range(0, len(prints.bits), _HOPS_AT_ONCE):
+        words = prints.bits[start : start + _HOPS_AT_ONCE + later].astype(np.uint64)
+        places = np.arange(start, min(start + _HOPS_AT_ONCE, len(prints.bits) - later))
+        # A recording's last hops have no later one of their own.
+        ends = prints.starts[np.searchsorted(prints.starts, places, side="right")]
+        places = places[places + later < ends]
+        extra = words[places - start + later] & np.uint64((1 << more) - 1)
+        rows = np.empty(len(places), _POSTING)
+        rows["key"] = words[places - start] | extra << np.uint64(NUM_BITS)
+        rows["place"] = places
+        index.add(rows)
+    return index
+
+
+def _proposals(prints: Prints, index: Parted) -> Iterator[_Proposals]:
+    """Pairs of which a key is equal, in portions."""
+    for part in index:
+        rows = part[np.argsort(part["key"], kind="stable")]
+        _, inverse, counts = np.unique(rows["key"], return_inverse=True, return_counts=True)
+        rows = rows[(counts[inverse] > 1) & (counts[inverse] <= MOST_POSTINGS)]
+        keys, places = rows["key"], rows["place"]
+        recordings = np.searchsorted(prints.starts, places, side="right") - 1
+        hops = places - prints.starts[recordings]
+        waiting: list[_Proposals] = []
         for step in range(1, MOST_POSTINGS):
-            same = np.nonzero(hashes[step:] == hashes[:-step])[0]
+            same = np.nonzero(keys[step:] == keys[:-step])[0]
             if len(same) == 0:
                 break
             # A stable sort keeps the order of recordings: the first of a pair comes first.
-            same = same[clips[same] != clips[same + step]]
-            pair = clips[same] * count + clips[same + step]
-            found.append(pair * (2 * span) + hops[same] - hops[same + step] + span)
-        pair, offset = np.divmod(np.unique(np.concatenate(found)), 2 * span)
-        yield _Proposals(pair // count, pair % count, offset - span)
+            same = same[recordings[same] != recordings[same + step]]
+            offset = hops[same] - hops[same + step]
+            waiting.append(_Proposals(recordings[same], recordings[same + step], offset))
+            if sum(len(found.first) for found in waiting) >= _PROPOSALS_AT_ONCE:
+                yield _distinct(waiting)
+                waiting = []
+        if waiting:
+            yield _distinct(waiting)
+
+
+def _distinct(proposals: Sequence[_Proposals]) -> _Proposals:
+    joined = _Proposals(*map(np.concatenate, zip(*proposals, strict=True)))
+    joined = joined.take(np.lexsort(joined[::-1]))
+    new = np.ones(len(joined.first), bool)
+    new[1:] = np.logical_or.reduce([column[1:] != column[:-1] for column in joined])
+    return joined.take(new)
 
 
 def _batches(prints: Prints, proposed: _Proposals, min_overlap: float) -> Iterator[_Proposals]:
     """The proposals with enough in common, in batches of bounded work."""
-    shorter = np.minimum(prints.lengths[proposed.first], prints.lengths[proposed.second])
+    shorter = np.minimum(prints.lengths(proposed.first), prints.lengths(proposed.second))
     least = np.maximum(MIN_HOPS, min_overlap * shorter)
     proposed = proposed.take(_common_hops(prints, proposed) >= least)
     batch = np.cumsum(_common_hops(prints, proposed)) // _HOPS_PER_BATCH
@@ -125,7 +170,7 @@ def _batches(prints: Prints, proposed: _Proposals, min_overlap: float) -> Iterat
 
 def _common_hops(prints: Prints, proposed: _Proposals) -> NDArray[np.int64]:
     first, second, offset = proposed
-    end = np.minimum(prints.lengths[first], offset + prints.lengths[second])
+    end = np.minimum(prints.lengths(first), offset + prints.lengths(second))
     return end - np.maximum(offset, 0)
 
 

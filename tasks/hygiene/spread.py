@@ -1,136 +1,198 @@
 """How duration, level, noise and speaking rate are spread, and which recordings lie far outside.
 
 Far is measured robustly: |x - median| over 1.4826 times the median absolute deviation (Iglewicz
-and Hoaglin, 1993), within the recordings that should be alike.
+and Hoaglin, 1993), within the recordings that should be alike. Values are counted in hundredths
+of their unit, so that what is held does not grow with the corpus.
 """
 
-from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from data_contracts import clip_tables
 from data_contracts.hygiene import Finding, FindingKind, Histogram
+from data_contracts.leaks import SPLITS
 from data_contracts.records import PackedClip
 from data_contracts.suites import CHARACTERS_PER_SECOND
-from model.audio import SAMPLE_RATE
-from tasks.hygiene.scan import MEASURES, Scan
+from tasks.hygiene.heard import MEASURES, Heard
 
 MIN_SNR_DB = 5.0
 MOST_QUIET = 0.75
 MOST_FLAT_TOPS = 0.001
 MOST_DEVIATIONS = 6.0
-LEAST_SPREAD = {"odd_level": 2.0, "odd_speaking_rate": 0.5}
+_TOLD = {
+    "noisy": "{:.1f} dB",
+    "mostly_silent": "{:.0%} of it is quiet",
+    "clipped": "{:.2%} of it in flat tops",
+    "odd_level": "{:.1f} dB below full scale",
+    "odd_speaking_rate": "{:.1f} characters a second",
+}
+_LEAST_SPREAD = {"level": 2.0, "speaking_rate": 0.5}
 """dB, characters a second: recordings of one studio are too alike to measure others by."""
 _LEAST_GROUP = 20
 _NUM_BINS = 30
+_PER_UNIT = 100
 
 
-def outliers(scan: Scan) -> list[Finding]:
-    """Recordings with an odd level, speaking rate, noise, silence or clipping."""
-    measured = dict(zip(MEASURES, scan.measures.T, strict=True))
-    speech = np.array([row.language is not None for row in scan.rows], dtype=bool)
-    snr, quiet, flat = (measured[name] for name in MEASURES)
-    found = [
-        *_beyond(scan, "noisy", speech & (snr < MIN_SNR_DB), snr, "{:.1f} dB"),
-        *_beyond(scan, "mostly_silent", quiet > MOST_QUIET, quiet, "{:.0%} of it is quiet"),
-        *_beyond(scan, "clipped", flat > MOST_FLAT_TOPS, flat, "{:.2%} of it in flat tops"),
-    ]
-    levels = _levels(scan.rows)
-    kinds = [row.kind for row in scan.rows]
-    found += _odd(scan, "odd_level", levels, kinds, "{:.1f} dB below full scale")
-    rates = _speaking_rates(scan.rows)
+class Middle(NamedTuple):
+    """What is usual for a measure in a group."""
+
+    median: float
+    deviation: float
+    """1.4826 times the median absolute deviation, or the least that counts."""
+
+
+Usual = Mapping[tuple[str, str], Middle]
+"""By measure and group: of "level" the kind, of "speaking_rate" the language."""
+
+
+class Spread:
+    """Counts of every measure by split, kind or language."""
+
+    def __init__(self) -> None:
+        self._counts: dict[tuple[str, str, str], Counter[int]] = defaultdict(Counter)
+
+    def add(self, heard: Heard) -> None:
+        """Count the recordings of a shard."""
+        by = {
+            "split": np.array(SPLITS)[heard.ranks],
+            "kind": heard.kinds,
+            "language": heard.languages,
+        }
+        for measure, group in (
+            ("seconds", "split"),
+            ("level", "split"),
+            ("level", "kind"),
+            ("snr_db", "split"),
+            ("speaking_rate", "language"),
+        ):
+            values = _column(heard, measure)
+            for name in np.unique(by[group]).tolist():
+                own = values[(by[group] == name) & np.isfinite(values)]
+                found, counts = np.unique(np.rint(own * _PER_UNIT), return_counts=True)
+                self._counts[measure, group, name].update(
+                    dict(zip(found.astype(int).tolist(), counts.tolist(), strict=True))
+                )
+
+    def usual(self) -> Usual:
+        """What is usual where a group has enough to say so; of rates among the possible ones."""
+        slowest, fastest = CHARACTERS_PER_SECOND
+        usual = {}
+        for measure, group, least, most in (
+            ("level", "kind", -np.inf, np.inf),
+            ("speaking_rate", "language", slowest, fastest),
+        ):
+            for name in self._names(measure, group):
+                values, counts = self._values(measure, group, [name])
+                possible = (values >= least) & (values <= most)
+                values, counts = values[possible], counts[possible]
+                if counts.sum() >= _LEAST_GROUP:
+                    median = _quantile(values, counts, 0.5)
+                    deviation = 1.4826 * _quantile(np.abs(values - median), counts, 0.5)
+                    least_spread = _LEAST_SPREAD[measure]
+                    usual[measure, name] = Middle(median, max(deviation, least_spread))
+        return usual
+
+    def histograms(self) -> tuple[Histogram, ...]:
+        """Of every measure: by split, the speaking rate by language."""
+        return (
+            self._histogram("Duration", "s", "seconds", "split"),
+            self._histogram("Level", "dB below full scale", "level", "split"),
+            self._histogram("Signal to noise of speech, estimated", "dB", "snr_db", "split"),
+            self._histogram("Speaking rate", "characters/s", "speaking_rate", "language"),
+        )
+
+    def _names(self, measure: str, group: str) -> list[str]:
+        return sorted(
+            name for *key, name in self._counts if key == [measure, group]
+            if self._counts[measure, group, name]
+        )  # fmt: skip
+
+    def _values(
+        self, measure: str, group: str, names: Sequence[str]
+    ) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+        """Different values in ascending order, and how often each is there."""
+        counts = sum((self._counts[measure, group, name] for name in names), Counter[int]())
+        values = sorted(counts)
+        return np.array(values) / _PER_UNIT, np.array([counts[value] for value in values], int)
+
+    def _histogram(self, title: str, unit: str, measure: str, group: str) -> Histogram:
+        """Between the 0.1st and 99.9th percentile; what lies beyond counts in the outer bins."""
+        names = self._names(measure, group)
+        if not names:
+            return Histogram(title=title, unit=unit, edges=(), counts={})
+        values, counts = self._values(measure, group, names)
+        low, high = (_quantile(values, counts, share) for share in (0.001, 0.999))
+        edges = np.linspace(low, max(high, low + 1e-6), _NUM_BINS + 1)
+        binned = {}
+        for name in names:
+            own, often = self._values(measure, group, [name])
+            found, _ = np.histogram(own.clip(low, high), edges, weights=often)
+            binned[name] = tuple(int(count) for count in found)
+        edge_values = tuple(round(float(edge), 4) for edge in edges)
+        return Histogram(title=title, unit=unit, edges=edge_values, counts=binned)
+
+
+def outliers(heard: Heard, rows: Sequence[PackedClip], usual: Usual) -> Iterator[Finding]:
+    """Recordings of a shard with an odd level, speaking rate, noise, silence or clipping.
+
+    Args:
+        rows: its recordings.
+    """
+    measured = {name: _column(heard, name) for name in MEASURES}
+    snr, quiet, flat = (measured[name] for name in ("snr_db", "quiet_share", "flat_top_share"))
+    yield from _beyond(rows, "noisy", snr < MIN_SNR_DB, snr)
+    yield from _beyond(rows, "mostly_silent", quiet > MOST_QUIET, quiet)
+    yield from _beyond(rows, "clipped", flat > MOST_FLAT_TOPS, flat)
+    yield from _odd(rows, "odd_level", measured["level"], "level", heard.kinds.tolist(), usual)
+    rate = measured["speaking_rate"]
     slowest, fastest = CHARACTERS_PER_SECOND
-    text = "{:.1f} characters a second"
-    impossible = (rates < slowest) | (rates > fastest)
-    found += _beyond(scan, "odd_speaking_rate", impossible, rates, text)
-    possible = np.where(impossible, np.nan, rates)
-    languages = [row.language or "" for row in scan.rows]
-    return found + _odd(scan, "odd_speaking_rate", possible, languages, text)
+    impossible = (rate < slowest) | (rate > fastest)
+    yield from _beyond(rows, "odd_speaking_rate", impossible, rate)
+    possible, languages = np.where(impossible, np.nan, rate), heard.languages.tolist()
+    yield from _odd(rows, "odd_speaking_rate", possible, "speaking_rate", languages, usual)
 
 
-def histograms(scan: Scan) -> tuple[Histogram, ...]:
-    """Of every measure: by split, the speaking rate by language."""
-    splits = [row.split for row in scan.rows]
-    languages = [row.language or "none" for row in scan.rows]
-    seconds = np.array([row.num_samples / SAMPLE_RATE for row in scan.rows])
-    snr = np.where([row.language is not None for row in scan.rows], scan.measures[:, 0], np.nan)
-    return (
-        _histogram("Duration", "s", seconds, splits),
-        _histogram("Level", "dB below full scale", _levels(scan.rows), splits),
-        _histogram("Signal to noise of speech, estimated", "dB", snr, splits),
-        _histogram("Speaking rate", "characters/s", _speaking_rates(scan.rows), languages),
-    )
-
-
-def _levels(rows: Sequence[PackedClip]) -> NDArray[np.float64]:
-    return np.array([-20 * np.log10(max(row.rms, 1e-6)) for row in rows])
-
-
-def _speaking_rates(rows: Sequence[PackedClip]) -> NDArray[np.float64]:
-    """Characters a second of recorded speech with a transcript, NaN for all else."""
-    rates = clip_tables.characters_per_second(rows)
-    return np.where([row.kind == "speech" for row in rows], rates, np.nan)
+def _column(heard: Heard, measure: str) -> NDArray[Any]:
+    return heard.measures[:, MEASURES.index(measure)]
 
 
 def _beyond(
-    scan: Scan,
+    rows: Sequence[PackedClip],
     kind: FindingKind,
     where: NDArray[np.bool_],
-    values: NDArray[np.floating],
-    text: str,
+    values: NDArray[Any],
+    more: str = "",
 ) -> Iterator[Finding]:
     for number in np.nonzero(where)[0].tolist():
-        value = float(values[number])
-        yield Finding(
-            kind=kind,
-            clip=scan.rows[number].id,
-            detail=f"{text.format(value)} ({scan.rows[number].split})",
-            value=round(value, 4),
-        )
+        value, row = float(values[number]), rows[number]
+        detail = f"{_TOLD[kind].format(value)}{more} ({row.split})"
+        yield Finding(kind=kind, clip=row.id, detail=detail, value=round(value, 4))
 
 
 def _odd(
-    scan: Scan,
+    rows: Sequence[PackedClip],
     kind: FindingKind,
-    values: NDArray[np.float64],
+    values: NDArray[Any],
+    measure: str,
     groups: Sequence[str],
-    text: str,
-) -> list[Finding]:
-    """Values far from those of their group, where the group has enough to say what is usual."""
-    members: dict[str, list[int]] = defaultdict(list)
-    for number in np.nonzero(np.isfinite(values))[0].tolist():
-        members[groups[number]].append(number)
-    found: list[Finding] = []
-    for group, numbers in sorted(members.items()):
-        if len(numbers) < _LEAST_GROUP:
-            continue
-        own = values[numbers]
-        median = float(np.median(own))
-        spread = 1.4826 * float(np.median(np.abs(own - median)))
-        far = np.zeros(len(values), bool)
-        far[numbers] = np.abs(own - median) > MOST_DEVIATIONS * max(spread, LEAST_SPREAD[kind])
-        found += _beyond(scan, kind, far, values, f"{text}; {group} has {median:.1f} in the middle")
-    return found
-
-
-def _histogram(
-    title: str, unit: str, values: NDArray[np.floating], groups: Sequence[str]
-) -> Histogram:
-    """Between the 0.1st and 99.9th percentile; what lies beyond counts in the outer bins."""
-    known = np.isfinite(values)
-    if not known.any():
-        return Histogram(title=title, unit=unit, edges=(), counts={})
-    low, high = np.percentile(values[known], [0.1, 99.9])
-    edges = np.linspace(low, max(high, low + 1e-6), _NUM_BINS + 1)
+    usual: Usual,
+) -> Iterator[Finding]:
+    """Values far from what is usual in their group, where that is known."""
     names = np.array(groups)
-    counts = {
-        name: tuple(
-            int(n) for n in np.histogram(values[known & (names == name)].clip(low, high), edges)[0]
-        )
-        for name in dict.fromkeys(names[known].tolist())
-    }
-    return Histogram(
-        title=title, unit=unit, edges=tuple(round(float(edge), 4) for edge in edges), counts=counts
-    )
+    for name in sorted(set(groups)):
+        if middle := usual.get((measure, name)):
+            far = np.abs(values - middle.median) > MOST_DEVIATIONS * middle.deviation
+            more = f"; {name} has {middle.median:.1f} in the middle"
+            yield from _beyond(rows, kind, far & (names == name), values, more)
+
+
+def _quantile(values: NDArray[np.float64], counts: NDArray[np.int64], share: float) -> float:
+    """Of values that are there `counts` times; between two values their mean."""
+    order = np.argsort(values, kind="stable")
+    reached = np.cumsum(counts[order])
+    place = share * (reached[-1] - 1)
+    around = np.searchsorted(reached, [np.floor(place), np.ceil(place)], side="right")
+    return float(values[order][around].mean())

@@ -5,28 +5,119 @@ equal minimal hashes of two texts' 4-grams estimates their Jaccard similarity. T
 agree in a whole band are compared, so the work does not grow with the square of their number.
 """
 
+import hashlib
 import re
 import unicodedata
-from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
+from data_contracts.leaks import SPLIT_ORDER
+from data_contracts.records import PackedClip, Task
+
+SENTENCE = np.dtype(
+    [
+        ("key", "<u8"),
+        ("recording", "<i8"),
+        ("begin", "<i8"),
+        ("end", "<i8"),
+        ("rank", "i1"),
+        ("task", "i1"),
+    ]
+)
+"""A held-out text: hash of task, language and text; whose; where its bytes are; its split by its
+place in `SPLITS`, its task by that in `TASKS`."""
+TASKS: tuple[Task, ...] = get_args(Task)
+BAND = np.dtype([("key", "<u8"), ("sentence", "<i8")])
+"""What texts that may be alike have in common: hash of task, language and a band's minima."""
+
+_SPELLED: tuple[Task, ...] = ("asr", "s2tt")
+"""Targets that are the sentence itself. The answer of a voice chat is not: its question is the
+transcript, or the phrase of the row."""
 _NOT_WORDS = re.compile(r"[\W_]+")
 _SHINGLE = 4
 """Characters."""
 _BANDS, _ROWS = 20, 4
 """Two texts of similarity s meet in a band with 1 - (1 - s^4)^20: 0.98 for 0.65, 0.15 for 0.3."""
-_MOST_IN_BUCKET = 50
 _PRIME = np.uint64((1 << 31) - 1)
 _MIN_SHINGLES = 8
+
+
+@dataclass(frozen=True)
+class Texts:
+    """Held-out texts, each of a recording that is known by its number."""
+
+    words: NDArray[np.uint8]
+    """[bytes]: normalised texts in UTF-8, behind one another."""
+    sentences: NDArray[Any]
+    """[texts] of SENTENCE."""
+    bands: NDArray[Any]
+    """[20 times the texts that are long enough] of BAND."""
+
+    @classmethod
+    def of(cls, rows: Sequence[PackedClip], held_out: Collection[Task]) -> "Texts":
+        """What rows say and other splits must not, of the tasks `held_out`."""
+        words, bands = b"", [np.zeros(0, BAND)]
+        sentences: list[tuple[int, ...]] = []
+        for recording, row in enumerate(rows):
+            for task, language, text in held_out_texts(row, held_out):
+                group, begin = f"{task} {language}", len(words)
+                words += text.encode()
+                keys = band_keys(group, text)
+                found = np.empty(len(keys), BAND)
+                found["key"], found["sentence"] = keys, len(sentences)
+                bands.append(found)
+                place = begin, len(words), SPLIT_ORDER[row.split], TASKS.index(task)
+                sentences.append((text_key(group, text), recording, *place))
+        return cls(
+            np.frombuffer(words, np.uint8), np.array(sentences, SENTENCE), np.concatenate(bands)
+        )
+
+    def text(self, sentence: NDArray[Any]) -> str:
+        """The normalised text of an entry of `sentences`."""
+        return self.words[sentence["begin"] : sentence["end"]].tobytes().decode()
 
 
 def normalise(text: str) -> str:
     """Compatibility forms unified, case and punctuation gone, single spaces."""
     folded = unicodedata.normalize("NFKC", text).casefold()
     return _NOT_WORDS.sub(" ", folded).strip()
+
+
+def held_out_texts(
+    row: PackedClip, held_out: Collection[Task]
+) -> Iterator[tuple[Task, str | None, str]]:
+    """Task, language and normalised text of what a row says and other splits must not."""
+    if row.kind != "speech":
+        return  # digits, questions and commands repeat theirs: what is held out is the voice
+    for task in _SPELLED:
+        if task in held_out and (text := normalise(row.targets.get(task, ""))):
+            yield task, row.language if task == "asr" else "en", text
+    asks = "voice_chat" in held_out and "voice_chat" in row.targets
+    if asks and (text := normalise(row.targets.get("asr") or row.phrase or "")):
+        yield "voice_chat", row.language, text
+
+
+def text_key(group: str, text: str) -> int:
+    """64 bits that texts of a group share only if they are equal, or once in 2^64 pairs."""
+    data = f"{group}\n{text}".encode()
+    return int.from_bytes(hashlib.blake2b(data, digest_size=8).digest(), "little")
+
+
+def band_keys(group: str, text: str) -> NDArray[np.uint64]:
+    """One hash a band, the same in every process; none for texts below 11 characters, of which one
+    letter makes another word.
+    """
+    codes = np.unique(_shingle_codes(text))
+    if len(codes) < _MIN_SHINGLES:
+        return np.zeros(0, np.uint64)
+    minima = ((codes[:, None] * _FACTORS + _TERMS) % _PRIME).min(0)
+    # Modulo 2^64. A number of its own keeps each band apart, and the group's key each group.
+    keys: NDArray[np.uint64] = (minima * _MIX).reshape(_BANDS, _ROWS).sum(1)
+    return keys + _MIX[:_BANDS] ^ np.uint64(text_key(group, ""))
 
 
 def shingles(text: str) -> frozenset[str]:
@@ -40,53 +131,18 @@ def jaccard(first: frozenset[str], second: frozenset[str]) -> float:
     return len(first & second) / len(first | second)
 
 
-def similar_texts(texts: Sequence[str], least: float) -> Iterator[tuple[int, int, float]]:
-    """(first, second, similarity) of different normalised texts that are at least `least` alike.
-
-    Texts below 11 characters are left out: one letter makes another word of them.
-    """
-    found = {
-        number: pieces
-        for number, text in enumerate(texts)
-        if len(pieces := shingles(text)) >= _MIN_SHINGLES
-    }
-    buckets: dict[tuple[int, bytes], list[int]] = defaultdict(list)
-    for number, pieces in found.items():
-        minima = _min_hashes(pieces)
-        for band in range(_BANDS):
-            key = minima[band * _ROWS : (band + 1) * _ROWS].tobytes()
-            buckets[band, key].append(number)
-    seen: set[tuple[int, int]] = set()
-    for members in buckets.values():
-        if len(members) > _MOST_IN_BUCKET:
-            continue  # a formula that many texts share
-        for place, first in enumerate(members):
-            seen.update((first, second) for second in members[place + 1 :])
-    for first, second in sorted(seen):
-        similarity = jaccard(found[first], found[second])
-        if least <= similarity < 1:
-            yield first, second, similarity
+def _shingle_codes(text: str) -> NDArray[np.uint64]:
+    """A number below 2^31 for each 4-gram."""
+    points = np.frombuffer(text.encode("utf-32-le"), np.uint32).astype(np.uint64)
+    codes = np.zeros(max(len(points) - _SHINGLE + 1, 0), np.uint64)
+    for place in range(_SHINGLE):
+        codes = (codes * np.uint64(0x10FFFF) + points[place : place + len(codes)]) % _PRIME
+    return codes
 
 
-def _coefficients() -> tuple[NDArray[np.uint64], NDArray[np.uint64]]:
-    draw = np.random.default_rng(1997)
-    factors = draw.integers(1, int(_PRIME), _BANDS * _ROWS, dtype=np.uint64)
-    return factors, draw.integers(0, int(_PRIME), _BANDS * _ROWS, dtype=np.uint64)
+def _coefficients(seed: int, most: int) -> NDArray[np.uint64]:
+    return np.random.default_rng(seed).integers(1, most, _BANDS * _ROWS, np.uint64)
 
 
-_FACTORS, _TERMS = _coefficients()
-
-
-def _min_hashes(pieces: frozenset[str]) -> NDArray[np.uint64]:
-    """[_BANDS * _ROWS] minima of universal hashes; the same for equal texts in every process."""
-    codes = np.array([_code(piece) for piece in pieces], np.uint64)
-    hashed: NDArray[np.uint64] = (codes[:, None] * _FACTORS + _TERMS) % _PRIME
-    return hashed.min(0)
-
-
-def _code(piece: str) -> int:
-    """A number below 2^31 for a shingle; Python's own hash differs between processes."""
-    code = 0
-    for character in piece:
-        code = (code * 0x10FFFF + ord(character)) % int(_PRIME)
-    return code
+_FACTORS, _TERMS = (_coefficients(seed, int(_PRIME)) for seed in (0, 1))
+_MIX = _coefficients(2, (1 << 64) - 1)

@@ -75,7 +75,7 @@ def test_a_part_of_the_benchmarks_leaves_the_results_alone(tmp_path: Path) -> No
 
 def test_an_unknown_name_exits_2(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(tmp_path, row(3.0, 0.0), "other") == 2
-    assert capsys.readouterr().out == "unknown: other. Choose among some.\n"
+    assert capsys.readouterr().out == "unknown: other. Choose among some, ingest-million.\n"
 
 
 def test_a_benchmark_has_a_process_of_its_own_that_keeps_its_memory(

@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,16 +13,17 @@ from recordings import digests, packed, row, stage_context, tone, write_manifest
 
 from data_contracts.contract import ContractBreachError, enforce
 from data_contracts.hygiene import Finding, HygieneReport
-from data_contracts.records import Clip, Rejected, Task, from_jsonl
+from data_contracts.records import Clip, PackedClip, Rejected, Task, from_jsonl
 from infra.store import Store
 from tasks import ingest
 from tasks.compose import ComposeRecipe
 from tasks.hygiene import inspection, labels, page
 from tasks.hygiene.fingerprint import mel_powers
 from tasks.hygiene.inspection import HygieneRecipe
-from tasks.hygiene.language import judge, wrong_script
-from tasks.hygiene.scan import measure
-from tasks.hygiene.text import jaccard, normalise, shingles, similar_texts
+from tasks.hygiene.language import Identifier, smallest_texts, wrong_script
+from tasks.hygiene.spool import Parted
+from tasks.hygiene.text import Texts, jaccard, normalise, shingles
+from tasks.hygiene.waveform import background
 from tasks.ingest import IngestRecipe
 from tasks.manifest import DataSource
 from tasks.shards import read_index
@@ -199,6 +200,13 @@ def said(name: str, split: str, **fields: Any) -> Any:
 HELD_OUT: tuple[Task, ...] = ("asr", "s2tt", "voice_chat")
 
 
+def shared(
+    rows: Sequence[PackedClip], folder: Path, held_out: tuple[Task, ...] = HELD_OUT
+) -> list[Finding]:
+    folder.mkdir()
+    return list(labels.shared_texts(Texts.of(rows, held_out), rows, folder, 0.75))
+
+
 @pytest.mark.parametrize(
     ("fields", "found"),
     [
@@ -213,34 +221,60 @@ HELD_OUT: tuple[Task, ...] = ("asr", "s2tt", "voice_chat")
     ],
 )
 def test_a_held_out_sentence_of_recorded_speech_belongs_to_one_split(
-    fields: dict[str, Any], found: list[str]
+    fields: dict[str, Any], found: list[str], tmp_path: Path
 ) -> None:
     rows = [said("far", "test"), said("near", **({"split": "train"} | fields))]
-    findings = labels.shared_texts(rows, HELD_OUT, 0.75)
-    assert [finding.kind for finding in findings] == found
-    assert labels.shared_texts(rows, (), 0.75) == []
+    assert [finding.kind for finding in shared(rows, tmp_path / "held")] == found
+    assert shared(rows, tmp_path / "free", held_out=()) == []
 
 
-def test_a_spoken_question_is_compared_by_its_words_and_not_by_its_answer() -> None:
+def test_a_spoken_question_is_compared_by_its_words_and_not_by_its_answer(tmp_path: Path) -> None:
     chat: dict[str, Any] = {"targets": {"voice_chat": "Yes."}}
     one = said("a", "train", phrase="is water wet", **chat)
     same = said("b", "test", phrase="Is water wet?", **chat)
     other = said("c", "test", phrase="is fire hot", **chat)
-    assert [f.kind for f in labels.shared_texts([one, same], HELD_OUT, 0.75)] == ["text_leak"]
-    assert labels.shared_texts([one, other], HELD_OUT, 0.75) == []
+    assert [f.kind for f in shared([one, same], tmp_path / "same")] == ["text_leak"]
+    assert shared([one, other], tmp_path / "other") == []
 
 
-def test_similar_texts_are_those_that_comparing_all_pairs_finds() -> None:
-    texts = sorted({normalise(r["targets"]["asr"]) for r in ROWS if "asr" in r["targets"]})[:800]
+def test_similar_texts_are_those_that_comparing_all_pairs_finds(tmp_path: Path) -> None:
+    """Every other text is held out, so that only pairs of an even and an odd one count."""
+    spoken = [r["targets"]["asr"] for r in ROWS if "asr" in r["targets"]]
+    texts = sorted({normalise(text) for text in spoken})[:800]
+    rows = [
+        said(text, "test" if number % 2 else "train", targets={"asr": text})
+        for number, text in enumerate(texts)
+    ]
     pieces = [shingles(text) for text in texts]
     expected = {
-        (i, j)
-        for i in range(len(texts))
-        for j in range(i)
-        if min(len(pieces[i]), len(pieces[j])) >= 8 and jaccard(pieces[i], pieces[j]) >= 0.75
+        (texts[train], texts[test])
+        for train in range(0, len(texts), 2)
+        for test in range(1, len(texts), 2)
+        if min(len(pieces[train]), len(pieces[test])) >= 8
+        and jaccard(pieces[train], pieces[test]) >= 0.75
     }
     assert expected
-    assert {(j, i) for i, j, _ in similar_texts(texts, 0.75)} == expected
+    found = shared(rows, tmp_path / "texts")
+    assert {finding.kind for finding in found} == {"similar_text"}
+    assert sorted((f.clip, f.other) for f in found) == sorted(expected)
+
+
+def test_texts_and_places_are_parted_on_disk_and_none_is_lost(tmp_path: Path) -> None:
+    """More rows than a part holds, a tenth of them of one key."""
+    draw = np.random.default_rng(0)
+    rows = np.zeros(2_500_000, np.dtype([("key", "<u8"), ("place", "<i8")]))
+    rows["key"] = draw.integers(0, 1 << 40, len(rows))
+    rows["key"][::10] = 7
+    rows["place"] = np.arange(len(rows))
+    parted = Parted(tmp_path / "parts", rows.dtype, len(rows))
+    for start in range(0, len(rows), 170_000):
+        parted.add(rows[start : start + 170_000])
+    parts = list(parted)
+    assert [len(part) > 500_000 for part in parts] == [True] * 3
+    keys = [np.unique(part["key"]) for part in parts]
+    assert sum(map(len, keys)) == len(np.unique(rows["key"]))
+    assert all(np.all(np.diff(part["place"]) > 0) for part in parts)
+    assert np.array_equal(np.sort(np.concatenate(parts), order="place"), rows)
 
 
 def test_a_script_is_judged_only_where_the_language_has_a_settled_one() -> None:
@@ -257,29 +291,54 @@ def test_swapped_languages_are_found_by_their_letters_and_few_others_are_accused
     texts = [normalise(r["targets"]["asr"]) for r in spoken]
     languages = [r["language"] for r in spoken]
     training = [r["split"] == "train" for r in spoken]
-    honest = judge(texts, languages, training)
-    assert honest.agreed / honest.judged > 0.9
-    assert len(honest.strange) <= 3
+
+    def strange(claimed: list[str]) -> tuple[int, int, dict[int, str]]:
+        trained = (
+            pair
+            for pair, trains in zip(zip(claimed, texts, strict=True), training, strict=True)
+            if trains
+        )
+        identifier = Identifier(smallest_texts(trained))
+        verdicts = {
+            number: verdict
+            for number, (text, language) in enumerate(zip(texts, claimed, strict=True))
+            if (verdict := identifier.judge(text, language))
+        }
+        agreed = sum(verdict.language == claimed[n] for n, verdict in verdicts.items())
+        return len(verdicts), agreed, {n: v.language for n, v in verdicts.items() if v.is_strange}
+
+    judged, agreed, accused = strange(languages)
+    assert agreed / judged > 0.9
+    assert len(accused) <= 3
     swapped = [
         number for number, text in enumerate(texts)
         if languages[number] == "cs" and len(text) >= 30 and not training[number]
     ][:20]  # fmt: skip
     assert len(swapped) == 20
     wrong = ["es" if number in swapped else code for number, code in enumerate(languages)]
-    strange = judge(texts, wrong, training).strange
-    found = [number for number in swapped if strange.get(number, ("", 0))[0] == "cs"]
+    found_wrong = strange(wrong)[2]
+    found = [number for number in swapped if found_wrong.get(number) == "cs"]
     assert len(found) >= 15  # of other voices' unseen sentences
+
+
+def test_the_texts_that_a_language_is_known_by_do_not_hang_on_order_or_parts() -> None:
+    texts = [("en", f"text {number % 7000}") for number in range(14_000)]
+    whole = smallest_texts(texts)
+    assert len(set(whole["en"])) == len(whole["en"]) == 5000
+    parts = [smallest_texts(texts[9000:]), smallest_texts(texts[:9000])]
+    assert smallest_texts(("en", text) for part in parts for text in part["en"]) == whole
+    assert smallest_texts([("en", ""), (None, "text")]) == {}
 
 
 def test_measures_are_those_that_were_planted() -> None:
     half = np.concatenate([tone(1), 0.05 * tone(1)]).astype(np.float32)
-    snr, quiet, flat = measure(half, mel_powers([half])[0])
+    snr, quiet, flat = background(half, mel_powers([half])[0])
     assert snr == pytest.approx(26, abs=1)
     assert quiet == 0
     assert flat == 0
     clipped = np.clip(4 * tone(2, 100), -0.6, 0.6).astype(np.float32)
     silent = np.concatenate([clipped, np.zeros(32_000, np.float32)])
-    _, quiet, flat = measure(silent, mel_powers([silent])[0])
+    _, quiet, flat = background(silent, mel_powers([silent])[0])
     assert quiet == pytest.approx(0.5, abs=0.02)
     assert flat == pytest.approx(0.5 * np.mean(np.abs(4 * tone(2, 100)) > 0.6), rel=0.2)
 

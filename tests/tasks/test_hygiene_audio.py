@@ -1,6 +1,8 @@
 """Copies of real recordings are found in every form; recordings that are only alike are not."""
 
 from collections.abc import Sequence
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import numpy as np
 import pytest
@@ -8,6 +10,7 @@ from copies import COPIES, delayed, draw, louder, manifest_rows, read
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tasks.hygiene import search
 from tasks.hygiene.fingerprint import (
     BYTES_PER_SECOND,
     HOP_SAMPLES,
@@ -32,8 +35,14 @@ def prints(waveforms: Sequence[np.ndarray]) -> list[np.ndarray]:
 
 
 def propose(waveforms: Sequence[np.ndarray]) -> list[Match]:
-    joined = Prints.join(prints(waveforms))
-    return find_matches(joined, RECIPE.max_bit_error, RECIPE.min_overlap)
+    return matches(prints(waveforms))
+
+
+def matches(found: Sequence[np.ndarray]) -> list[Match]:
+    with TemporaryDirectory() as folder:
+        return find_matches(
+            Prints.join(found), Path(folder), RECIPE.max_bit_error, RECIPE.min_overlap
+        )
 
 
 def same(waveforms: Sequence[np.ndarray]) -> set[tuple[int, int]]:
@@ -59,6 +68,23 @@ def test_a_copy_is_found_among_other_recordings(form: str, speech: list[np.ndarr
     found = same([*speech, *copies])
     assert found <= expected
     assert len(found) >= len(speech) - 1  # Opus loses one; the drill measures the share
+
+
+@pytest.mark.parametrize("form", COPIES)
+def test_the_longer_keys_of_a_million_recordings_still_find_copies(
+    form: str, speech: list[np.ndarray], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(search, "extra_bits", lambda _: 9)
+    copies = [COPIES[form](waveform) for waveform in speech]
+    expected = {(i, i + len(speech)) for i in range(len(speech))}
+    found = same([*speech, *copies])
+    assert found <= expected
+    assert len(found) >= len(speech) - 3
+
+
+def test_a_key_is_a_bit_longer_for_each_doubling_of_the_corpus() -> None:
+    hours = 50 * 3600
+    assert [search.extra_bits(n * hours) for n in (1, 3, 6, 1389, 520_000)] == [0, 1, 2, 9, 18]
 
 
 @settings(max_examples=30, deadline=None)
@@ -155,7 +181,7 @@ def test_the_index_finds_what_comparing_all_pairs_at_all_offsets_finds(seed: int
     wrong = draw_from.choice(length, length // 4, replace=False)
     copy[wrong] ^= np.uint32(1) << draw_from.integers(0, NUM_BITS, len(wrong), dtype=np.uint32)
     arrays = [*others[:2], original, *others[2:], copy]
-    (match,) = find_matches(Prints.join(arrays), 0.2, 0.5)
+    (match,) = matches(arrays)
     assert (match.first, match.second, match.offset) == (2, 5, start)
     assert match.bit_error == pytest.approx(by_hand(original, copy, start))
     offsets = range(-length + 1, 40)
@@ -207,3 +233,14 @@ def test_precision_and_recall_over_the_whole_embedded_corpus() -> None:
         recall = np.mean([(i, len(ROWS) + n) in found for n, i in enumerate(chosen)])
         print(f"{form}: {recall:.1%}")
         assert recall >= 0.95, form
+
+
+@pytest.mark.drill
+def test_recall_with_the_keys_of_a_million_recordings(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(search, "extra_bits", lambda _: 9)
+    waveforms = [read(row) for row in draw(ROWS, 300, seed=7)]
+    for form, copy in COPIES.items():
+        found = same([*waveforms, *map(copy, waveforms)])
+        recall = np.mean([(n, len(waveforms) + n) in found for n in range(len(waveforms))])
+        print(f"{form}: {recall:.1%}")
+        assert recall >= 0.9, form

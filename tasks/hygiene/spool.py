@@ -1,0 +1,73 @@
+"""Arrays larger than memory: rows are appended to files, and come back mapped or part by part."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+_ROWS_PER_PART = 1_000_000
+_PENDING_ROWS = 250_000
+_SPREAD = np.uint64(0x9E3779B97F4A7C15)
+"""2^64 over the golden ratio: the products' high bits part keys evenly, however they cluster."""
+
+
+class Spool:
+    """An array on disk that grows at its end."""
+
+    def __init__(self, path: Path, dtype: Any) -> None:
+        self._path = path
+        self._dtype = np.dtype(dtype)
+        self._path.touch()
+
+    def __len__(self) -> int:
+        return self._path.stat().st_size // self._dtype.itemsize
+
+    def add(self, rows: NDArray[Any]) -> None:
+        """Append rows of the spool's type."""
+        with self._path.open("ab") as stream:
+            rows.astype(self._dtype, copy=False).tofile(stream)
+
+    def mapped(self) -> NDArray[Any]:
+        """All rows, in memory that the system can take back."""
+        if len(self) == 0:
+            return np.zeros(0, self._dtype)  # which mmap refuses
+        return np.memmap(self._path, self._dtype, "r")
+
+
+class Parted:
+    """Rows with a field `key`, in parts that fit into memory; equal keys are in one part.
+
+    So what must be compared with all others needs one part at a time. Rows of a part keep the order
+    in which they were added.
+    """
+
+    def __init__(self, folder: Path, dtype: Any, expected_rows: int) -> None:
+        folder.mkdir()
+        self._dtype = np.dtype(dtype)
+        self._parts = [
+            Spool(folder / str(part), dtype) for part in range(1 + expected_rows // _ROWS_PER_PART)
+        ]
+        self._pending: list[NDArray[Any]] = []
+
+    def add(self, rows: NDArray[Any]) -> None:
+        """Append rows of the given type."""
+        self._pending.append(rows)
+        if sum(map(len, self._pending)) >= _PENDING_ROWS:
+            self._write()
+
+    def __iter__(self) -> Iterator[NDArray[Any]]:
+        self._write()
+        for part in self._parts:
+            yield part.mapped()
+
+    def _write(self) -> None:
+        rows = np.concatenate([np.zeros(0, self._dtype), *self._pending])
+        self._pending = []
+        part_of = ((rows["key"] * _SPREAD) >> np.uint64(32)) % np.uint64(len(self._parts))
+        order = np.argsort(part_of, kind="stable")
+        ends = np.searchsorted(part_of[order], np.arange(1, len(self._parts)))
+        for part, found in zip(self._parts, np.split(order, ends), strict=True):
+            if len(found):
+                part.add(rows[found])
