@@ -28,6 +28,8 @@ Reason = Literal[
     "too_long_to_cut",
     "not_finite",
     "silent",
+    "too_quiet",
+    "mostly_quiet",
     "digest_differs",
 ]
 

@@ -31,6 +31,7 @@ from tasks.compose import ComposeRecipe, plain, plan_compositions
 from tasks.context import StageContext, StageResult
 from tasks.dialogues import DialogueRecipe, make_dialogues, make_preference_prompts
 from tasks.hygiene import inspection
+from tasks.levels import LevelRecipe
 from tasks.long_audio import LengthRule
 from tasks.manifest import DataSource, iter_source, source_places
 from tasks.packing import Packing, pack, plan_shards
@@ -73,6 +74,7 @@ class IngestRecipe(BaseModel):
     codec: Codec = Field(
         "flac", description="of the clips: `opus` loses what is not heard, and most of the size"
     )
+    levels: LevelRecipe = LevelRecipe()
     compose: ComposeRecipe = ComposeRecipe()
     dialogues: DialogueRecipe = DialogueRecipe()
     suites: SuiteRecipe = SuiteRecipe()
@@ -95,7 +97,8 @@ def run(context: StageContext, recipe: IngestRecipe, source: DataSource) -> Stag
     composed = plan_compositions(clips_of(source), recipe.compose)
     planned = chain(map(plain, clips_of(source)), composed)
     jobs = plan_shards(planned, recipe.clips_per_shard)
-    summaries = pack(context, jobs, Packing(rule, recipe.codec), source_places(source))
+    packing = Packing(rule, recipe.codec, recipe.levels)
+    summaries = pack(context, jobs, packing, source_places(source))
     found = ShardRows(directory, len(summaries))
     hygiene = inspection.examine(context, recipe.hygiene, found)
     leaks = inspection.dropped(hygiene, recipe.hygiene, found)

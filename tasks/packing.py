@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from itertools import count, islice
 from pathlib import PurePosixPath
@@ -16,6 +16,7 @@ from tasks.codec import Codec
 from tasks.compose import Composition
 from tasks.context import StageContext
 from tasks.decode import DecodeError, check_clip, decode, read_audio
+from tasks.levels import LevelRecipe
 from tasks.long_audio import Kept, LengthRule
 from tasks.shards import MadeClip, find_shard, read_summary, write_shard
 
@@ -34,6 +35,7 @@ class Packing:
 
     rule: LengthRule
     codec: Codec = "flac"
+    levels: LevelRecipe = field(default_factory=LevelRecipe)
 
 
 class PackedShard(NamedTuple):
@@ -101,7 +103,7 @@ def pack_shard(
         for composition in job.compositions:
             clip = composition.clip
             try:
-                kept, sources = make_waveform(composition, packing.rule, tuple(places))
+                kept, sources = make_waveform(composition, packing, tuple(places))
             except DecodeError as error:
                 yield Rejected(id=clip.id, reason=error.reason, detail=error.detail)
                 continue
@@ -112,7 +114,7 @@ def pack_shard(
 
 
 def make_waveform(
-    composition: Composition, rule: LengthRule, places: Sequence[str]
+    composition: Composition, packing: Packing, places: Sequence[str]
 ) -> tuple[Kept, tuple[SourceFile, ...]]:
     """The waveform of a recording or a composition, and the files that it was made of.
 
@@ -125,7 +127,8 @@ def make_waveform(
     parts, sources = [], []
     for part in composition.parts:
         try:
-            kept, digest = _read_part(part, rule)
+            kept, digest = _read_part(part, packing.rule)
+            packing.levels.refuse(kept.waveform, part.id)
         except DecodeError as error:
             if part.id == composition.clip.id:
                 raise
@@ -133,7 +136,7 @@ def make_waveform(
         parts.append(kept)
         sources.append(SourceFile(audio=_told_from(places, part.audio), sha256=digest))
     combined = composition.combine([part.waveform for part in parts])
-    kept = rule.keep(combined, len(combined) / SAMPLE_RATE, composition.clip)
+    kept = packing.rule.keep(combined, len(combined) / SAMPLE_RATE, composition.clip)
     check_clip(kept.waveform, composition.clip.id)
     cut = kept.cut_seconds + sum(part.cut_seconds for part in parts)
     return Kept(kept.waveform, cut), tuple(sources)
