@@ -29,6 +29,7 @@ PATIENCE_SECONDS = 30.0
 BLOCK_BYTES = 64 << 20
 """What sequential reading fetches at once. A request through s3fs takes 3 ms besides its bytes, in
 which a fast server sends 4 MB: in blocks of 8 MB two thirds of its rate are reached."""
+_LINE_BYTES = 8 << 10
 _PIECE_BYTES = 256 << 10
 """Most bytes of an answer that are passed on at once."""
 
@@ -125,8 +126,10 @@ def put_file(file_system: Any, source: str, target: str, size: int) -> None:
     retried(put, f"writing {target}")
 
 
-class RemoteFile(io.RawIOBase):
-    """A file on another machine, read by ranges; wrap it in a `BufferedReader`.
+class RemoteFile(io.BufferedIOBase):
+    """A file on another machine, read by ranges of `BLOCK_BYTES`.
+
+    It keeps the block that it got; a `BufferedReader` would copy all of it into one of its own.
 
     Raises:
         FileNotFoundError: when it is made.
@@ -136,13 +139,14 @@ class RemoteFile(io.RawIOBase):
         self._file_system, self._path = file_system, path
         self._size = size_of(file_system, path) or 0
         self._position = 0
+        self._block, self._begin = b"", 0
 
     def readable(self) -> bool:
         """It is."""
         return True
 
     def seekable(self) -> bool:
-        """It is: the next read asks for another range."""
+        """It is: a read beyond the block asks for another range."""
         return True
 
     def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
@@ -155,22 +159,33 @@ class RemoteFile(io.RawIOBase):
         """Where the next read begins."""
         return self._position
 
-    def readinto(self, buffer: Any) -> int:
-        """Fill `buffer` as far as the file goes; returns the number of bytes."""
-        end = min(self._position + len(buffer), self._size)
-        data = read_range(self._file_system, self._path, self._position, end)
-        buffer[: len(data)] = data
-        self._position += len(data)
-        return len(data)
+    def read(self, size: int | None = -1, /) -> bytes:
+        """The next `size` bytes, fewer only at the end; all that are left where it is negative."""
+        left = max(self._size - self._position, 0)
+        wanted = left if size is None or size < 0 else min(size, left)
+        pieces = []
+        while wanted > 0:
+            pieces.append(self._next(wanted))
+            wanted -= len(pieces[-1])
+            self._position += len(pieces[-1])
+        return b"".join(pieces)  # of one piece itself, without a copy
 
-    def readall(self) -> bytes:
-        """The rest, `BLOCK_BYTES` a request; Python's own asks for 8 KiB at a time."""
-        places = range(self._position, self._size, BLOCK_BYTES)
-        self._position = max(self._position, self._size)
-        return b"".join(
-            read_range(self._file_system, self._path, start, min(start + BLOCK_BYTES, self._size))
-            for start in places
-        )
+    def read1(self, size: int = -1, /) -> bytes:
+        """The same."""
+        return self.read(size)
+
+    def peek(self, _: int = 0, /) -> bytes:
+        """Some bytes from here on, which stay to be read: `readline` looks for its end in them."""
+        return self._next(_LINE_BYTES)
+
+    def _next(self, size: int) -> bytes:
+        """At most `size` bytes from here on, none only at the end."""
+        offset = self._position - self._begin
+        if not 0 <= offset < len(self._block):
+            self._block, self._begin, offset = b"", self._position, 0  # one at a time in memory
+            end = min(self._begin + BLOCK_BYTES, self._size)
+            self._block = read_range(self._file_system, self._path, self._begin, end)
+        return self._block[offset : offset + size]
 
 
 async def _get(file_system: Any, path: str, start: int, end: int) -> bytes:

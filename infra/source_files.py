@@ -1,12 +1,11 @@
 """Files that lie outside the store: recordings and manifests on any machine."""
 
 import errno
-import io
 import stat
 from pathlib import Path
 from typing import BinaryIO, cast
 
-from infra.remote import BLOCK_BYTES, RemoteFile, open_file_system, read_range, size_of
+from infra.remote import RemoteFile, open_file_system, read_range, size_of
 
 
 class FileTooLargeError(OSError):
@@ -58,7 +57,7 @@ def open_url(url: str) -> BinaryIO:
     if "file" in file_system.protocol:
         _size_of_regular(path)
         return Path(path).open("rb")
-    return cast(BinaryIO, io.BufferedReader(RemoteFile(file_system, path), BLOCK_BYTES))
+    return cast(BinaryIO, RemoteFile(file_system, path))
 
 
 def _size_of_regular(path: str) -> int:

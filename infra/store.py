@@ -1,7 +1,6 @@
 """The artifact store: a tree of immutable files on a local folder or any fsspec file system."""
 
 import errno
-import io
 import os
 import shutil
 import uuid
@@ -99,8 +98,7 @@ class Store:
         try:
             if self.is_local:
                 return Path(self.path(key)).open("rb")
-            remote = RemoteFile(self._fs, self.path(key))
-            return cast(BinaryIO, io.BufferedReader(remote, BLOCK_BYTES))
+            return cast(BinaryIO, RemoteFile(self._fs, self.path(key)))
         except FileNotFoundError as error:
             raise MissingFileError(
                 f"{self.path(key)} is not in the store. Run `q2a plan` to see which stage makes it."
