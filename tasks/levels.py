@@ -39,14 +39,14 @@ class LevelRecipe(BaseModel):
             raise DecodeError(
                 "too_quiet",
                 f"{name} has {level:.1f} dB full scale; "
-                f"ingest.levels.min_dbfs is {self.min_dbfs:g}",
+                f"ingest.levels.min_dbfs is {self.min_dbfs:g}. Record it louder or lower the limit",
             )
         most = self.max_quiet_share
         if most is not None and (share := _quiet_share(waveform)) > most:
             raise DecodeError(
                 "mostly_quiet",
                 f"{share:.1%} of {name} are over 40 dB below its loudest 10 ms; "
-                f"ingest.levels.max_quiet_share is {most:g}",
+                f"ingest.levels.max_quiet_share is {most:g}. Trim it or raise the limit",
             )
 
 

@@ -92,7 +92,7 @@ class _Training:
         if saved is not None:
             del saved
             _agree(self.state.step, worker)  # every worker has its share
-            self.checkpoints.local.forget()
+        self.checkpoints.local.forget()
         peak = measured_peak(model.device, job.optimizer.dtype)
         self.meter = Meter(worker, self.state.window, peak)
 

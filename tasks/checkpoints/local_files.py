@@ -6,6 +6,7 @@ that asks downloads it, and the others of its node wait for that copy.
 """
 
 import shutil
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -32,15 +33,17 @@ class LocalFiles:
 
         Raises:
             DamagedStateError: it is missing, or its bytes are others.
+            DiskFullError: there is no room for a copy.
         """
         if self.store.is_local:
             return self._verified(Path(self.store.path(key)), key, sha256)
         self._copies.mkdir(parents=True, exist_ok=True)
         with FileLock(self._copies / "lock"):
             copy = self._copies / sha256
-            if not copy.exists():
-                self._download(key, copy, sha256)
-            return copy
+            with suppress(DamagedStateError):  # there may be one that a lost node left behind
+                return self._verified(copy, key, sha256)
+            self._download(key, copy.name)
+            return self._verified(copy, key, sha256)
 
     def forget(self) -> None:
         """Delete the copies, once every worker has taken what it needs."""
@@ -50,13 +53,13 @@ class LocalFiles:
     def _copies(self) -> Path:
         return self.scratch / f"states-{digest_of(self.store.url)[:16]}"
 
-    def _download(self, key: str, copy: Path, sha256: str) -> None:
-        partial = copy.with_suffix(".partial")
-        partial.unlink(missing_ok=True)
+    def _download(self, key: str, name: str) -> None:
         if self.store.exists(key):
-            with self.store.open(key) as stream, partial.open("wb") as file:
+            with (
+                self.store.open(key) as stream,
+                Store(str(self._copies)).create(name) as file,
+            ):
                 shutil.copyfileobj(stream, file, BLOCK_BYTES)
-        self._verified(partial, key, sha256).replace(copy)
 
     def _verified(self, path: Path, key: str, sha256: str) -> Path:
         name = key.rpartition("/")[2]

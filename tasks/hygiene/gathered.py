@@ -1,7 +1,7 @@
 """What all shards gave, behind one another: on local disk, mapped, so that memory stays flat."""
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from functools import lru_cache
 from pathlib import Path
 
@@ -36,6 +36,10 @@ class Recordings:
         shard = int(np.searchsorted(self._starts, number, side="right")) - 1
         row: PackedClip = self._shard(shard)[self._places[number]]
         return row
+
+    def of(self, numbers: Iterable[int]) -> dict[int, PackedClip]:
+        """The rows of some recordings by number; each shard is read once."""
+        return {number: self[number] for number in sorted(set(numbers))}
 
 
 class Gathered:

@@ -4,17 +4,19 @@
 `hygiene.json` and `hygiene.html` behind; `check` is the contract that stops a run on leaks.
 """
 
+import shutil
 from collections import Counter, defaultdict
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from data_contracts.contract import ContractResult, validate
+from data_contracts.digest import digest_of
 from data_contracts.hygiene import (
     HYGIENE,
     LEAKS,
@@ -91,9 +93,7 @@ def examine(context: StageContext, recipe: HygieneRecipe, found: ShardRows) -> H
     unheard = (number for number in numbers if not is_heard(context.directory, number))
     for _ in context.compute.map(partial(hear, found, recipe.held_out_text), unheard):
         pass
-    context.scratch.mkdir(parents=True, exist_ok=True)
-    with TemporaryDirectory(dir=context.scratch) as name:
-        folder = Path(name)
+    with _empty_folder(context.scratch / f"hygiene-{digest_of(found.directory.url)}") as folder:
         gathered = Gathered(found, folder)
         proposed, findings = pairs.same_recordings(
             context,
@@ -124,6 +124,17 @@ def examine(context: StageContext, recipe: HygieneRecipe, found: ShardRows) -> H
         proposed,
         _known(gathered.identifier.languages, identified, agreed),
     )
+
+
+@contextmanager
+def _empty_folder(path: Path) -> Iterator[Path]:
+    """A folder for the time of a block; what a killed run left there is deleted first."""
+    shutil.rmtree(path, ignore_errors=True)
+    path.mkdir(parents=True)
+    try:
+        yield path
+    finally:
+        shutil.rmtree(path, ignore_errors=True)
 
 
 def dropped(hygiene: Hygiene, recipe: HygieneRecipe, clips: Iterable[PackedClip]) -> list[Rejected]:

@@ -9,7 +9,7 @@ with noise 20 dB below them (68 %) or at 16 kbit/s (93 %) are often missed, and 
 which less than half is common or the speed is changed.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -21,11 +21,13 @@ from infra.store import Store
 from tasks.clips import ClipReader
 from tasks.context import StageContext
 from tasks.hygiene.fingerprint import HOP_SAMPLES
-from tasks.hygiene.gathered import Gathered
-from tasks.hygiene.search import find_matches
+from tasks.hygiene.gathered import Gathered, Recordings
+from tasks.hygiene.search import Match, find_matches
 from tasks.hygiene.waveform import correlation
 
 _PAIRS_AT_ONCE = 500
+_ROWS_FOR = 5000
+"""Pairs whose rows are read in one pass."""
 
 
 @dataclass(frozen=True)
@@ -51,17 +53,22 @@ def same_recordings(
         folder: where the index of fingerprints is made; left to be deleted.
     """
     matches = find_matches(gathered.prints, folder, max_bit_error, min_overlap)
-    rows = gathered.recordings
-    portions = (
-        [
-            _Pair(rows[m.first], rows[m.second], m.offset * HOP_SAMPLES, m.bit_error)
-            for m in matches[start : start + _PAIRS_AT_ONCE]
-        ]
-        for start in range(0, len(matches), _PAIRS_AT_ONCE)
-    )
+    portions = _portions(gathered.recordings, matches)
     compare = partial(_same, context.directory, min_correlation)
     findings = [found for part in context.compute.map(compare, portions) for found in part]
     return len(matches), findings
+
+
+def _portions(recordings: Recordings, matches: Sequence[Match]) -> Iterator[list[_Pair]]:
+    """The work of one task each."""
+    for start in range(0, len(matches), _ROWS_FOR):
+        some = matches[start : start + _ROWS_FOR]
+        rows = recordings.of(number for match in some for number in (match.first, match.second))
+        pairs = [
+            _Pair(rows[m.first], rows[m.second], m.offset * HOP_SAMPLES, m.bit_error) for m in some
+        ]
+        for place in range(0, len(pairs), _PAIRS_AT_ONCE):
+            yield pairs[place : place + _PAIRS_AT_ONCE]
 
 
 def _same(directory: Store, least: float, pairs: Sequence[_Pair]) -> list[Finding]:

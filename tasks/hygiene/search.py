@@ -26,7 +26,7 @@ MIN_HOPS = 8
 MOST_POSTINGS = 64
 """Keys that occur more often propose nothing: silence, fading, steady tones."""
 _CHANCE_BITS = 19
-"""Up to 2^19 sub-fingerprints, three hours, the key is one of them alone."""
+"""Below 2^19 sub-fingerprints, three hours, the key is one of them alone."""
 _LATER = 6
 """Hops to the sub-fingerprint that lengthens a key: closer ones are too much alike."""
 _POSTING = np.dtype([("key", "<u8"), ("place", "<i8")])
@@ -115,7 +115,8 @@ def _index(prints: Prints, folder: Path) -> Parted:
         places = np.arange(start, min(start + _HOPS_AT_ONCE, len(prints.bits) - later))
         # A recording's last hops have no later one of their own.
         ends = prints.starts[np.searchsorted(prints.starts, places, side="right")]
-        places = places[places + later < ends]
+        # One without a bit is silence, of which there may be any amount under one key.
+        places = places[(places + later < ends) & (words[places - start] != 0)]
         extra = words[places - start + later] & np.uint64((1 << more) - 1)
         rows = np.empty(len(places), _POSTING)
         rows["key"] = words[places - start] | extra << np.uint64(NUM_BITS)

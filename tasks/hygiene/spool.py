@@ -1,5 +1,6 @@
 """Arrays larger than memory: rows are appended to files, and come back mapped or part by part."""
 
+import errno
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -7,8 +8,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from infra.store import DiskFullError
+
 _ROWS_PER_PART = 1_000_000
 _PENDING_ROWS = 250_000
+_PENDING_ROWS_PER_PART = 500
+"""Each time that rows are written all parts are: of many parts this makes it seldom."""
 _SPREAD = np.uint64(0x9E3779B97F4A7C15)
 """2^64 over the golden ratio: the products' high bits part keys evenly, however they cluster."""
 
@@ -25,9 +30,24 @@ class Spool:
         return self._path.stat().st_size // self._dtype.itemsize
 
     def add(self, rows: NDArray[Any]) -> None:
-        """Append rows of the spool's type."""
-        with self._path.open("ab") as stream:
-            rows.astype(self._dtype, copy=False).tofile(stream)
+        """Append rows of the spool's type.
+
+        Raises:
+            DiskFullError: there is no room.
+        """
+        try:
+            with self._path.open("ab") as stream:
+                stream.write(rows.astype(self._dtype, copy=False).tobytes())
+        except OSError as error:
+            if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+                raise
+            raise DiskFullError(
+                error.errno,
+                f"no room for {len(rows) * self._dtype.itemsize} bytes; hygiene keeps about 1 KB "
+                "there for each second of audio. Free the disk or put Q2A_HOME on another one, "
+                "then `q2a resume`",
+                str(self._path),
+            ) from error
 
     def mapped(self) -> NDArray[Any]:
         """All rows, in memory that the system can take back."""
@@ -50,11 +70,12 @@ class Parted:
             Spool(folder / str(part), dtype) for part in range(1 + expected_rows // _ROWS_PER_PART)
         ]
         self._pending: list[NDArray[Any]] = []
+        self._most_pending = max(_PENDING_ROWS, _PENDING_ROWS_PER_PART * len(self._parts))
 
     def add(self, rows: NDArray[Any]) -> None:
         """Append rows of the given type."""
         self._pending.append(rows)
-        if sum(map(len, self._pending)) >= _PENDING_ROWS:
+        if sum(map(len, self._pending)) >= self._most_pending:
             self._write()
 
     def __iter__(self) -> Iterator[NDArray[Any]]:

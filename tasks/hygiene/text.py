@@ -60,7 +60,7 @@ class Texts:
     @classmethod
     def of(cls, rows: Sequence[PackedClip], held_out: Collection[Task]) -> "Texts":
         """What rows say and other splits must not, of the tasks `held_out`."""
-        words, bands = b"", [np.zeros(0, BAND)]
+        words, bands = bytearray(), [np.zeros(0, BAND)]
         sentences: list[tuple[int, ...]] = []
         for recording, row in enumerate(rows):
             for task, language, text in held_out_texts(row, held_out):

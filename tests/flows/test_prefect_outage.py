@@ -1,9 +1,13 @@
 """An outage of Prefect's server is told once, with what happens next, and its end once."""
 
+import socket
 import threading
+import time
 from collections.abc import Sequence
 
-from flows.prefect_outage import telling_outages
+from prefect.settings import PREFECT_API_URL, temporary_settings
+
+from flows.prefect_outage import prefect_answers, telling_outages
 
 
 def told_of(health: Sequence[bool], silence_seconds: float = 0.0) -> list[str]:
@@ -35,3 +39,12 @@ def test_each_outage_is_told() -> None:
 
 def test_a_short_silence_is_not_worth_a_word() -> None:
     assert told_of([True, False, True, False, False, True], silence_seconds=3600) == []
+
+
+def test_a_server_that_accepts_and_stays_mute_is_away() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as mute:
+        url = f"http://127.0.0.1:{mute.getsockname()[1]}/api"
+        with temporary_settings({PREFECT_API_URL: url}):
+            began = time.monotonic()
+            assert not prefect_answers()
+            assert time.monotonic() - began < 60  # Prefect's own patience is minutes

@@ -82,6 +82,17 @@ def test_the_longer_keys_of_a_million_recordings_still_find_copies(
     assert len(found) >= len(speech) - 3
 
 
+def test_silence_is_in_no_index(tmp_path: Path) -> None:
+    """Hours of it would all lie under one key, in the one part of the index that is in memory."""
+    found = fingerprint(mel_powers([np.zeros(16_000, np.float32) + 1e-9])[0])
+    draw_from = np.random.default_rng(0)
+    other = draw_from.integers(1, 1 << NUM_BITS, 100, dtype=np.uint32)
+    joined = Prints.join([found, np.concatenate([found, other, found])])
+    assert not found.any()
+    (part,) = search._index(joined, tmp_path)
+    assert part["place"].tolist() == list(range(2 * len(found), 2 * len(found) + 100))
+
+
 def test_a_key_is_a_bit_longer_for_each_doubling_of_the_corpus() -> None:
     hours = 50 * 3600
     assert [search.extra_bits(n * hours) for n in (1, 3, 6, 1389, 520_000)] == [0, 1, 2, 9, 18]
