@@ -158,7 +158,7 @@ def _keys(clips: Sequence[Clip | PackedClip]) -> dict[str, pa.Array]:
     """
     tasks: frozenset[Task] = frozenset().union(*(clip.targets for clip in clips))
     phrases = [
-        f"{clip.kind} {clip.phrase!r}" if clip.phrase and _tests_phrase(clip) else None
+        f"{clip.kind} '{clip.phrase}'" if clip.phrase and _tests_phrase(clip) else None
         for clip in clips
     ]
     return {
@@ -176,7 +176,7 @@ def _keys(clips: Sequence[Clip | PackedClip]) -> dict[str, pa.Array]:
 def _speakers(clips: Sequence[Clip | PackedClip], task: Task) -> pa.Array:
     """Who speaks in the clips of a task."""
     return pa.array(
-        [repr(clip.speaker) if clip.speaker and task in clip.targets else None for clip in clips],
+        [f"'{clip.speaker}'" if clip.speaker and task in clip.targets else None for clip in clips],
         TEXT,
     )
 
