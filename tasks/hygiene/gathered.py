@@ -29,9 +29,6 @@ class Recordings:
         self._places = places
         self._shard = lru_cache(_SHARDS_KEPT)(lambda number: list(found.shard(number)))
 
-    def __len__(self) -> int:
-        return len(self._places)
-
     def __getitem__(self, number: int) -> PackedClip:
         shard = int(np.searchsorted(self._starts, number, side="right")) - 1
         row: PackedClip = self._shard(shard)[self._places[number]]
