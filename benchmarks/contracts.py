@@ -97,8 +97,9 @@ def _drop(rows: Iterable[object]) -> None:
     otherwise those who make the rows throw them away.
     """
     remaining = iter(rows)
-    while held := list(islice(remaining, _ROWS_AT_ONCE)):
-        assert held
+    held = list(islice(remaining, _ROWS_AT_ONCE))
+    while held:
+        held = list(islice(remaining, _ROWS_AT_ONCE))
 
 
 def _clip(number: int) -> Clip:
