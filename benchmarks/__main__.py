@@ -1,6 +1,6 @@
 """`make bench`: the table of contents, and the judgement.
 
-    python -m benchmarks             everything, about fifteen minutes on an idle machine
+    python -m benchmarks             everything, about twenty-five minutes on an idle machine
     python -m benchmarks mel seek    only these
 
 Each benchmark has a process of its own, so that none finds the memory as another left it. Exits 1
@@ -26,14 +26,21 @@ from benchmarks import (
     training,
 )
 from benchmarks.harness import Row
-from benchmarks.isolation import Benchmark, in_own_process, under_both_allocators
+from benchmarks.isolation import (
+    Benchmark,
+    in_own_process,
+    under_both_allocators,
+    with_memory_returned,
+)
 
 BENCHMARKS: Mapping[str, Benchmark] = {
     "mel": features.log_mel,
     "encoder": encoder.encoder,
     "head": language_model.loss_head,
+    "head-memory": language_model.loss_head_memory,
     "packing": language_model.packing,
     "sft": training.sft_step,
+    "sft-memory": training.sft_memory,
     "dpo": training.dpo_step,
     "prefill": generation.prefill,
     "sampling": generation.sampling,
@@ -47,8 +54,13 @@ BENCHMARKS: Mapping[str, Benchmark] = {
 }
 ON_REQUEST: Mapping[str, Benchmark] = {"ingest-million": ingestion.ingest_million}
 """What takes too long to be one of all."""
-_PAGE_FAULTS = frozenset({"mel", "loading"})
-"""What the reference spends much of its time in, by glibc's default, in these."""
+PROCESSES: Mapping[str, Callable[[Benchmark], Sequence[Row]]] = {
+    **dict.fromkeys(("mel", "loading"), under_both_allocators),
+    **dict.fromkeys(
+        ("head-memory", "sft-memory", "ingest", "ingest-million", "memory"), with_memory_returned
+    ),
+}
+"""In what process, where it is not one that keeps the memory that it frees."""
 RESULTS = Path(__file__).parent / "results.json"
 
 
@@ -66,8 +78,7 @@ def main(
     print(report.header(), flush=True)
     rows: list[Row] = []
     for name in names or benchmarks:
-        by_default = under_both_allocators if name in _PAGE_FAULTS else in_own_process
-        found = (measure or by_default)(known[name])
+        found = (measure or PROCESSES.get(name, in_own_process))(known[name])
         print("\n".join(map(report.table_row, found)), flush=True)
         rows += found
     if not names:

@@ -20,6 +20,7 @@ Work = Callable[[], Any]
 NUM_THREADS = 1
 """Of a benchmark's process: on a shared machine two threads measure the neighbours."""
 
+_GB = 1e9
 _PROCESS = Path("/proc/self")
 _RESET_PEAK = "5"
 """Written into `clear_refs`, it sets the peak of the resident memory to what is resident now."""
@@ -112,6 +113,24 @@ def peak_bytes(work: Work) -> int:
     (_PROCESS / "clear_refs").write_text(_RESET_PEAK)
     work()
     return _status("VmHWM") - before
+
+
+def memory_row(name: str, work: str, ours: Work, reference: Work, least: float) -> Row:
+    """How many times as much memory the reference takes, at least `least` times.
+
+    For a process that returns what it frees (`isolation.with_memory_returned`): in one that keeps
+    it, holes between tensors decide, and the ratio changes from run to run by a third.
+    """
+    once = race(ours, reference, seconds=0.0, least_rounds=1)
+    mine, theirs = peak_bytes(ours), peak_bytes(reference)
+    return Row(
+        name=f"{name}, memory",
+        work=f"{work}; {mine / _GB:.2f} GB against {theirs / _GB:.2f} GB",
+        race=once,
+        goal=None,
+        stretch=None,
+        conditions=(Condition("memory ratio", theirs / mine, ">=", least),),
+    )
 
 
 def peak_anonymous_bytes(work: Work) -> int:

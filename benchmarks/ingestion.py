@@ -8,7 +8,6 @@ measures the size that the goal names; it takes half an hour.
 """
 
 import json
-import os
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
@@ -21,7 +20,6 @@ from unittest.mock import patch
 import numpy as np
 
 from benchmarks.harness import Condition, Race, Row, peak_anonymous_bytes
-from benchmarks.memory import RETURN_MEMORY
 from data_contracts.records import SourceFile, Split
 from infra.compute import InProcess, Resources
 from infra.store import Store
@@ -48,17 +46,10 @@ _SPLITS: tuple[Split, ...] = ("train", "train", "train", "dev", "test")
 
 def ingest(sizes: tuple[int, int] = _ROWS) -> Iterator[Row]:
     """How much more memory a large corpus takes than a small one, each in a process of its own."""
-    kept = {name: os.environ.pop(name) for name in list(os.environ) if name.startswith("MALLOC_")}
-    os.environ.update(RETURN_MEMORY)  # read when a process starts
-    try:
-        found = []
-        for count in sizes:
-            with ProcessPoolExecutor(1, get_context("spawn")) as process:
-                found.append(process.submit(_ingested, count).result())
-    finally:
-        for name in RETURN_MEMORY:
-            del os.environ[name]
-        os.environ.update(kept)
+    found = []
+    for count in sizes:
+        with ProcessPoolExecutor(1, get_context("spawn")) as process:
+            found.append(process.submit(_ingested, count).result())
     peaks, seconds, lost = ([run[i] for run in found] for i in range(3))
     growth = (peaks[1] - peaks[0]) / (sizes[1] - sizes[0])
     yield Row(

@@ -23,6 +23,11 @@ large buffers at once and take them again with page faults, which then are more 
 time of transformers' log-mel; whether it does depends on what ran before.
 """
 
+RETURN_MEMORY = {"MALLOC_MMAP_THRESHOLD_": "65536", "MALLOC_TRIM_THRESHOLD_": "65536"}
+"""glibc's settings by which a freed tensor's memory is returned at once: what is resident is what
+is alive.
+"""
+
 
 def in_own_process(benchmark: Benchmark, allocator: Mapping[str, str] = KEEP_MEMORY) -> list[Row]:
     """The rows of a benchmark, from a new process that keeps its memory, or does as told."""
@@ -46,6 +51,11 @@ def under_both_allocators(benchmark: Benchmark) -> list[Row]:
         for row in in_own_process(benchmark)
     ]
     return [*in_own_process(benchmark, {}), *kept]
+
+
+def with_memory_returned(benchmark: Benchmark) -> list[Row]:
+    """For rows that are about memory."""
+    return in_own_process(benchmark, RETURN_MEMORY)
 
 
 def _rows(benchmark: Benchmark) -> list[Row]:

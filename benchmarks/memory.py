@@ -4,7 +4,6 @@ Whole steps of a model of 95 million parameters over 2,000 packed tokens on the 
 here: both columns of time show one step.
 """
 
-import os
 import time
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
@@ -29,9 +28,6 @@ from model.tuning import TuningRecipe, apply_tuning
 from tasks.optimization import OptimizerRecipe
 from tasks.optimizer import build_optimizer
 
-RETURN_MEMORY = {"MALLOC_MMAP_THRESHOLD_": "65536", "MALLOC_TRIM_THRESHOLD_": "65536"}
-"""glibc's settings by which a freed tensor's memory is returned at once: what is resident is what
-is alive."""
 AUDIO = {
     "num_mel_bins": 80,
     "encoder_layers": 4,
@@ -75,16 +71,9 @@ CASES = (
 
 def memory() -> Iterator[Row]:
     """Predicted and measured peak, in float32."""
-    kept = {name: os.environ.pop(name) for name in list(os.environ) if name.startswith("MALLOC_")}
-    os.environ.update(RETURN_MEMORY)  # read when a process starts
-    try:
-        for case in CASES:
-            with ProcessPoolExecutor(1, get_context("spawn")) as process:
-                yield process.submit(_row, case).result()
-    finally:
-        for name in RETURN_MEMORY:
-            del os.environ[name]
-        os.environ.update(kept)
+    for case in CASES:
+        with ProcessPoolExecutor(1, get_context("spawn")) as process:
+            yield process.submit(_row, case).result()
 
 
 def _row(case: Case) -> Row:
