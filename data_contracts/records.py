@@ -42,8 +42,10 @@ LongAudioPolicy = Literal[
 NonEmpty = Annotated[str, Field(min_length=1)]
 OneLine = Annotated[str, Field(min_length=1, pattern=r"^[^\x00-\x1f\x7f]+$")]
 """Text without control characters: it stands in messages, logs and file names."""
-Target = Annotated[str, Field(max_length=10_000)]
-"""An answer about at most some minutes of audio; a longer text is a whole document by mistake."""
+Text = Annotated[str, Field(max_length=10_000)]
+"""What is said of some minutes of audio: a longer text is a whole document by mistake. The bound
+also refuses half a surrogate pair, which no file could hold.
+"""
 _TASKS_OF_THE_WHOLE: frozenset[Task] = frozenset({"asr", "s2tt", "digits", "voice_chat", "choice"})
 """Their answers account for all that is said. The others name what is heard, in a part too."""
 
@@ -85,24 +87,24 @@ class Clip(Record):
     begin_seconds: float = Field(0, ge=0, le=1e6)
     end_seconds: float | None = Field(None, gt=0, le=1e6)
     """The part of the recording that this row is about; to its end, where there is no other."""
-    targets: dict[Task, Target] = Field(default_factory=dict)
+    targets: dict[Task, Text] = Field(default_factory=dict)
     """The right answer for each task that this recording serves."""
-    question: Target | None = None
+    question: Text | None = None
     """What is asked, with its choices one a line, where a target is "choice"."""
     conversation: tuple[Turn, ...] = ()
     """A whole dialogue to fine-tune on. Its turns name the clips that they hear; where none does,
     the first user turn hears this recording."""
-    language: str | None = None
+    language: Text | None = None
     """ISO 639-1 code of the speech; None where nobody speaks."""
     target_language: str = "en"
     """ISO 639-1 code of the translation, where a target is "s2tt"."""
-    speaker: str | None = None
+    speaker: Text | None = None
     split: Split = "train"
-    phrase: str | None = None
+    phrase: Text | None = None
     """Leak key: rows with the same phrase (and its translations) belong to one split."""
     kind: Literal["speech", "digit", "sound", "note", "question", "command"] = "speech"
-    source: str = "user"
-    license: str = "unknown"
+    source: Text = "user"
+    license: Text = "unknown"
     seconds: float | None = Field(None, ge=0, allow_inf_nan=False)
     sha256: str | None = None
     """Digest of the audio file; with it the ledger need not read every file to know the input."""

@@ -1,6 +1,5 @@
 """What all shards gave, behind one another: on local disk, mapped, so that memory stays flat."""
 
-from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from functools import lru_cache
 from pathlib import Path
@@ -10,7 +9,7 @@ from numpy.typing import NDArray
 
 from data_contracts.records import PackedClip
 from tasks.hygiene.heard import Heard
-from tasks.hygiene.language import Identifier, smallest_texts
+from tasks.hygiene.language import Identifier, Sample
 from tasks.hygiene.search import Prints
 from tasks.hygiene.spool import Spool
 from tasks.hygiene.spread import Spread
@@ -50,7 +49,7 @@ class Gathered:
         bits, words = Spool(folder / "bits", "u4"), Spool(folder / "words", "u1")
         sentences, bands = Spool(folder / "sentences", SENTENCE), Spool(folder / "bands", BAND)
         self.spread = Spread()
-        samples: dict[str, list[str]] = defaultdict(list)
+        sample = Sample()
         starts = []
         hops.add(np.zeros(1, np.int64))
         for number in range(found.num_shards):
@@ -68,10 +67,8 @@ class Gathered:
             bands.add(heard.bands)
             self.spread.add(heard)
             for language, texts in heard.sample.items():
-                samples[language] = smallest_texts(
-                    (language, text) for text in [*samples[language], *texts]
-                )[language]
+                sample.add(language, texts)
         self.recordings = Recordings(found, starts, places.mapped())
         self.prints = Prints(bits.mapped(), hops.mapped())
         self.texts = Texts(words.mapped(), sentences.mapped(), bands.mapped())
-        self.identifier = Identifier(samples)
+        self.identifier = Identifier(sample.texts())

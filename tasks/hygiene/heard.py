@@ -24,7 +24,7 @@ from model.audio import SAMPLE_RATE
 from tasks.clips import DamagedClipError
 from tasks.codec import decode_audio
 from tasks.hygiene.fingerprint import fingerprint, mel_powers
-from tasks.hygiene.language import smallest_texts, transcript
+from tasks.hygiene.language import Sample, transcript
 from tasks.hygiene.text import Texts
 from tasks.hygiene.waveform import background
 from tasks.shards import ShardRows, shard_key
@@ -135,8 +135,11 @@ def _measures(rows: Sequence[PackedClip], sound: NDArray[np.float32]) -> NDArray
 
 
 def _spoken(rows: Sequence[PackedClip]) -> dict[str, list[str]]:
-    training = [row for row in rows if row.split == "train"]
-    return smallest_texts((row.language, transcript(row)) for row in training)
+    sample = Sample()
+    for row in rows:
+        if row.split == "train":
+            sample.add(row.language, [transcript(row)])
+    return sample.texts()
 
 
 def _read(directory: Store, stream: BinaryIO, row: PackedClip) -> NDArray[np.float32]:

@@ -6,7 +6,6 @@ rows whose text and language were swapped; of few or short texts it knows nothin
 """
 
 import hashlib
-import heapq
 import unicodedata
 from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Mapping
@@ -61,19 +60,31 @@ def transcript(row: PackedClip) -> str:
     return normalise(row.targets.get("asr", "")) if row.language else ""
 
 
-def smallest_texts(spoken: Iterable[tuple[str | None, str]]) -> dict[str, list[str]]:
-    """A sample of different texts by language: the same from any order and any parts.
+class Sample:
+    """Some different texts of each language, the same in any order and from any parts.
 
     Those whose hashes are smallest, at most 5,000 of a language: no more are needed to know it.
     """
-    texts: dict[str, set[str]] = defaultdict(set)
-    for language, text in spoken:
-        if language and text:
-            texts[language].add(text)
-    return {
-        language: heapq.nsmallest(_MOST_TEXTS, found, key=_hash)
-        for language, found in sorted(texts.items())
-    }
+
+    def __init__(self) -> None:
+        self._hashes: dict[str, dict[str, bytes]] = defaultdict(dict)
+
+    def add(self, language: str | None, texts: Iterable[str]) -> None:
+        """Take texts of a language; empty ones are none."""
+        if not language:
+            return
+        found = self._hashes[language]
+        found.update((text, _hash(text)) for text in texts if text and text not in found)
+        if len(found) > 2 * _MOST_TEXTS:  # not each time: that would sort them over and over
+            self._hashes[language] = _smallest(found)
+
+    def texts(self) -> dict[str, list[str]]:
+        """By language."""
+        return {
+            language: list(_smallest(found))
+            for language, found in sorted(self._hashes.items())
+            if found
+        }
 
 
 class Verdict(NamedTuple):
@@ -123,8 +134,13 @@ class Identifier:
         return Verdict(self.languages[best], float(scores[best] - scores[claimed]))
 
 
-def _hash(text: str) -> tuple[bytes, str]:
-    return hashlib.blake2b(text.encode(), digest_size=8).digest(), text
+def _hash(text: str) -> bytes:
+    return hashlib.blake2b(text.encode(), digest_size=8).digest()
+
+
+def _smallest(hashes: Mapping[str, bytes]) -> dict[str, bytes]:
+    """The first texts in the order of their hashes."""
+    return dict(sorted(hashes.items(), key=lambda item: (item[1], item[0]))[:_MOST_TEXTS])
 
 
 def _trigrams(text: str) -> list[str]:

@@ -43,6 +43,7 @@ def test_a_short_form_without_text_is_an_empty_target_for_the_contract_to_find()
         ("split", "validation"),
         ("kind", "noise"),
         ("langauge", "en"),
+        *((field, "half a pair \ud800") for field in ("phrase", "speaker", "source", "license")),
     ],
 )
 def test_a_clip_refuses_a_wrong_value_and_names_its_field(field: str, value: object) -> None:

@@ -20,7 +20,7 @@ from tasks.compose import ComposeRecipe
 from tasks.hygiene import inspection, labels, page
 from tasks.hygiene.fingerprint import mel_powers
 from tasks.hygiene.inspection import HygieneRecipe
-from tasks.hygiene.language import Identifier, smallest_texts, wrong_script
+from tasks.hygiene.language import Identifier, Sample, wrong_script
 from tasks.hygiene.spool import Parted
 from tasks.hygiene.text import Texts, jaccard, normalise, shingles
 from tasks.hygiene.waveform import background
@@ -293,12 +293,11 @@ def test_swapped_languages_are_found_by_their_letters_and_few_others_are_accused
     training = [r["split"] == "train" for r in spoken]
 
     def strange(claimed: list[str]) -> tuple[int, int, dict[int, str]]:
-        trained = (
-            pair
-            for pair, trains in zip(zip(claimed, texts, strict=True), training, strict=True)
-            if trains
-        )
-        identifier = Identifier(smallest_texts(trained))
+        sample = Sample()
+        for language, text, trains in zip(claimed, texts, training, strict=True):
+            if trains:
+                sample.add(language, [text])
+        identifier = Identifier(sample.texts())
         verdicts = {
             number: verdict
             for number, (text, language) in enumerate(zip(texts, claimed, strict=True))
@@ -322,12 +321,23 @@ def test_swapped_languages_are_found_by_their_letters_and_few_others_are_accused
 
 
 def test_the_texts_that_a_language_is_known_by_do_not_hang_on_order_or_parts() -> None:
-    texts = [("en", f"text {number % 7000}") for number in range(14_000)]
-    whole = smallest_texts(texts)
-    assert len(set(whole["en"])) == len(whole["en"]) == 5000
-    parts = [smallest_texts(texts[9000:]), smallest_texts(texts[:9000])]
-    assert smallest_texts(("en", text) for part in parts for text in part["en"]) == whole
-    assert smallest_texts([("en", ""), (None, "text")]) == {}
+    texts = [f"text {number % 12_000}" for number in range(24_000)]
+    whole, parts = Sample(), Sample()
+    whole.add("en", texts)
+    for begin in range(20_000, -1, -4000):
+        part = Sample()
+        part.add("en", texts[begin:][:4000])
+        parts.add("en", part.texts()["en"])
+    (kept,) = whole.texts().values()
+    assert len(set(kept)) == len(kept) == 5000
+    assert parts.texts() == {"en": kept}
+
+
+def test_no_language_is_known_by_nothing() -> None:
+    sample = Sample()
+    sample.add("en", [""])
+    sample.add(None, ["text"])
+    assert sample.texts() == {}
 
 
 def test_measures_are_those_that_were_planted() -> None:

@@ -29,10 +29,10 @@ GOOD = json.dumps(row("good"))
 @pytest.mark.parametrize(
     ("line", "rule"),
     [
-        ('{"id": "a", ', "line 1 column 13"),
-        ("[1, 2]", "should be a valid dictionary"),
+        ('{"id": "a", ', "line 1 column"),
+        ("[1, 2]", "should be an object"),
         ("[" * 100_000, "recursion"),
-        ('{"id": "a", "seconds": 1' + "0" * 5_000 + "}", "digits"),
+        ('{"id": "a", "seconds": 1' + "0" * 5_000 + "}", "out of range"),
         (json.dumps(row("a", colour="red")), "colour: Extra inputs are not permitted (got 'red')"),
         (json.dumps(row("a", split="training")), "'train', 'dev' or 'test' (got 'training')"),
         (json.dumps(row("a", targets={"asr": 5})), "targets.asr: Input should be a valid string"),
@@ -41,7 +41,8 @@ GOOD = json.dumps(row("good"))
         (json.dumps(row("two\nlines")), "id: String should match pattern"),
         (json.dumps(row("a", audio="a\0.wav")), "audio: String should match pattern"),
         (json.dumps(row("")), "id: String should have at least 1 character"),
-        ('{"id": "\\ud800", "audio": "a.wav", "targets": {}}', "unicode"),
+        ('{"id": "\\ud800", "audio": "a.wav", "targets": {}}', "hex escape"),
+        (json.dumps(row("a", phrase="half a pair \ud800")), "hex escape"),
         ('{"id": "a", "audio": "a.wav", "targets": {}, "seconds": NaN}', "finite"),
         (
             '{"id": "a", "audio": "a.wav", "task": ["asr"], "text": "b"}',
