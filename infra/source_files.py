@@ -5,7 +5,8 @@ import stat
 from pathlib import Path
 from typing import BinaryIO, cast
 
-from infra.remote import RemoteFile, open_file_system, read_range, size_of
+from infra.remote import open_file_system, size_of
+from infra.remote_file import RemoteFile, read_range
 
 
 class FileTooLargeError(OSError):

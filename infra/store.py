@@ -11,15 +11,8 @@ from tempfile import NamedTemporaryFile
 from typing import Any, BinaryIO, cast
 
 from data_contracts.digest import digest_of_stream
-from infra.remote import (
-    BLOCK_BYTES,
-    RemoteFile,
-    open_file_system,
-    put_file,
-    read_range,
-    retried,
-    size_of,
-)
+from infra.remote import open_file_system, put_file, retried, size_of
+from infra.remote_file import RemoteFile
 
 _PARTIAL = ".partial-"
 """In the name of a local file that is still being written."""
@@ -89,16 +82,22 @@ class Store:
         with self.open(key) as stream:
             return digest_of_stream(stream)
 
-    def open(self, key: str) -> BinaryIO:
-        """Open for reading bytes.
+    def open(self, key: str, begin: int = 0, end: int | None = None) -> BinaryIO:
+        """Open for reading bytes, at the first of those from `begin` to `end` (None: all).
+
+        No more than these are asked of a remote store, in one request. Places are those of the
+        whole file.
 
         Raises:
             MissingFileError: the file is not there.
+            StoreError: a remote file ends before `end`, however often it is asked for.
         """
         try:
             if self.is_local:
-                return Path(self.path(key)).open("rb")
-            return cast(BinaryIO, RemoteFile(self._fs, self.path(key)))
+                stream = Path(self.path(key)).open("rb")  # noqa: SIM115
+                stream.seek(begin)
+                return stream
+            return cast(BinaryIO, RemoteFile(self._fs, self.path(key), begin, end))
         except FileNotFoundError as error:
             raise MissingFileError(
                 f"{self.path(key)} is not in the store. Run `q2a plan` to see which stage makes it."
@@ -110,17 +109,14 @@ class Store:
             return stream.read()
 
     def read_range(self, key: str, start: int, size: int) -> bytes:
-        """`size` bytes from `start` on, in one request where the store is remote.
+        """`size` bytes from `start` on, fewer only where a local file ends.
 
         Raises:
             MissingFileError: the file is not there.
-            StoreError: fewer bytes came, however often they were asked for.
+            StoreError: as of `open`.
         """
-        if self.is_local:
-            with self.open(key) as stream:
-                stream.seek(start)
-                return stream.read(size)
-        return read_range(self._fs, self.path(key), start, start + size)
+        with self.open(key, start, start + size) as stream:
+            return stream.read(size)
 
     def read_text(self, key: str) -> str:
         """The whole file as UTF-8 text."""
@@ -210,7 +206,7 @@ class Store:
                 target = copy / Path(name).relative_to(key)
                 target.parent.mkdir(parents=True, exist_ok=True)
                 with self.open(name) as stream, target.open("wb") as file:
-                    shutil.copyfileobj(stream, file, BLOCK_BYTES)
+                    shutil.copyfileobj(stream, file)
             yield copy
         finally:
             shutil.rmtree(copy, ignore_errors=True)

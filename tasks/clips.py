@@ -8,13 +8,16 @@ import numpy as np
 
 from data_contracts.digest import digest_of_bytes
 from data_contracts.records import PackedClip
-from infra.remote import BLOCK_BYTES, StoreError, TruncatedError
+from infra.remote import StoreError
+from infra.s3 import TruncatedError
 from infra.store import Store
 from tasks.codec import decode_audio
 from tasks.corpus_index import CorpusIndex
 
 MAX_GAP_BYTES = 256 << 10
 """What is read and thrown away between two clips rather than asked for in two requests."""
+MAX_RUN_BYTES = 64 << 20
+"""Most of a shard that one request brings."""
 
 
 class DamagedClipError(ValueError):
@@ -94,17 +97,18 @@ class ClipReader(Mapping[str, np.ndarray]):
         A damaged one is not kept: whoever asks for it is told.
         """
         for run in _runs([self._rows[clip] for clip in clip_ids if self._kept(clip) is None]):
-            start, end = run[0].offset, run[-1].offset + run[-1].size
+            begin, end = run[0].offset, run[-1].offset + run[-1].size
             try:
-                data = memoryview(self._corpus.read_range(run[0].shard, start, end - start))
+                with self._corpus.open(run[0].shard, begin, end) as stream:
+                    for row in run:
+                        stream.seek(row.offset)
+                        audio = stream.read(row.size)
+                        if digest_of_bytes(audio) == row.sha256:
+                            self._keep(row.id, audio)
             except StoreError as error:
                 if not isinstance(error.__cause__, TruncatedError):
                     raise
-                continue  # a shard that ends too early: some of them may still be there
-            for row in run:
-                audio = bytes(data[row.offset - start :][: row.size])
-                if digest_of_bytes(audio) == row.sha256:
-                    self._keep(row.id, audio)
+                # A shard that ends too early: some of its clips may still be there.
 
     def _kept(self, clip_id: str) -> bytes | None:
         with self._lock:
@@ -123,13 +127,13 @@ class ClipReader(Mapping[str, np.ndarray]):
 
 
 def _runs(rows: Iterable[PackedClip]) -> Iterator[list[PackedClip]]:
-    """Rows that are read at once: of one shard, close to each other, a block at most."""
+    """Rows that are read at once: of one shard, close to each other, `MAX_RUN_BYTES` at most."""
     run: list[PackedClip] = []
     for row in sorted(rows, key=lambda row: (row.shard, row.offset)):
         if run and not (
             row.shard == run[0].shard
             and row.offset - (run[-1].offset + run[-1].size) <= MAX_GAP_BYTES
-            and row.offset + row.size - run[0].offset <= BLOCK_BYTES
+            and row.offset + row.size - run[0].offset <= MAX_RUN_BYTES
         ):
             yield run
             run = []

@@ -13,7 +13,7 @@ from pathlib import Path
 from filelock import FileLock
 
 from data_contracts.digest import digest_of, digest_of_stream
-from infra.store import BLOCK_BYTES, Store
+from infra.store import Store
 
 
 class DamagedStateError(Exception):
@@ -59,7 +59,7 @@ class LocalFiles:
                 self.store.open(key) as stream,
                 Store(str(self._copies)).create(name) as file,
             ):
-                shutil.copyfileobj(stream, file, BLOCK_BYTES)
+                shutil.copyfileobj(stream, file)
 
     def _verified(self, path: Path, key: str, sha256: str) -> Path:
         name = key.rpartition("/")[2]

@@ -77,7 +77,8 @@ def test_slow_bytes_are_given_up_and_asked_for_again(
     proxy.fail("GET", "/a", "slow")
     assert store.read_bytes("a") == DATA
     (told,) = [record.getMessage() for record in caplog.records]
-    assert "attempt 1 of 6 failed (FSTimeoutError" in told
+    assert "attempt 1 of 6 failed (TimeoutError: " in told
+    assert "of 262144 bytes came" in told
 
 
 @pytest.mark.parametrize("fault", ["error", "error after"])

@@ -2,7 +2,7 @@
 
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import BinaryIO
 
 import numpy as np
 import pytest
@@ -10,8 +10,8 @@ from recordings import noise
 from seaweed import BUCKET, KEYS, seaweed
 
 from data_contracts.records import Clip, PackedClip
-from infra import remote
-from infra.remote import StoreError, TruncatedError
+from infra.remote import StoreError
+from infra.s3 import Answer, S3Receiver, TruncatedError
 from infra.store import Store
 from tasks.clips import ClipReader, DamagedClipError
 from tasks.corpus_index import CorpusIndex
@@ -23,13 +23,13 @@ def test_clips_on_s3_are_read_by_range_from_several_threads(
 ) -> None:
     for name, value in KEYS.items():
         monkeypatch.setenv(name, value)
-    asked: list[tuple[int, int]] = []
+    asked: list[tuple[int, int | None]] = []
 
-    def counted(file_system: Any, path: str, start: int, end: int) -> bytes:
-        asked.append((start, end))
-        return plain(file_system, path, start, end)
+    def counted(self: S3Receiver, path: str, begin: int, end: int | None) -> Answer:
+        asked.append((begin, end))
+        return plain(self, path, begin, end)
 
-    plain = remote.read_range
+    plain = S3Receiver.get
     with seaweed(tmp_path / "weed") as endpoint:
         store = Store(f"s3://{BUCKET}/corpus", {"endpoint_url": endpoint})
         clips = (
@@ -39,7 +39,7 @@ def test_clips_on_s3_are_read_by_range_from_several_threads(
         rows = write_shard(store, 0, clips)
         write_index(store, rows)
         reader = ClipReader(store, CorpusIndex(store))
-        monkeypatch.setattr("infra.store.read_range", counted)
+        monkeypatch.setattr(S3Receiver, "get", counted)
         with ThreadPoolExecutor(4) as threads:
             heard = list(threads.map(reader.__getitem__, ["7", "0", "11", "3"]))
         assert sorted(asked) == [
@@ -62,13 +62,13 @@ def test_clips_that_are_fetched_together_share_the_requests_of_their_shards(
     store = Store(str(tmp_path))
     rows = [row for shard in range(2) for row in packed_noise(store, shard, 10)]
     reads: list[tuple[str, int, int]] = []
-    plain = Store.read_range
+    plain = Store.open
 
-    def counted(self: Store, key: str, start: int, size: int) -> bytes:
-        reads.append((key, start, start + size))
-        return plain(self, key, start, size)
+    def counted(self: Store, key: str, begin: int, end: int) -> BinaryIO:
+        reads.append((key, begin, end))
+        return plain(self, key, begin, end)
 
-    monkeypatch.setattr(Store, "read_range", counted)
+    monkeypatch.setattr(Store, "open", counted)
     reader = ClipReader(store, rows)
     asked = [rows[i].id for i in (5, 12, 2, 4, 17)]
     reader.fetch(asked)
@@ -79,21 +79,21 @@ def test_clips_that_are_fetched_together_share_the_requests_of_their_shards(
     assert len(reads) == 2, "what is kept was read again"
 
 
-@pytest.mark.parametrize("limit", ["MAX_GAP_BYTES", "BLOCK_BYTES"])
-def test_a_fetch_reads_no_wide_gap_and_no_more_than_a_block_at_once(
+@pytest.mark.parametrize("limit", ["MAX_GAP_BYTES", "MAX_RUN_BYTES"])
+def test_a_fetch_reads_no_wide_gap_and_no_more_than_the_most_at_once(
     limit: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     store = Store(str(tmp_path))
     rows = packed_noise(store, 0, 8)
     monkeypatch.setattr("tasks.clips." + limit, 3 * rows[0].size)
     reads: list[int] = []
-    plain = Store.read_range
+    plain = Store.open
 
-    def counted(self: Store, key: str, start: int, size: int) -> bytes:
-        reads.append(size)
-        return plain(self, key, start, size)
+    def counted(self: Store, key: str, begin: int, end: int) -> BinaryIO:
+        reads.append(end - begin)
+        return plain(self, key, begin, end)
 
-    monkeypatch.setattr(Store, "read_range", counted)
+    monkeypatch.setattr(Store, "open", counted)
     reader = ClipReader(store, rows)
     near, apart = [0, 1], 6
     reader.fetch([rows[i].id for i in (*near, apart)])
@@ -118,14 +118,14 @@ def test_a_shard_that_a_remote_store_cut_short_damages_its_last_clips_alone(
 ) -> None:
     store = Store(str(tmp_path))
     rows = packed_noise(store, 0, 3)
-    read, end = Store.read_range, rows[2].offset + 10
+    plain, size = Store.open, rows[2].offset + 10
 
-    def cut(self: Store, key: str, start: int, size: int) -> bytes:
-        if start + size > end:
+    def cut(self: Store, key: str, begin: int, end: int) -> BinaryIO:
+        if end > size:
             raise StoreError("reading failed 6 times") from TruncatedError("too few bytes came")
-        return read(self, key, start, size)
+        return plain(self, key, begin, end)
 
-    monkeypatch.setattr(Store, "read_range", cut)
+    monkeypatch.setattr(Store, "open", cut)
     reader = ClipReader(store, rows)
     reader.fetch([row.id for row in rows])
     assert reader[rows[0].id].shape == reader[rows[1].id].shape == (6400,)
