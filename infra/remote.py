@@ -15,7 +15,8 @@ from fsspec.asyn import sync
 from fsspec.core import url_to_fs
 
 from infra.patience import Patience
-from infra.s3 import S3Receiver, TruncatedError
+from infra.s3 import S3Receiver
+from infra.transfer import StoreError, TruncatedError
 
 T = TypeVar("T")
 
@@ -26,23 +27,24 @@ SLOWEST_BYTES_PER_SECOND = 64 << 10
 """A transfer that is slower counts as failed: a server that trickles would hold a run for days."""
 PATIENCE_SECONDS = 30.0
 """What a transfer may take besides."""
-_S3_OPTIONS = {"config_kwargs": {"retries": {"mode": "standard", "total_max_attempts": 3}}}
+_S3_CONFIG = {"retries": {"mode": "standard", "total_max_attempts": 3}}
 _PERMANENT = (FileNotFoundError, IsADirectoryError, NotADirectoryError, PermissionError)
 _PERMANENT_ERRNO = frozenset(
     {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.ENAMETOOLONG, errno.ELOOP}
 )
+_OF_SETTINGS = frozenset(
+    {"ParamValidationError", "NoCredentialsError", "PartialCredentialsError", "ProfileNotFound"}
+)
+"""botocore's errors that another attempt would not change."""
 _NETWORK_LIBRARIES = frozenset({"aiohttp", "botocore", "aiobotocore", "urllib3", "http"})
 _log = logging.getLogger(__name__)
-
-
-class StoreError(OSError):
-    """A store that did not do what it was asked, however often; says what was tried."""
 
 
 def open_file_system(url: str, **options: Any) -> tuple[Any, str]:
     """The fsspec file system of a URL and the path on it."""
     if url.startswith(("s3://", "s3a://")):
-        file_system, path = url_to_fs(url, **(_S3_OPTIONS | options))
+        config = {"config_kwargs": _S3_CONFIG | options.pop("config_kwargs", {})}
+        file_system, path = url_to_fs(url, **options, **config)
         file_system.retries = 1  # botocore's and ours are enough
         if not hasattr(file_system, "receiver"):  # file systems of the same options are one
             file_system.receiver = S3Receiver(file_system)
@@ -80,7 +82,7 @@ def is_transient(error: Exception) -> bool:
     if isinstance(error, OSError):
         permanent = isinstance(error, (*_PERMANENT, StoreError))
         return not permanent and error.errno not in _PERMANENT_ERRNO
-    return _library_of(error) in _NETWORK_LIBRARIES
+    return _library_of(error) in _NETWORK_LIBRARIES and type(error).__name__ not in _OF_SETTINGS
 
 
 def size_of(file_system: Any, path: str) -> int | None:

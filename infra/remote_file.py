@@ -1,17 +1,18 @@
 """Files on other machines, read while they arrive."""
 
 import io
+import sys
 import time
 from collections.abc import Callable
 from typing import Any
 
-from infra.remote import allowed_seconds, call, retried, stated_size
-from infra.s3 import Answer, TruncatedError
+from infra.remote import ATTEMPTS, allowed_seconds, call, retried, stated_size
+from infra.transfer import Answer, StoreError, TruncatedError
 
 BLOCK_BYTES = 64 << 20
 """What is asked for at once of a file system that gives no bytes before it has all."""
 _PIECE_BYTES = 256 << 10
-"""What is taken from an answer at once: it stays in the processor's cache until it is used."""
+"""What is taken of a stream at once: it stays in the processor's cache until it is used."""
 _LINE_BYTES = 8 << 10
 _NEAR_BYTES = 1 << 20
 """What is received and thrown away rather than asked around."""
@@ -19,36 +20,26 @@ _IDLE_SECONDS = 5.0
 """After a longer pause the rest is asked for anew: servers end what nobody takes from them."""
 
 
-def read_range(file_system: Any, path: str, begin: int, end: int) -> bytes:
-    """Bytes `begin` to `end` (exclusive) of a file, all of them.
-
-    Raises:
-        FileNotFoundError: there is no such file.
-        StoreError: fewer come, however often they are asked for.
-    """
-    if end <= begin:
-        return b""
-    with RemoteFile(file_system, path, begin, end) as stream:
-        return stream.read()
-
-
 class RemoteFile(io.BufferedIOBase):
-    """A file, or bytes `begin` to `end` of one, in one request where the store can stream.
+    """A file, or its bytes `begin` to `end`, asked for as a whole where the store can stream.
 
-    After a failure the rest is asked for, and what has come is kept.
+    Places are those of the file. After a failure the rest is asked for, and what has come is kept.
 
     Raises:
         FileNotFoundError: when it is made.
-        StoreError: what comes goes on failing, or the file ends before `end`.
+        StoreError: what comes goes on failing, the file ends before `end`, or it was replaced
+            while it was read.
     """
 
     def __init__(self, file_system: Any, path: str, begin: int = 0, end: int | None = None) -> None:
         self._file_system, self._path, self._asked_end = file_system, path, end
-        self._position = self._received = self._end = begin
-        self._piece = b""  # the last that was received
+        self._position = self._end = begin
+        self._piece, self._begin = b"", begin  # what was received last, and where it begins
         self._answer: Answer | None = None
-        self._last = time.monotonic()
-        self._retried(self._ask)
+        self._known: tuple[int, str] | None = None
+        self._came, self._waited, self._last, self._slow = 0, 0.0, 0.0, 0
+        if end is None or begin < end:
+            self._retried(self._ask)
 
     def readable(self) -> bool:
         """It is."""
@@ -60,19 +51,23 @@ class RemoteFile(io.BufferedIOBase):
 
     def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
         """Go to a place; returns it, in bytes from the start of the file."""
-        base = {io.SEEK_SET: 0, io.SEEK_CUR: self._position, io.SEEK_END: self._end}[whence]
-        self._position = max(0, base + offset)
+        self._checkClosed()
+        base = {io.SEEK_SET: 0, io.SEEK_CUR: self._position, io.SEEK_END: self._end}.get(whence)
+        if base is None or base + offset < 0:
+            raise ValueError(f"there is no place {offset} from {whence}")
+        self._position = base + offset
         return self._position
 
     def tell(self) -> int:
         """Where the next read begins."""
+        self._checkClosed()
         return self._position
 
     def read(self, size: int | None = -1, /) -> bytes:
         """The next `size` bytes, fewer only at the end; all that are left where it is negative."""
         left = max(self._end - self._position, 0)
         wanted = left if size is None or size < 0 else min(size, left)
-        first = self._next(wanted)
+        first = self.read1(wanted)
         if len(first) == wanted:
             return first
         found = io.BytesIO()
@@ -81,18 +76,18 @@ class RemoteFile(io.BufferedIOBase):
         found.seek(0)
         found.write(first)
         while found.tell() < wanted:
-            found.write(self._next(wanted - found.tell()))
+            found.write(self.read1(wanted - found.tell()))
         return found.getvalue()  # no copy
 
     def read1(self, size: int = -1, /) -> bytes:
-        """The same."""
-        return self.read(size)
+        """At most `size` of the next bytes, those that are here or come first; none at the end."""
+        found = self._ahead(sys.maxsize if size < 0 else size)
+        self._position += len(found)
+        return found
 
     def peek(self, _: int = 0, /) -> bytes:
         """Some bytes from here on, which stay to be read: `readline` looks for its end in them."""
-        found = self._next(min(_LINE_BYTES, self._end - self._position))
-        self._position -= len(found)
-        return found
+        return self._ahead(_LINE_BYTES)
 
     def close(self) -> None:
         """Leave what has not come."""
@@ -100,62 +95,108 @@ class RemoteFile(io.BufferedIOBase):
             self._drop()
         super().close()
 
-    def _next(self, size: int) -> bytes:
-        """At most `size` bytes from here on, none only where none are wanted."""
-        if size <= 0:
+    @property
+    def _reached(self) -> int:
+        """What was received last ends before this byte."""
+        return self._begin + len(self._piece)
+
+    def _ahead(self, size: int) -> bytes:
+        """At most `size` bytes from here on; none only at the end, or where none are wanted."""
+        self._checkClosed()
+        wanted = min(size, self._end - self._position)
+        if wanted <= 0:
             return b""
-        if not 0 <= self._received - self._position - 1 < len(self._piece):
+        if not self._begin <= self._position < self._reached:
             self._come_here()
-        offset = len(self._piece) - (self._received - self._position)
-        found = self._piece[offset : offset + size]
-        self._position += len(found)
-        return found
+        offset = self._position - self._begin
+        return self._piece[offset : offset + wanted]
 
     def _come_here(self) -> None:
         """Receive up to the piece that holds the next byte."""
-        far = not 0 <= self._position - self._received <= _NEAR_BYTES
-        if far or time.monotonic() - self._last > _IDLE_SECONDS:
+        far = not 0 <= self._position - self._reached <= _NEAR_BYTES
+        if far or self._is_idle():
             self._drop()
-            self._received = self._position
-        while self._received <= self._position:
-            self._retried(self._receive)
+        if far:
+            self._piece, self._begin = b"", self._position
+        while self._reached <= self._position:
+            before = self._reached
 
-    def _receive(self) -> None:
-        """The next piece."""
-        if self._answer is None or self._received == self._answer.end:
-            self._ask()
-        assert self._answer is not None
-        wanted = min(_PIECE_BYTES, self._answer.end - self._received)
-        pieces, missing, begun = [], wanted, time.monotonic()
-        while missing:
-            pieces.append(self._answer.body.read1(missing))
-            missing -= len(pieces[-1])
-            if not pieces[-1]:
-                raise TruncatedError(f"{wanted - missing} of {wanted} bytes came")
-            if missing and (waited := time.monotonic() - begun) > allowed_seconds(wanted):
-                raise TimeoutError(f"{wanted - missing} of {wanted} bytes came in {waited:.0f} s")
-        self._piece = b"".join(pieces)  # of one itself, without a copy
-        self._received += wanted
-        self._last = time.monotonic()
+            def receive(before: int = before) -> None:
+                if self._answer is None or self._reached == self._answer.end:
+                    self._ask()
+                if self._reached == before:  # else what came before a failure is enough
+                    self._receive()
 
-    def _ask(self) -> None:
-        """For all that is left."""
-        self._drop()
-        self._answer = _ask(self._file_system, self._path, self._received, self._asked_end)
-        size = self._answer.size
-        if self._asked_end is not None and size < self._asked_end:
-            raise TruncatedError(f"the file ends at byte {size}, before byte {self._asked_end}")
-        self._end = size if self._asked_end is None else self._asked_end
+            self._retried(receive)
+
+    def _is_idle(self) -> bool:
+        """Whether a server may have given up on us."""
+        waits = self._answer is not None and not self._answer.arrived
+        return waits and time.monotonic() - self._last > _IDLE_SECONDS
 
     def _retried(self, operation: Callable[[], None]) -> None:
         def attempt() -> None:
             try:
                 operation()
-            except Exception:
+            except BaseException:  # also an interrupt leaves the answer somewhere
                 self._drop()
                 raise
 
-        retried(attempt, f"reading {self._path} from byte {self._received}")
+        retried(attempt, f"reading {self._path} from byte {self._reached}")
+
+    def _ask(self) -> None:
+        """For all that is left."""
+        self._drop()
+        self._answer = _ask(self._file_system, self._path, self._reached, self._asked_end)
+        known = (self._answer.size, self._answer.version)
+        if self._known not in (None, known):
+            raise StoreError(
+                f"{self._path} was replaced while it was read: it had {self._known}, now {known} "
+                "(bytes, version). Run again when nobody writes it."
+            )
+        if self._asked_end is not None and known[0] < self._asked_end:
+            raise TruncatedError(f"it ends at byte {known[0]}, before byte {self._asked_end}")
+        self._known = known
+        self._end = known[0] if self._asked_end is None else self._asked_end
+        self._came, self._waited, self._last = 0, 0.0, time.monotonic()
+
+    def _receive(self) -> None:
+        """The next piece; of one that fails, what has come."""
+        answer = self._answer
+        assert answer is not None
+        left = answer.end - self._reached
+        wanted = left if answer.arrived else min(left, _PIECE_BYTES)
+        if not wanted:
+            raise TruncatedError("nothing came")
+        pieces: list[bytes] = []
+        try:
+            while wanted:
+                pieces.append(self._some(answer, wanted))
+                wanted -= len(pieces[-1])
+        finally:
+            self._begin, self._piece = self._reached, b"".join(pieces)  # of one, without a copy
+            self._last = time.monotonic()
+
+    def _some(self, answer: Answer, wanted: int) -> bytes:
+        """What comes next of an answer, in time."""
+        begun = time.monotonic()
+        data = answer.body.read1(wanted)
+        self._waited += time.monotonic() - begun
+        self._came += len(data)
+        if not data:
+            raise TruncatedError(f"the answer ended {answer.end - self._reached} bytes too early")
+        if self._came > BLOCK_BYTES:
+            self._slow = 0
+        if self._waited > allowed_seconds(self._came):
+            self._slow += 1
+            told = f"{self._came} bytes came in {self._waited:.0f} s"
+            if self._slow == ATTEMPTS:
+                raise StoreError(
+                    f"{self._path} was too slow {ATTEMPTS} times: at last {told}. Look after the "
+                    "store or the network, then run again: what is finished is kept."
+                )
+            raise TimeoutError(told)
+        return data
 
     def _drop(self) -> None:
         answer, self._answer = self._answer, None
@@ -170,9 +211,14 @@ def _ask(file_system: Any, path: str, begin: int, end: int | None) -> Answer:
     size = stated_size(file_system, path)
     if size is None:  # a server that does not tell
         data = call(file_system, "cat_file", 0, path)
-        return Answer(io.BytesIO(data[begin:]), len(data), len(data))
-    last = min(size, begin + BLOCK_BYTES, size if end is None else end)
-    data = b""
-    if begin < last:
-        data = call(file_system, "cat_file", last - begin, path, start=begin, end=last)
-    return Answer(io.BytesIO(data), last, size)
+        size = last = len(data)
+    else:
+        last = max(begin, min(size, begin + BLOCK_BYTES, size if end is None else end))
+        data = b""
+        if begin < last:
+            data = call(file_system, "cat_file", last - begin, path, start=begin, end=last)
+    if len(data) == size:  # a server that knows no ranges sends all
+        data = data[begin:last]
+    if len(data) != last - begin:
+        raise TruncatedError(f"{len(data)} of {last - begin} bytes came")
+    return Answer(io.BytesIO(data), last, size, arrived=True)

@@ -5,83 +5,84 @@ takes more of a core than the network does. So it does all the rest, and bytes c
 botocore's own client, made with s3fs's settings.
 """
 
+import errno
 import io
+import os
 import re
-from dataclasses import dataclass
-from functools import cached_property
-from typing import Any, Protocol
+from typing import Any
 
-from botocore import UNSIGNED
-from botocore.client import Config
-from botocore.exceptions import ClientError
-from botocore.session import Session
-from s3fs.errors import translate_boto_error
+from infra.transfer import Answer
 
-_CONTENT_RANGE = re.compile(r"bytes \d+-(\d+)/(\d+)")
-
-
-class TruncatedError(OSError):
-    """Fewer bytes came, or are there, than there must be."""
-
-
-class Bytes(Protocol):
-    """What an answer brings."""
-
-    def read1(self, size: int, /) -> bytes:
-        """Some of the next bytes, at most `size`; none at the end."""
-
-    def close(self) -> None:
-        """Leave the rest."""
-
-
-@dataclass(frozen=True)
-class Answer:
-    """Bytes of a file that are on their way."""
-
-    body: Bytes
-    end: int
-    """Byte of the file before which they end."""
-    size: int
-    """Of the whole file."""
+_CONTENT_RANGE = re.compile(r"bytes (\d+)-(\d+)/(\d+)")
+_NO_SUCH_RANGE = 416
 
 
 class S3Receiver:
-    """Receives for an s3fs file system. Threads may share it, forked processes may not."""
+    """Receives for an s3fs file system; threads and forked processes may share it."""
 
     def __init__(self, file_system: Any) -> None:
         self._fs = file_system
+        self._clients: dict[int, Any] = {}
 
     def get(self, path: str, begin: int, end: int | None) -> Answer:
         """Bytes `begin` to `end` (exclusive; None: to the object's end), or what is there of them.
 
         Raises:
             FileNotFoundError: and what else s3fs makes of S3's errors.
-            TruncatedError: the object has not more than `begin` bytes.
+            OSError: the server answers with other bytes.
         """
-        bucket, key, version = self._fs.split_path(path)
-        wanted = {"VersionId": version} if version else {}
-        # Also of a whole object: the answer then says twice how long it is.
-        wanted["Range"] = f"bytes={begin}-{'' if end is None else end - 1}"
-        try:
-            found = self._client.get_object(Bucket=bucket, Key=key, **self._arguments, **wanted)
-        except ClientError as error:
-            if error.response["Error"].get("Code") != "InvalidRange":
-                raise translate_boto_error(error) from error
-            if begin:
-                raise TruncatedError(f"there is no byte {begin}") from error
-            return Answer(io.BytesIO(), 0, 0)
-        told = _CONTENT_RANGE.fullmatch(found.get("ContentRange", ""))
-        if told is None:  # an empty object of a server that then answers with all of it
-            return Answer(_Body(found["Body"]), found["ContentLength"], found["ContentLength"])
-        return Answer(_Body(found["Body"]), int(told[1]) + 1, int(told[2]))
+        from botocore.exceptions import ClientError
+        from s3fs.errors import translate_boto_error
 
-    @cached_property
+        bucket, key, version = self._fs.split_path(path)
+        if not key:
+            raise IsADirectoryError(errno.EISDIR, "is a bucket", path)
+        client = self._client()
+        arguments = self._arguments(client) | ({"VersionId": version} if version else {})
+        # Also of a whole object: the answer then says twice how long it is.
+        arguments["Range"] = f"bytes={begin}-{'' if end is None else end - 1}"
+        try:
+            found = client.get_object(Bucket=bucket, Key=key, **arguments)
+        except ClientError as error:
+            if error.response["ResponseMetadata"]["HTTPStatusCode"] != _NO_SUCH_RANGE:
+                raise translate_boto_error(error) from error
+            return Answer(io.BytesIO(), begin, begin)  # the object ends here, or before
+        body, told = _Body(found["Body"]), found.get("ContentRange")
+        place = _CONTENT_RANGE.fullmatch(told or "")
+        if place and int(place[1]) == begin:
+            return Answer(body, int(place[2]) + 1, int(place[3]), found.get("ETag", ""))
+        if told is None and begin == 0:  # all of it, as some servers answer where it is empty
+            length = found["ContentLength"]
+            reached = length if end is None else min(end, length)
+            return Answer(body, reached, length, found.get("ETag", ""))
+        body.close()
+        raise OSError(f"the server answered with {told or 'the whole'} from byte {begin} on")
+
     def _client(self) -> Any:
+        """botocore's client of this process: a forked one may not write into its parent's sockets.
+
+        Two threads may make one at once; the last one stays.
+        """
+        process = os.getpid()
+        if process not in self._clients:
+            self._clients = {process: self._connect()}
+        return self._clients[process]
+
+    def _connect(self) -> Any:
         """As s3fs makes its own, in `set_session`."""
+        from botocore import UNSIGNED
+        from botocore.config import Config
+        from botocore.session import Session
+
         fs = self._fs
-        timeouts = {"connect_timeout": fs.connect_timeout, "read_timeout": fs.read_timeout}
-        # Range requests have no checksum; whole objects have digests of ours.
-        config = timeouts | {"response_checksum_validation": "when_required"} | fs.config_kwargs
+        config = {
+            "connect_timeout": fs.connect_timeout,
+            "read_timeout": fs.read_timeout,
+            # Ranges have no checksum that could be looked at; digests of ours are.
+            "response_checksum_validation": "when_required",
+            **fs.config_kwargs,
+            **({"signature_version": UNSIGNED} if fs.anon else {}),
+        }
         options = {
             "aws_access_key_id": fs.key,
             "aws_secret_access_key": fs.secret,
@@ -89,16 +90,15 @@ class S3Receiver:
             "endpoint_url": fs.endpoint_url,
             "use_ssl": fs.use_ssl,
         }
-        if fs.anon:
-            config["signature_version"] = UNSIGNED
         given = {name: value for name, value in options.items() if value is not None}
-        session = Session(**fs.kwargs)
-        return session.create_client("s3", config=Config(**config), **(given | fs.client_kwargs))
+        known = {name: config[name] for name in config if name in Config.OPTION_DEFAULTS}
+        return Session(**fs.kwargs).create_client(
+            "s3", config=Config(**known), **(given | fs.client_kwargs)
+        )
 
-    @cached_property
-    def _arguments(self) -> dict[str, Any]:
+    def _arguments(self, client: Any) -> dict[str, Any]:
         """What the file system adds to each request, of it what GetObject takes."""
-        known = self._client.meta.service_model.operation_model("GetObject").input_shape.members
+        known = client.meta.service_model.operation_model("GetObject").input_shape.members
         added = {**self._fs.s3_additional_kwargs, **self._fs.req_kw}
         return {name: value for name, value in added.items() if name in known}
 

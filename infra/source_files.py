@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import BinaryIO, cast
 
 from infra.remote import open_file_system, size_of
-from infra.remote_file import RemoteFile, read_range
+from infra.remote_file import RemoteFile
 
 
 class FileTooLargeError(OSError):
@@ -42,7 +42,8 @@ def read_url(url: str, max_bytes: int, begin_byte: int = 0, num_bytes: int | Non
     if data is not None:
         return data[begin_byte:end]
     if not is_local:
-        return read_range(file_system, path, begin_byte, end)
+        with RemoteFile(file_system, path, begin_byte, end) as remote:
+            return remote.read()
     with Path(path).open("rb") as stream:
         stream.seek(begin_byte)
         return stream.read(wanted)

@@ -83,14 +83,14 @@ class Store:
             return digest_of_stream(stream)
 
     def open(self, key: str, begin: int = 0, end: int | None = None) -> BinaryIO:
-        """Open for reading bytes, at the first of those from `begin` to `end` (None: all).
+        """Open for reading bytes from `begin` on, which is where it stands.
 
-        No more than these are asked of a remote store, in one request. Places are those of the
-        whole file.
+        A remote file ends at `end` for its reader, and no more is asked for; a local one is open
+        as a whole. Places are those of the whole file.
 
         Raises:
             MissingFileError: the file is not there.
-            StoreError: a remote file ends before `end`, however often it is asked for.
+            StoreError: as of `RemoteFile`.
         """
         try:
             if self.is_local:

@@ -8,9 +8,8 @@ import numpy as np
 
 from data_contracts.digest import digest_of_bytes
 from data_contracts.records import PackedClip
-from infra.remote import StoreError
-from infra.s3 import TruncatedError
 from infra.store import Store
+from infra.transfer import StoreError, TruncatedError
 from tasks.codec import decode_audio
 from tasks.corpus_index import CorpusIndex
 

@@ -14,8 +14,8 @@ from flows.plan import PlannedStage, Planner, plan_stages
 from flows.stage import Artifact, Stage, StageCall
 from infra.file_digests import FileDigests
 from infra.ledger import Ledger
-from infra.remote import StoreError
 from infra.store import Store
+from infra.transfer import StoreError
 from tasks.context import StageContext, StageResult
 
 

@@ -1,23 +1,26 @@
 """The store on a real S3 server behind a network that breaks, and on a disk that is full."""
 
 import hashlib
+import os
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
 from functools import partial
-from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler, SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from threading import Thread
 
 import numpy as np
 import pytest
+from botocore.exceptions import NoCredentialsError
 from botocore.retries.standard import ExponentialBackoff
 from seaweed import BUCKET, KEYS, Fault, FaultyProxy, seaweed
 
-from infra import remote
-from infra.remote import StoreError
+from infra import remote, remote_file
 from infra.source_files import open_url, read_url
 from infra.store import MissingFileError, Store
+from infra.transfer import StoreError, TruncatedError
 
 DATA = np.random.default_rng(1).bytes(300_000)
 
@@ -64,7 +67,7 @@ def test_a_broken_answer_is_read_again_and_the_log_says_so(
     assert [happened[2] for happened in proxy.happened] == [fault] * 4
     told = [record.getMessage() for record in caplog.records if record.name == "infra.remote"]
     assert told
-    assert all("/a from byte 0: attempt" in line and "of 6 failed" in line for line in told)
+    assert all(re.search(r"/a from byte \d+: attempt \d of 6 failed", line) for line in told)
 
 
 def test_slow_bytes_are_given_up_and_asked_for_again(
@@ -78,7 +81,93 @@ def test_slow_bytes_are_given_up_and_asked_for_again(
     assert store.read_bytes("a") == DATA
     (told,) = [record.getMessage() for record in caplog.records]
     assert "attempt 1 of 6 failed (TimeoutError: " in told
-    assert "of 262144 bytes came" in told
+    assert " bytes came in " in told
+
+
+def test_nothing_and_more_than_there_is_are_read_as_what_they_are(store: Store) -> None:
+    store.write_bytes("empty", b"")
+    store.write_bytes("a", DATA)
+    assert store.read_bytes("empty") == b""
+    assert store.read_range("a", 5, 0) == b""
+    with store.open("a", len(DATA)) as stream:
+        assert stream.read() == b""
+    with pytest.raises(StoreError, match=r"it ends at byte 300000, before byte 300005") as caught:
+        store.read_range("a", 299_990, 15)
+    assert isinstance(caught.value.__cause__, TruncatedError)
+
+
+def test_an_object_that_is_replaced_while_it_is_read_is_an_error_and_no_mixture(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store.write_bytes("a", DATA)
+    with store.open("a") as stream:
+        assert stream.read(10) == DATA[:10]
+        store.write_bytes("a", DATA[::-1])
+        monkeypatch.setattr(remote_file, "_IDLE_SECONDS", -1.0)
+        with pytest.raises(StoreError, match=r"/a was replaced while it was read"):
+            stream.read()
+
+
+def test_a_forked_process_does_not_take_its_parents_answers(store: Store) -> None:
+    store.write_bytes("a", DATA)
+    assert store.read_range("a", 0, 10) == DATA[:10]
+    children = []
+    for number in range(8):
+        if (child := os.fork()) == 0:
+            place = 30_000 * number
+            os._exit(int(store.open("a", place).read(20_000) != DATA[place:][:20_000]))
+        children.append(child)
+    assert store.read_bytes("a") == DATA
+    assert [os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) for child in children] == [0] * 8
+
+
+class _WithoutRanges(BaseHTTPRequestHandler):
+    """An S3 of sorts that answers with the whole object, or with another range."""
+
+    content_range = ""
+
+    def log_message(self, *_: object) -> None:
+        """Quiet."""
+
+    def do_GET(self) -> None:
+        self.send_response(206 if self.content_range else 200)
+        self.send_header("Content-Length", str(len(DATA)))
+        if self.content_range:
+            self.send_header("Content-Range", self.content_range)
+        self.end_headers()
+        self.wfile.write(DATA)
+
+
+@pytest.mark.parametrize("content_range", ["", "bytes 0-299999/300000", "bytes 0-299999/*"])
+def test_other_bytes_than_were_asked_for_are_an_error(
+    content_range: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(remote, "FIRST_WAIT_SECONDS", 0.0)
+    handler = type("Handler", (_WithoutRanges,), {"content_range": content_range})
+    server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
+    Thread(target=server.serve_forever, daemon=True).start()
+    endpoint = f"http://127.0.0.1:{server.server_port}"
+    try:
+        store = Store("s3://some/where", {"endpoint_url": endpoint, "anon": True})
+        with pytest.raises(StoreError, match=r"the server answered with .* from byte 1000 on"):
+            store.read_range("a", 1000, 500)
+    finally:
+        server.shutdown()
+        server.server_close()
+
+
+def test_a_wrong_address_or_setting_is_told_at_once(
+    store: Store, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(IsADirectoryError):
+        open_url(f"s3://{BUCKET}")
+    for name in KEYS:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    nobody = Store(store.url, {**store.storage_options, "config_kwargs": {"read_timeout": 9}})
+    with pytest.raises(NoCredentialsError):
+        nobody.read_bytes("a")
+    assert caplog.records == []
 
 
 @pytest.mark.parametrize("fault", ["error", "error after"])

@@ -10,9 +10,9 @@ from recordings import noise
 from seaweed import BUCKET, KEYS, seaweed
 
 from data_contracts.records import Clip, PackedClip
-from infra.remote import StoreError
-from infra.s3 import Answer, S3Receiver, TruncatedError
+from infra.s3 import S3Receiver
 from infra.store import Store
+from infra.transfer import Answer, StoreError, TruncatedError
 from tasks.clips import ClipReader, DamagedClipError
 from tasks.corpus_index import CorpusIndex
 from tasks.shards import MadeClip, write_index, write_shard

@@ -15,8 +15,8 @@ from seaweed import BUCKET, KEYS, FaultyProxy, seaweed
 
 from data_contracts.records import ShardSummary
 from infra import remote
-from infra.remote import StoreError
 from infra.store import Store
+from infra.transfer import StoreError
 from tasks import ingest
 from tasks.ingest import IngestRecipe
 from tasks.manifest import DataSource

@@ -1,0 +1,37 @@
+"""What comes from another machine, and the ways in which it does not."""
+
+from dataclasses import dataclass
+from typing import Protocol
+
+
+class StoreError(OSError):
+    """A store that did not do what it was asked, however often; says what was tried."""
+
+
+class TruncatedError(OSError):
+    """Fewer bytes came, or are there, than there must be."""
+
+
+class Bytes(Protocol):
+    """What an answer brings."""
+
+    def read1(self, size: int, /) -> bytes:
+        """Some of the next bytes, at most `size`; none at the end."""
+
+    def close(self) -> None:
+        """Leave the rest."""
+
+
+@dataclass(frozen=True)
+class Answer:
+    """Bytes of a file that are on their way, or here."""
+
+    body: Bytes
+    end: int
+    """Byte of the file before which they end."""
+    size: int
+    """Of the whole file."""
+    version: str = ""
+    """Changes with the file, where the server tells."""
+    arrived: bool = False
+    """All of them are here."""
