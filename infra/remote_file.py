@@ -4,9 +4,11 @@ import io
 import sys
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
-from infra.remote import ATTEMPTS, allowed_seconds, call, retried, stated_size
+from infra.pace import Pace
+from infra.remote import call, retried, stated_size
 from infra.transfer import Answer, StoreError, TruncatedError
 
 BLOCK_BYTES = 64 << 20
@@ -37,7 +39,7 @@ class RemoteFile(io.BufferedIOBase):
         self._piece, self._begin = b"", begin  # what was received last, and where it begins
         self._answer: Answer | None = None
         self._known: tuple[int, str] | None = None
-        self._came, self._waited, self._last, self._slow = 0, 0.0, 0.0, 0
+        self._pace, self._last = Pace(path), 0.0
         if end is None or begin < end:
             self._retried(self._ask)
 
@@ -122,10 +124,11 @@ class RemoteFile(io.BufferedIOBase):
             before = self._reached
 
             def receive(before: int = before) -> None:
+                if self._reached != before:
+                    return  # what came before a failure is enough
                 if self._answer is None or self._reached == self._answer.end:
                     self._ask()
-                if self._reached == before:  # else what came before a failure is enough
-                    self._receive()
+                self._receive()
 
             self._retried(receive)
 
@@ -158,7 +161,8 @@ class RemoteFile(io.BufferedIOBase):
             raise TruncatedError(f"it ends at byte {known[0]}, before byte {self._asked_end}")
         self._known = known
         self._end = known[0] if self._asked_end is None else self._asked_end
-        self._came, self._waited, self._last = 0, 0.0, time.monotonic()
+        self._pace.restart()
+        self._last = time.monotonic()
 
     def _receive(self) -> None:
         """The next piece; of one that fails, what has come."""
@@ -171,32 +175,14 @@ class RemoteFile(io.BufferedIOBase):
         pieces: list[bytes] = []
         try:
             while wanted:
-                pieces.append(self._some(answer, wanted))
+                pieces.append(self._pace.timed(partial(answer.body.read1, wanted)))
+                left -= len(pieces[-1])
                 wanted -= len(pieces[-1])
+                if not pieces[-1]:
+                    raise TruncatedError(f"the answer ended {left} bytes too early")
         finally:
             self._begin, self._piece = self._reached, b"".join(pieces)  # of one, without a copy
             self._last = time.monotonic()
-
-    def _some(self, answer: Answer, wanted: int) -> bytes:
-        """What comes next of an answer, in time."""
-        begun = time.monotonic()
-        data = answer.body.read1(wanted)
-        self._waited += time.monotonic() - begun
-        self._came += len(data)
-        if not data:
-            raise TruncatedError(f"the answer ended {answer.end - self._reached} bytes too early")
-        if self._came > BLOCK_BYTES:
-            self._slow = 0
-        if self._waited > allowed_seconds(self._came):
-            self._slow += 1
-            told = f"{self._came} bytes came in {self._waited:.0f} s"
-            if self._slow == ATTEMPTS:
-                raise StoreError(
-                    f"{self._path} was too slow {ATTEMPTS} times: at last {told}. Look after the "
-                    "store or the network, then run again: what is finished is kept."
-                )
-            raise TimeoutError(told)
-        return data
 
     def _drop(self) -> None:
         answer, self._answer = self._answer, None
@@ -211,7 +197,8 @@ def _ask(file_system: Any, path: str, begin: int, end: int | None) -> Answer:
     size = stated_size(file_system, path)
     if size is None:  # a server that does not tell
         data = call(file_system, "cat_file", 0, path)
-        size = last = len(data)
+        size = len(data)
+        last = max(begin, size)
     else:
         last = max(begin, min(size, begin + BLOCK_BYTES, size if end is None else end))
         data = b""

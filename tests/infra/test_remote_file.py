@@ -1,6 +1,7 @@
 """Files of other machines are read like local ones, from few requests."""
 
 import io
+import time
 import uuid
 from collections.abc import Iterator
 from dataclasses import replace
@@ -197,7 +198,7 @@ def test_a_slow_answer_is_asked_for_again_and_one_that_stays_slow_ends(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     clock = [0.0]
-    monkeypatch.setattr(remote_file.time, "monotonic", lambda: clock[0])
+    monkeypatch.setattr(time, "monotonic", lambda: clock[0])
 
     class Slow(io.BytesIO):
         def read1(self, size: int | None = -1, /) -> bytes:
