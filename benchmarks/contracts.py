@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 import pandas as pd
 
 from benchmarks.harness import Condition, Race, Row, cpu_seconds, peak_bytes
-from data_contracts import clip_tables, suites
+from data_contracts import clip_suites, clip_tables
 from data_contracts.contract import Contract, validate
 from data_contracts.records import Clip, PackedClip, Split
 
@@ -38,9 +38,9 @@ _PLANTED_IN_INDEX = {
 
 def contracts() -> Iterator[Row]:
     """Of a manifest and of a shard index."""
-    yield _row(_clip, clip_tables.manifest_frame, suites.MANIFEST, _PLANTED_IN_MANIFEST)
+    yield _row(_clip, clip_tables.manifest_frame, clip_suites.MANIFEST, _PLANTED_IN_MANIFEST)
     frame = partial(clip_tables.shard_index_frame, max_seconds=30.0)
-    yield _row(_packed, frame, suites.SHARD_INDEX, _PLANTED_IN_INDEX)
+    yield _row(_packed, frame, clip_suites.SHARD_INDEX, _PLANTED_IN_INDEX)
 
 
 def _row(

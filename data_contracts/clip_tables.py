@@ -1,4 +1,4 @@
-"""Clips as tables: the columns that the contracts MANIFEST and SHARD_INDEX in `suites.py` test.
+"""Clips as tables: the columns that the contracts in `clip_suites.py` test.
 
 Millions of clips pass through and are not held: some thousand at a time are taken apart into Arrow
 columns, and what a rule needs and a clip does not hold is derived of whole columns. A text column

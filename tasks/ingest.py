@@ -14,6 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from data_contracts import clip_tables, tables
 from data_contracts import suites as contracts
+from data_contracts.clip_suites import MANIFEST, SHARD_INDEX
 from data_contracts.contract import ContractResult, validate
 from data_contracts.records import (
     Clip,
@@ -136,14 +137,14 @@ def clips_of(source: DataSource) -> Iterator[Clip]:
 
 def check_source(source: DataSource) -> list[ContractResult]:
     """The contract of the manifest, before anything is decoded."""
-    return [validate(contracts.MANIFEST, clip_tables.manifest_frame(clips_of(source)), "manifest")]
+    return [validate(MANIFEST, clip_tables.manifest_frame(clips_of(source)), "manifest")]
 
 
 def check(directory: Store) -> list[ContractResult]:
     """The contracts of the corpus and of everything derived from it."""
     long_audio = LongAudio.model_validate_json(directory.read_bytes(LONG_AUDIO))
     frame = clip_tables.shard_index_frame(iter_index(directory), long_audio.max_seconds)
-    results = [validate(contracts.SHARD_INDEX, frame, "shard index")]
+    results = [validate(SHARD_INDEX, frame, "shard index")]
     derived = {
         name: read_conversations(directory, key)
         for name, key in (("dialogues", DIALOGUES), ("prompts", PROMPTS))

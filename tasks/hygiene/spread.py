@@ -12,10 +12,10 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from data_contracts.clip_suites import CHARACTERS_PER_SECOND
 from data_contracts.hygiene import Finding, FindingKind, Histogram
 from data_contracts.leaks import SPLITS
 from data_contracts.records import PackedClip
-from data_contracts.suites import CHARACTERS_PER_SECOND
 from tasks.hygiene.heard import MEASURES, Heard
 
 MIN_SNR_DB = 5.0

@@ -6,6 +6,7 @@ from typing import Any
 import pandas as pd
 import pytest
 
+from data_contracts.clip_suites import MANIFEST, SHARD_INDEX
 from data_contracts.clip_tables import manifest_frame, shard_index_frame
 from data_contracts.contract import Contract, RuleOutcome, validate
 from data_contracts.languages import LANGUAGES
@@ -20,14 +21,7 @@ from data_contracts.records import (
     Role,
     Turn,
 )
-from data_contracts.suites import (
-    CONTRACTS,
-    DIALOGUES,
-    MANIFEST,
-    PAIRS,
-    PREDICTIONS,
-    SHARD_INDEX,
-)
+from data_contracts.suites import CONTRACTS, DIALOGUES, PAIRS, PREDICTIONS
 from data_contracts.tables import (
     dialogues_frame,
     pairs_frame,
