@@ -52,7 +52,7 @@ lint: setup  ## ruff, mypy, import layers
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-bench: setup  ## our time against transformers', row by row of the goals; ten minutes
+bench: setup  ## our time against transformers', row by row of the goals; 25 minutes
 	$(BIN)/python -m benchmarks
 
 ui: setup  ## MLflow's UI and a Prefect server, with their addresses
