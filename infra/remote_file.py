@@ -3,13 +3,13 @@
 import io
 import sys
 import time
-from collections.abc import Callable
-from functools import partial
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from infra.pace import Pace
 from infra.remote import call, retried, stated_size
-from infra.transfer import Answer, StoreError, TruncatedError
+from infra.transfer import Answer, EndsTooEarlyError, StoreError, TruncatedError
 
 BLOCK_BYTES = 64 << 20
 """What is asked for at once of a file system that gives no bytes before it has all."""
@@ -25,17 +25,19 @@ _IDLE_SECONDS = 5.0
 class RemoteFile(io.BufferedIOBase):
     """A file, or its bytes `begin` to `end`, asked for as a whole where the store can stream.
 
-    Places are those of the file. After a failure the rest is asked for, and what has come is kept.
+    Places are those of the file. After a failure the rest is asked for, and what has come is kept;
+    a call that fails for good leaves the place where it was. For one thread of one process.
 
     Raises:
         FileNotFoundError: when it is made.
-        StoreError: what comes goes on failing, the file ends before `end`, or it was replaced
-            while it was read.
+        EndsTooEarlyError: the file ends before `end`.
+        StoreError: what comes goes on failing or trickling, or is of another version of the file.
     """
 
     def __init__(self, file_system: Any, path: str, begin: int = 0, end: int | None = None) -> None:
-        self._file_system, self._path, self._asked_end = file_system, path, end
-        self._position = self._end = begin
+        self._file_system, self._path = file_system, path
+        self._asked_end = None if end is None else max(begin, end)
+        self._position, self._end = begin, self._asked_end or begin
         self._piece, self._begin = b"", begin  # what was received last, and where it begins
         self._answer: Answer | None = None
         self._known: tuple[int, str] | None = None
@@ -69,17 +71,18 @@ class RemoteFile(io.BufferedIOBase):
         """The next `size` bytes, fewer only at the end; all that are left where it is negative."""
         left = max(self._end - self._position, 0)
         wanted = left if size is None or size < 0 else min(size, left)
-        first = self.read1(wanted)
-        if len(first) == wanted:
-            return first
-        found = io.BytesIO()
-        found.seek(wanted - 1)  # takes the room at once
-        found.write(b"\0")
-        found.seek(0)
-        found.write(first)
-        while found.tell() < wanted:
-            found.write(self.read1(wanted - found.tell()))
-        return found.getvalue()  # no copy
+        with self._at_once():
+            first = self.read1(wanted)
+            if len(first) == wanted:
+                return first
+            found = io.BytesIO()
+            found.seek(wanted - 1)  # takes the room at once
+            found.write(b"\0")
+            found.seek(0)
+            found.write(first)
+            while found.tell() < wanted:
+                found.write(self.read1(wanted - found.tell()))
+            return found.getvalue()  # no copy
 
     def read1(self, size: int = -1, /) -> bytes:
         """At most `size` of the next bytes, those that are here or come first; none at the end."""
@@ -87,15 +90,34 @@ class RemoteFile(io.BufferedIOBase):
         self._position += len(found)
         return found
 
-    def peek(self, _: int = 0, /) -> bytes:
-        """Some bytes from here on, which stay to be read: `readline` looks for its end in them."""
-        return self._ahead(_LINE_BYTES)
+    def readline(self, size: int | None = -1, /) -> bytes:
+        """The next bytes up to the end of a line, at most `size` where it is not negative."""
+        left = sys.maxsize if size is None or size < 0 else size
+        pieces: list[bytes] = []
+        with self._at_once():
+            while left > 0 and (ahead := self._ahead(min(_LINE_BYTES, left))):
+                pieces.append(ahead[: ahead.find(b"\n") + 1] or ahead)
+                self._position += len(pieces[-1])
+                left -= len(pieces[-1])
+                if pieces[-1].endswith(b"\n"):
+                    break
+        return b"".join(pieces)
 
     def close(self) -> None:
         """Leave what has not come."""
         if not self.closed:
             self._drop()
         super().close()
+
+    @contextmanager
+    def _at_once(self) -> Iterator[None]:
+        """All of it, or nothing."""
+        place = self._position
+        try:
+            yield
+        except BaseException:
+            self._position = place
+            raise
 
     @property
     def _reached(self) -> int:
@@ -150,7 +172,8 @@ class RemoteFile(io.BufferedIOBase):
     def _ask(self) -> None:
         """For all that is left."""
         self._drop()
-        self._answer = _ask(self._file_system, self._path, self._reached, self._asked_end)
+        with self._pace.waiting():
+            self._answer = _ask(self._file_system, self._path, self._reached, self._asked_end)
         known = (self._answer.size, self._answer.version)
         if self._known not in (None, known):
             raise StoreError(
@@ -158,10 +181,11 @@ class RemoteFile(io.BufferedIOBase):
                 "(bytes, version). Run again when nobody writes it."
             )
         if self._asked_end is not None and known[0] < self._asked_end:
-            raise TruncatedError(f"it ends at byte {known[0]}, before byte {self._asked_end}")
+            raise EndsTooEarlyError(
+                f"{self._path} ends at byte {known[0]}, before byte {self._asked_end}"
+            )
         self._known = known
         self._end = known[0] if self._asked_end is None else self._asked_end
-        self._pace.restart()
         self._last = time.monotonic()
 
     def _receive(self) -> None:
@@ -170,16 +194,19 @@ class RemoteFile(io.BufferedIOBase):
         assert answer is not None
         left = answer.end - self._reached
         wanted = left if answer.arrived else min(left, _PIECE_BYTES)
-        if not wanted:
+        if wanted <= 0:
             raise TruncatedError("nothing came")
         pieces: list[bytes] = []
         try:
             while wanted:
-                pieces.append(self._pace.timed(partial(answer.body.read1, wanted)))
-                left -= len(pieces[-1])
-                wanted -= len(pieces[-1])
-                if not pieces[-1]:
+                with self._pace.waiting():
+                    data = answer.body.read1(wanted)
+                if not data:
                     raise TruncatedError(f"the answer ended {left} bytes too early")
+                pieces.append(data)
+                left -= len(data)
+                wanted -= len(data)
+                self._pace.add(len(data))
         finally:
             self._begin, self._piece = self._reached, b"".join(pieces)  # of one, without a copy
             self._last = time.monotonic()
@@ -190,13 +217,22 @@ class RemoteFile(io.BufferedIOBase):
             answer.body.close()
 
 
+def read_unsized(file_system: Any, path: str, most: int | None = None) -> bytes:
+    """A file of a server that does not tell its size: all of it, or its first `most` bytes."""
+    found = io.BytesIO()
+    with file_system.open(path, "rb") as stream:
+        while (most is None or found.tell() < most) and (piece := stream.read(_PIECE_BYTES)):
+            found.write(piece)  # stream.read brings what has arrived, not all that is asked for
+    return found.getvalue()[:most]
+
+
 def _ask(file_system: Any, path: str, begin: int, end: int | None) -> Answer:
     if hasattr(file_system, "receiver"):
         answer: Answer = file_system.receiver.get(path, begin, end)
         return answer
     size = stated_size(file_system, path)
-    if size is None:  # a server that does not tell
-        data = call(file_system, "cat_file", 0, path)
+    if size is None:
+        data = read_unsized(file_system, path)
         size = len(data)
         last = max(begin, size)
     else:
@@ -206,6 +242,6 @@ def _ask(file_system: Any, path: str, begin: int, end: int | None) -> Answer:
             data = call(file_system, "cat_file", last - begin, path, start=begin, end=last)
     if len(data) == size:  # a server that knows no ranges sends all
         data = data[begin:last]
-    if len(data) != last - begin:
+    if len(data) != last - begin and begin < size:
         raise TruncatedError(f"{len(data)} of {last - begin} bytes came")
-    return Answer(io.BytesIO(data), last, size, arrived=True)
+    return Answer(io.BytesIO(data), begin + len(data), size, arrived=True)

@@ -46,13 +46,15 @@ class S3Receiver:
         except ClientError as error:
             if error.response["ResponseMetadata"]["HTTPStatusCode"] != _NO_SUCH_RANGE:
                 raise translate_boto_error(error) from error
-            return Answer(io.BytesIO(), begin, begin)  # the object ends here, or before
+            arguments.pop("Range")  # the object ends here, or before: where?
+            whole = client.head_object(Bucket=bucket, Key=key, **arguments)
+            return Answer(io.BytesIO(), begin, whole["ContentLength"], whole.get("ETag", ""))
         body, told = _Body(found["Body"]), found.get("ContentRange")
         place = _CONTENT_RANGE.fullmatch(told or "")
         if place and int(place[1]) == begin:
             return Answer(body, int(place[2]) + 1, int(place[3]), found.get("ETag", ""))
-        if told is None and begin == 0:  # all of it, as some servers answer where it is empty
-            length = found["ContentLength"]
+        length = found.get("ContentLength")
+        if told is None and begin == 0 and length is not None:  # all, as some do where it is empty
             reached = length if end is None else min(end, length)
             return Answer(body, reached, length, found.get("ETag", ""))
         body.close()

@@ -5,8 +5,8 @@ import stat
 from pathlib import Path
 from typing import BinaryIO, cast
 
-from infra.remote import open_file_system, size_of
-from infra.remote_file import RemoteFile
+from infra.remote import open_file_system, retried, size_of
+from infra.remote_file import RemoteFile, read_unsized
 
 
 class FileTooLargeError(OSError):
@@ -25,8 +25,8 @@ def read_url(url: str, max_bytes: int, begin_byte: int = 0, num_bytes: int | Non
     is_local = "file" in file_system.protocol
     size = _size_of_regular(path) if is_local else size_of(file_system, path)
     if size is None:  # a server that does not tell
-        with file_system.open(path, "rb") as stream:
-            data = bytes(stream.read(begin_byte + max_bytes + 1))
+        most = begin_byte + max_bytes + 1
+        data = retried(lambda: read_unsized(file_system, path, most), f"reading {path}")
         size = len(data)
     else:
         data = None

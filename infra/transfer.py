@@ -8,8 +8,12 @@ class StoreError(OSError):
     """A store that did not do what it was asked, however often; says what was tried."""
 
 
+class EndsTooEarlyError(StoreError):
+    """A file is shorter than what is read of it; another time would not make it longer."""
+
+
 class TruncatedError(OSError):
-    """Fewer bytes came, or are there, than there must be."""
+    """Fewer bytes came than were promised."""
 
 
 class Bytes(Protocol):
@@ -28,7 +32,7 @@ class Answer:
 
     body: Bytes
     end: int
-    """Byte of the file before which they end."""
+    """Byte of the file before which they end, by what was promised."""
     size: int
     """Of the whole file."""
     version: str = ""

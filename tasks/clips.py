@@ -9,7 +9,7 @@ import numpy as np
 from data_contracts.digest import digest_of_bytes
 from data_contracts.records import PackedClip
 from infra.store import Store
-from infra.transfer import StoreError, TruncatedError
+from infra.transfer import EndsTooEarlyError
 from tasks.codec import decode_audio
 from tasks.corpus_index import CorpusIndex
 
@@ -81,9 +81,7 @@ class ClipReader(Mapping[str, np.ndarray]):
         row = self._rows[clip_id]
         try:
             data = self._corpus.read_range(row.shard, row.offset, row.size)
-        except StoreError as error:
-            if not isinstance(error.__cause__, TruncatedError):
-                raise
+        except EndsTooEarlyError as error:
             raise DamagedClipError(row, self._corpus.path(row.shard)) from error
         if digest_of_bytes(data) != row.sha256:
             raise DamagedClipError(row, self._corpus.path(row.shard))
@@ -104,10 +102,8 @@ class ClipReader(Mapping[str, np.ndarray]):
                         audio = stream.read(row.size)
                         if digest_of_bytes(audio) == row.sha256:
                             self._keep(row.id, audio)
-            except StoreError as error:
-                if not isinstance(error.__cause__, TruncatedError):
-                    raise
-                # A shard that ends too early: some of its clips may still be there.
+            except EndsTooEarlyError:
+                continue  # some of its clips may be there all the same
 
     def _kept(self, clip_id: str) -> bytes | None:
         with self._lock:

@@ -12,7 +12,7 @@ from seaweed import BUCKET, KEYS, seaweed
 from data_contracts.records import Clip, PackedClip
 from infra.s3 import S3Receiver
 from infra.store import Store
-from infra.transfer import Answer, StoreError, TruncatedError
+from infra.transfer import Answer, EndsTooEarlyError
 from tasks.clips import ClipReader, DamagedClipError
 from tasks.corpus_index import CorpusIndex
 from tasks.shards import MadeClip, write_index, write_shard
@@ -122,7 +122,7 @@ def test_a_shard_that_a_remote_store_cut_short_damages_its_last_clips_alone(
 
     def cut(self: Store, key: str, begin: int, end: int) -> BinaryIO:
         if end > size:
-            raise StoreError("reading failed 6 times") from TruncatedError("too few bytes came")
+            raise EndsTooEarlyError("too few bytes")
         return plain(self, key, begin, end)
 
     monkeypatch.setattr(Store, "open", cut)
