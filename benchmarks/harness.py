@@ -119,7 +119,7 @@ def memory_row(name: str, work: str, ours: Work, reference: Work, least: float) 
     """How many times as much memory the reference takes, at least `least` times.
 
     For a process that returns what it frees (`isolation.with_memory_returned`): in one that keeps
-    it, holes between tensors decide, and the ratio changes from run to run by a third.
+    it, holes between tensors decide, and the ratio differs from run to run.
     """
     once = race(ours, reference, seconds=0.0, least_rounds=1)
     mine, theirs = peak_bytes(ours), peak_bytes(reference)

@@ -173,7 +173,7 @@ class RemoteFile(io.BufferedIOBase):
         """For all that is left."""
         self._drop()
         with self._pace.waiting():
-            self._answer = _ask(self._file_system, self._path, self._reached, self._asked_end)
+            self._answer = _asked(self._file_system, self._path, self._reached, self._asked_end)
         known = (self._answer.size, self._answer.version)
         if self._known not in (None, known):
             raise StoreError(
@@ -226,7 +226,7 @@ def read_unsized(file_system: Any, path: str, most: int | None = None) -> bytes:
     return found.getvalue()[:most]
 
 
-def _ask(file_system: Any, path: str, begin: int, end: int | None) -> Answer:
+def _asked(file_system: Any, path: str, begin: int, end: int | None) -> Answer:
     if hasattr(file_system, "receiver"):
         answer: Answer = file_system.receiver.get(path, begin, end)
         return answer

@@ -1,8 +1,7 @@
 """S3 objects, received straight from the socket.
 
-s3fs receives through asyncio and aiohttp, which hand on every byte several times; that takes half
-as much CPU again. So it does all the rest, and bytes come through botocore's own client, made with
-s3fs's settings.
+s3fs receives through asyncio and aiohttp, which hand on every byte several times. So it does all
+the rest, and bytes come through botocore's own client, made with s3fs's settings.
 """
 
 import errno

@@ -16,7 +16,8 @@ from infra.remote_file import RemoteFile
 
 _PARTIAL = ".partial-"
 """In the name of a local file that is still being written."""
-_FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
+FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
+"""Errors of a disk that takes no more."""
 
 
 class MissingFileError(FileNotFoundError):
@@ -135,7 +136,7 @@ class Store:
             with self._create_local(target) if self.is_local else self._upload(target) as stream:
                 yield stream
         except OSError as error:
-            if error.errno not in _FULL:
+            if error.errno not in FULL:
                 raise
             raise DiskFullError(
                 error.errno,

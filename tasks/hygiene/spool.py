@@ -1,6 +1,5 @@
 """Arrays larger than memory: rows are appended to files, and come back mapped or part by part."""
 
-import errno
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -8,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from infra.store import DiskFullError
+from infra.store import FULL, DiskFullError
 
 _ROWS_PER_PART = 1_000_000
 _PENDING_ROWS = 250_000
@@ -39,7 +38,7 @@ class Spool:
             with self._path.open("ab") as stream:
                 stream.write(rows.astype(self._dtype, copy=False).tobytes())
         except OSError as error:
-            if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            if error.errno not in FULL:
                 raise
             raise DiskFullError(
                 error.errno,
