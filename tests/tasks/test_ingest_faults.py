@@ -8,6 +8,7 @@ import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import psutil
 import pytest
 from botocore.retries.standard import ExponentialBackoff
 from recordings import digests, row, stage_context, write_manifest, write_tones
@@ -177,22 +178,34 @@ def test_a_store_that_fails_and_truncates_gets_the_same_corpus_or_stops_and_goes
 
 
 def test_a_server_that_is_paused_for_a_while_delays_and_spoils_nothing(
-    proxy: FaultyProxy, caplog: pytest.LogCaptureFixture
+    proxy: FaultyProxy, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    impatient = {"read_timeout": 0.2, "retries": {"total_max_attempts": 1}}
+    impatient = {"read_timeout": 1, "retries": {"total_max_attempts": 1}}
     options = {"endpoint_url": proxy.endpoint, "config_kwargs": impatient}
     store = Store(f"s3://{BUCKET}/paused", options)
     store.write_bytes("a", b"x" * 1_000)
-    import psutil
+    server = _listener_at(proxy.server)
+    told: list[str] = []
 
-    port = int(proxy.server.rpartition(":")[2])
-    (server,) = {
+    def tell_and_wake(message: str) -> None:  # however late the first attempt begins
+        told.append(message)
+        os.kill(server, signal.SIGCONT)
+
+    monkeypatch.setattr(remote._log, "warning", tell_and_wake)
+    os.kill(server, signal.SIGSTOP)
+    try:
+        assert store.read_bytes("a") == b"x" * 1_000
+    finally:
+        os.kill(server, signal.SIGCONT)
+    assert "attempt 1 of 6 failed (ReadTimeoutError: " in told[0]
+
+
+def _listener_at(address: str) -> int:
+    """The process that listens at an address of this machine."""
+    port = int(address.rpartition(":")[2])
+    (process,) = {
         found.pid
         for found in psutil.net_connections()
         if found.laddr and found.laddr.port == port and found.status == "LISTEN" and found.pid
     }
-    os.kill(server, signal.SIGSTOP)
-    resume = subprocess.Popen(["sh", "-c", f"sleep 0.5; kill -CONT {server}"])
-    assert store.read_bytes("a") == b"x" * 1_000
-    assert resume.wait() == 0
-    assert any("ReadTimeoutError" in record.getMessage() for record in caplog.records)
+    return process
