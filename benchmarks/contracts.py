@@ -14,8 +14,9 @@ import pandas as pd
 
 from benchmarks.harness import Condition, Race, Row, cpu_seconds, peak_bytes
 from data_contracts import clip_suites, clip_tables
-from data_contracts.contract import Contract, validate
+from data_contracts.contract import Contract
 from data_contracts.records import Clip, PackedClip, Split
+from data_contracts.validation import validate
 
 R = TypeVar("R", Clip, PackedClip)
 

@@ -7,7 +7,7 @@ numpy numbers, so the page is written here: no script, no request, every value e
 from collections.abc import Sequence
 from html import escape
 
-from data_contracts.contract import ContractResult, Example, RuleOutcome
+from data_contracts.contract_result import ContractResult, Example, RuleOutcome
 
 _STYLE = """
 :root { color-scheme: light dark;

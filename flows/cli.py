@@ -12,7 +12,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from data_contracts.contract import ContractBreachError
+from data_contracts.contract_result import ContractBreachError
 from data_contracts.digest import UnstableValueError
 from flows.config import ConfigError, PipelineConfig, load_config, parse_config
 from infra.settings import Settings, read_settings

@@ -7,7 +7,7 @@ from typing import Any
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from data_contracts.records import explain
+from data_contracts.jsonl import explain
 from infra.compute import Resources
 from tasks.collect_preferences import CollectRecipe
 from tasks.dpo import DpoRecipe

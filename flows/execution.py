@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 
-from data_contracts.contract import ContractResult, enforce
+from data_contracts.contract_result import ContractResult, enforce
 from data_contracts.page import render_page
 from data_contracts.stage_record import StageRecord
 from flows.stage import Artifact, StageCall

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 
 from pydantic import BaseModel
 
-from data_contracts.contract import ContractResult
+from data_contracts.contract_result import ContractResult
 from data_contracts.stage_record import fingerprint
 from infra.store import Store
 from tasks.context import StageResult

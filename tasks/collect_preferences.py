@@ -9,8 +9,10 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from data_contracts import suites as contracts
 from data_contracts import tables
-from data_contracts.contract import ContractResult, validate
-from data_contracts.records import Conversation, PreferencePair, Record, from_jsonl, to_jsonl
+from data_contracts.contract_result import ContractResult
+from data_contracts.jsonl import from_jsonl, to_jsonl
+from data_contracts.records import Conversation, PreferencePair, Record
+from data_contracts.validation import validate
 from infra.store import Store
 from model.generate import GenerationSettings
 from tasks.answering import Answerer

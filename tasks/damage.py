@@ -15,7 +15,8 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
 from data_contracts.digest import digest_of
-from data_contracts.records import Record, from_jsonl, to_jsonl
+from data_contracts.jsonl import from_jsonl, to_jsonl
+from data_contracts.records import Record
 from infra.store import Store
 from tasks.clips import ClipReader, DamagedClipError
 

@@ -12,14 +12,7 @@ from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from data_contracts.records import (
-    Conversation,
-    Mode,
-    PackedClip,
-    Split,
-    Task,
-    Turn,
-)
+from data_contracts.records import Conversation, Mode, PackedClip, Split, Task, Turn
 from tasks.draws import pick, places_at_most
 from tasks.prompts import (
     CHAT_QUESTIONS,

@@ -15,7 +15,8 @@ from pydantic import BaseModel, ConfigDict, Field
 from data_contracts import clip_tables, tables
 from data_contracts import suites as contracts
 from data_contracts.clip_suites import MANIFEST, SHARD_INDEX
-from data_contracts.contract import ContractResult, validate
+from data_contracts.contract_result import ContractResult
+from data_contracts.jsonl import from_jsonl
 from data_contracts.records import (
     Clip,
     Conversation,
@@ -23,8 +24,8 @@ from data_contracts.records import (
     LongAudio,
     LongAudioPolicy,
     Rejected,
-    from_jsonl,
 )
+from data_contracts.validation import validate
 from infra.store import Store
 from model.audio import MAX_SECONDS
 from tasks.codec import Codec

@@ -11,7 +11,8 @@ from pathlib import Path, PurePosixPath
 from pydantic import BaseModel, ConfigDict, ValidationError, field_validator, model_validator
 
 from data_contracts.digest import digest_of_bytes, digest_of_each
-from data_contracts.records import Clip, NonEmpty, Rejected, explain
+from data_contracts.jsonl import explain
+from data_contracts.records import Clip, NonEmpty, Rejected
 from infra.source_files import open_url
 from tasks.corpora import CorpusSource, corpus_rows
 from tasks.decode import DecodeError, read_audio

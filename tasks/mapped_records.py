@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 from pydantic import ValidationError
 from pydantic_core import from_json
 
-from data_contracts.records import Record, RecordError, explain
+from data_contracts.jsonl import RecordError, explain
+from data_contracts.records import Record
 from infra.store import Store
 
 R = TypeVar("R", bound=Record)

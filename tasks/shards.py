@@ -16,17 +16,8 @@ import numpy as np
 from pydantic import ValidationError
 
 from data_contracts.digest import digest_of_bytes
-from data_contracts.records import (
-    Clip,
-    PackedClip,
-    R,
-    Record,
-    Rejected,
-    ShardSummary,
-    SourceFile,
-    iter_jsonl,
-    to_jsonl,
-)
+from data_contracts.jsonl import R, iter_jsonl, to_jsonl
+from data_contracts.records import Clip, PackedClip, Record, Rejected, ShardSummary, SourceFile
 from infra.store import Store
 from infra.tar_writer import TarWriter
 from model.audio import SAMPLE_RATE, num_audio_tokens

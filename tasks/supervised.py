@@ -19,7 +19,8 @@ from transformers import (
 )
 
 from data_contracts.digest import digest_of
-from data_contracts.records import Conversation, Task, to_jsonl
+from data_contracts.jsonl import to_jsonl
+from data_contracts.records import Conversation, Task
 from infra.store import Store
 from model.audio import HOP_LENGTH, SAMPLE_RATE, num_tokens_of_features
 from model.augment import AugmentRecipe, augment_features, most_audio_tokens

@@ -13,7 +13,8 @@ import numpy as np
 
 from data_contracts import suites as contracts
 from data_contracts import tables
-from data_contracts.contract import ContractResult, validate
+from data_contracts.contract_result import ContractResult
+from data_contracts.validation import validate
 from infra.store import Store
 from model.tuning import TuningRecipe
 from tasks.announcing import announcing

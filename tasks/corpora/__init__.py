@@ -11,7 +11,8 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 
-from data_contracts.records import Clip, NonEmpty, Rejected, explain
+from data_contracts.jsonl import explain
+from data_contracts.records import Clip, NonEmpty, Rejected
 from tasks.corpora.corpus import Corpus, Row
 from tasks.corpora.files import CorpusError, CorpusFiles
 from tasks.locations import check_location

@@ -15,7 +15,7 @@ from typing import Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from data_contracts.contract import ContractResult, validate
+from data_contracts.contract_result import ContractResult
 from data_contracts.digest import digest_of
 from data_contracts.hygiene import (
     HYGIENE,
@@ -26,6 +26,7 @@ from data_contracts.hygiene import (
     hygiene_frame,
 )
 from data_contracts.records import EvaluationItem, PackedClip, Rejected, Split, Task
+from data_contracts.validation import validate
 from infra.store import Store
 from model.audio import SAMPLE_RATE
 from tasks.context import StageContext

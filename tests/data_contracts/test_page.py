@@ -1,6 +1,7 @@
 from html.parser import HTMLParser
 
-from data_contracts.contract import ContractResult, Example, RuleOutcome, Severity
+from data_contracts.contract import Severity
+from data_contracts.contract_result import ContractResult, Example, RuleOutcome
 from data_contracts.page import render_page
 
 HOSTILE = "<script>alert('x')</script>\"&"

@@ -8,7 +8,8 @@ import pytest
 
 from data_contracts.clip_suites import MANIFEST, SHARD_INDEX
 from data_contracts.clip_tables import manifest_frame, shard_index_frame
-from data_contracts.contract import Contract, RuleOutcome, validate
+from data_contracts.contract import Contract
+from data_contracts.contract_result import RuleOutcome
 from data_contracts.languages import LANGUAGES
 from data_contracts.records import (
     Clip,
@@ -27,6 +28,7 @@ from data_contracts.tables import (
     pairs_frame,
     predictions_frame,
 )
+from data_contracts.validation import validate
 
 Shown = dict[str, list[tuple[str, object]]]
 

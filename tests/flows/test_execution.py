@@ -16,7 +16,9 @@ from mlflow import MlflowClient
 from mlflow.entities import Run
 from pydantic import BaseModel
 
-from data_contracts.contract import Contract, ContractBreachError, ContractResult, Rule, validate
+from data_contracts.contract import Contract, Rule
+from data_contracts.contract_result import ContractBreachError, ContractResult
+from data_contracts.validation import validate
 from flows.execution import Session, execute
 from flows.stage import Artifact, Source, Stage, StageCall
 from infra.compute import InProcess, Resources

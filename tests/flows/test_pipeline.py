@@ -13,7 +13,8 @@ from mlflow.entities import Run
 from tiny_run import TinyRun, run_tiny
 from transformers import Qwen2AudioForConditionalGeneration, Qwen2AudioProcessor
 
-from data_contracts.records import Conversation, EvaluationItem, from_jsonl
+from data_contracts.jsonl import from_jsonl
+from data_contracts.records import Conversation, EvaluationItem
 from flows.pipeline import STAGES
 from infra.settings import Settings
 from model.generate import GenerationSettings

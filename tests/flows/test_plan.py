@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from pydantic import BaseModel
 
-from data_contracts.contract import ContractResult
+from data_contracts.contract_result import ContractResult
 from data_contracts.stage_record import StageRecord
 from flows.config import load_config, profile_names
 from flows.estimates import estimate_stages

@@ -8,8 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from recordings import stage_context
 
-from data_contracts.contract import enforce
-from data_contracts.records import Conversation, Turn, to_jsonl
+from data_contracts.contract_result import enforce
+from data_contracts.jsonl import to_jsonl
+from data_contracts.records import Conversation, Turn
 from infra.store import Store
 from tasks.collect_preferences import (
     CollectRecipe,

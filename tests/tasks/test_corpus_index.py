@@ -11,7 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from recordings import packed
 
-from data_contracts.records import Clip, PackedClip, RecordError, to_jsonl
+from data_contracts.jsonl import RecordError, to_jsonl
+from data_contracts.records import Clip, PackedClip
 from infra.store import MissingFileError, Store
 from tasks.corpus_index import CorpusIndex
 from tasks.shards import INDEX, read_index, write_index

@@ -5,7 +5,8 @@ from pathlib import Path
 
 from recordings import packed
 
-from data_contracts.records import Clip, Conversation, PackedClip, Turn, to_jsonl
+from data_contracts.jsonl import to_jsonl
+from data_contracts.records import Clip, Conversation, PackedClip, Turn
 from infra.store import Store
 from model.audio import num_audio_tokens
 from tasks.corpus_index import CorpusIndex

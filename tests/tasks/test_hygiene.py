@@ -11,9 +11,10 @@ import pytest
 from copies import as_mp3, as_opus, delayed, louder, manifest_rows, read, trimmed
 from recordings import digests, packed, row, stage_context, tone, write_manifest, write_tones
 
-from data_contracts.contract import ContractBreachError, enforce
+from data_contracts.contract_result import ContractBreachError, enforce
 from data_contracts.hygiene import Finding, HygieneReport
-from data_contracts.records import Clip, PackedClip, Rejected, Task, from_jsonl
+from data_contracts.jsonl import from_jsonl
+from data_contracts.records import Clip, PackedClip, Rejected, Task
 from infra.store import Store
 from tasks import ingest
 from tasks.compose import ComposeRecipe

@@ -20,8 +20,9 @@ from recordings import (
     write_tones,
 )
 
-from data_contracts.contract import ContractBreachError, enforce
-from data_contracts.records import Clip, Rejected, from_jsonl
+from data_contracts.contract_result import ContractBreachError, enforce
+from data_contracts.jsonl import from_jsonl
+from data_contracts.records import Clip, Rejected
 from infra.store import Store
 from tasks import ingest, packing
 from tasks.clips import ClipReader

@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 from recordings import noise, row, sound_file, stage_context, tone, write_manifest
 
-from data_contracts.records import Rejected, from_jsonl
+from data_contracts.jsonl import from_jsonl
+from data_contracts.records import Rejected
 from tasks import ingest
 from tasks.clips import ClipReader
 from tasks.decode import DecodeError

@@ -10,15 +10,9 @@ import torch
 from pydantic import ValidationError
 from recordings import noise, row, sound_file, stage_context, tone, write_manifest, write_tones
 
-from data_contracts.contract import enforce
-from data_contracts.records import (
-    Conversation,
-    LongAudio,
-    PackedClip,
-    Rejected,
-    Turn,
-    from_jsonl,
-)
+from data_contracts.contract_result import enforce
+from data_contracts.jsonl import from_jsonl
+from data_contracts.records import Conversation, LongAudio, PackedClip, Rejected, Turn
 from infra.store import Store
 from model.audio import num_audio_tokens
 from model.augment import AugmentRecipe

@@ -6,10 +6,11 @@ from typing import get_args
 import pytest
 from recordings import packed
 
-from data_contracts.contract import ContractBreachError, enforce, validate
+from data_contracts.contract_result import ContractBreachError, enforce
 from data_contracts.records import Clip, Conversation, PackedClip, Task, Turn
 from data_contracts.suites import DIALOGUES
 from data_contracts.tables import dialogues_frame
+from data_contracts.validation import validate
 from infra.store import Store
 from model.tokenizer import train_tokenizer
 from tasks.corpus_index import CorpusIndex

@@ -12,7 +12,8 @@ import soundfile
 import webdataset
 from recordings import noise
 
-from data_contracts.records import Clip, PackedClip, RecordError
+from data_contracts.jsonl import RecordError
+from data_contracts.records import Clip, PackedClip
 from infra.store import MissingFileError, Store
 from tasks.clips import ClipReader
 from tasks.shards import MadeClip, read_index, shard_key, write_index, write_shard

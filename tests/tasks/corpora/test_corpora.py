@@ -12,9 +12,10 @@ from recordings import stage_context
 from trees import TREES, Heard, sound, text, tsv
 
 import tasks.corpora
-from data_contracts.contract import enforce
+from data_contracts.contract_result import enforce
+from data_contracts.jsonl import from_jsonl
 from data_contracts.languages import LANGUAGES
-from data_contracts.records import Clip, Rejected, from_jsonl
+from data_contracts.records import Clip, Rejected
 from infra.store import Store
 from tasks import ingest
 from tasks.clips import ClipReader
