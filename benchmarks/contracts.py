@@ -116,7 +116,6 @@ def _packed(number: int) -> PackedClip:
         offset=512 + number % 500 * 100_000,
         size=90_000,
         num_samples=48_000,
-        peak=0.5,
         rms=0.1,
         origin=(name,),
     )

@@ -229,7 +229,7 @@ def _clip(shard: int, number: int, data: bytes) -> EncodedClip:
     name = f"clip {shard}/{number}"
     row = PackedClip(
         id=name, shard=shard_key(shard), offset=0, size=len(data), num_samples=96_000,
-        audio_tokens=150, sha256=digest_of_bytes(data), peak=0.5, rms=0.1,
+        audio_tokens=150, sha256=digest_of_bytes(data), rms=0.1,
         targets={"asr": f"The words of {name}"}, language="en", speaker=None, split="train",
         phrase=None, kind="speech", source="benchmark", license="CC0", origin=(name,),
     )  # fmt: skip

@@ -12,6 +12,8 @@ from data_contracts.records import MIN_SECONDS, Split
 
 MIN_RMS = 1e-4
 """-80 dB of full scale: three steps of a 16-bit recording, that is, silence."""
+MAX_CLIPPED_SHARE = 0.001
+"""A loud master touches full scale now and then; one that is cut off stays there."""
 CHARACTERS_PER_SECOND = (3.0, 24.0)
 """What people speak in alphabetic scripts; beyond it the text is of another recording."""
 
@@ -95,7 +97,7 @@ MANIFEST = Contract(
 SHARD_INDEX = Contract(
     name="shard_index",
     id_column="id",
-    columns=("id", "split", "offset", "size", "seconds", "peak", "rms"),
+    columns=("id", "split", "offset", "size", "seconds", "rms", "clipped_share"),
     nullable=(
         "too_long",
         "cut_answers",
@@ -157,10 +159,11 @@ SHARD_INDEX = Contract(
         ),
         Rule(
             "shard_index.clip_is_not_clipped",
-            "peak",
+            "clipped_share",
             BETWEEN,
-            "Lower the level of the source before packing: samples over full scale are cut off.",
-            {"max_value": 1.0},
+            "Listen to the examples: what was louder than full scale is cut off. Take the "
+            "recording from a source of a lower level, or leave it out.",
+            {"max_value": MAX_CLIPPED_SHARE},
             severity="report",
         ),
         Rule(

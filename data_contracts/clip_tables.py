@@ -40,6 +40,7 @@ _SILENT_SECONDS = 0.15
 """Silence around the speech of a trimmed recording, which no character accounts for."""
 _DENSE_SCRIPTS = frozenset({"zh", "ja", "ko"})
 """Languages whose characters are words or syllables: no common characters per second."""
+_NUMBERS = ("offset", "size", "rms", "clipped_share")
 _ROWS_AT_ONCE = 1024
 """Clips that stay in the processor's cache while column after column is taken from them."""
 
@@ -66,7 +67,7 @@ def shard_index_frame(clips: Iterable[PackedClip], max_seconds: float) -> pd.Dat
     """
     columns = _collect(clips, _index_columns)
     ids = text_series(columns["id"])
-    numbers = {name: columns[name].to_numpy() for name in ("offset", "size", "peak", "rms")}
+    numbers = {name: columns[name].to_numpy() for name in _NUMBERS}
     seconds = columns["num_samples"].to_numpy() / SAMPLES_PER_SECOND
     too_long = {
         int(row): f"{seconds[row]:.4f} s, at most {max_seconds:g} s"
@@ -136,8 +137,8 @@ def _index_columns(clips: list[PackedClip]) -> dict[str, pa.Array]:
         "offset": pa.array([clip.offset for clip in clips], pa.int64()),
         "size": pa.array([clip.size for clip in clips], pa.int64()),
         "num_samples": pa.array([clip.num_samples for clip in clips], pa.int64()),
-        "peak": pa.array([clip.peak for clip in clips], pa.float64()),
         "rms": pa.array([clip.rms for clip in clips], pa.float64()),
+        "clipped_share": pa.array([clip.clipped_share for clip in clips], pa.float64()),
         "characters": pa.array(_characters(clips), pa.float64()),
         "cut_answers": pa.array(
             [_cut_answers(clip) if clip.cut_seconds else None for clip in clips], TEXT

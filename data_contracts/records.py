@@ -95,6 +95,8 @@ class Clip(Record):
     source: Text = "user"
     license: Text = "unknown"
     seconds: float | None = Field(None, ge=0, allow_inf_nan=False)
+    """How long the recording, or the part that this row is about, lasts, where that is told: what
+    ends earlier is not packed."""
     sha256: str | None = None
     """Digest of the audio file; with it the ledger need not read every file to know the input."""
 
@@ -162,12 +164,18 @@ class Conversation(Record):
 
 
 class SourceFile(Record):
-    """A file that a clip was made of, as it was read."""
+    """A file that a clip was made of, as it was read, and the part of it that was taken."""
 
     audio: str
     """Its place: relative to the manifest or folder where it lay below, else the full URL."""
     sha256: str
-    """Digest of its bytes."""
+    """Digest of the bytes that were read: of those in the range, where there is one."""
+    begin_byte: int = 0
+    num_bytes: int | None = None
+    """Range of bytes, where the file is a container; None: all."""
+    begin_seconds: float = 0
+    end_seconds: float | None = None
+    """Part of the recording; None: to its end."""
 
 
 class PackedClip(Record):
@@ -187,10 +195,10 @@ class PackedClip(Record):
     """What was left out at the end of the recording, or of the parts of a composition."""
     sha256: str
     """Digest of the audio file's bytes."""
-    peak: float
-    """Largest absolute sample, full scale is 1."""
     rms: float
     """Root mean square of the samples, full scale is 1."""
+    clipped_share: float = 0.0
+    """Of the samples that are at full scale, where what is louder was cut off."""
     targets: dict[Task, str]
     question: str | None = None
     conversation: tuple[Turn, ...] = ()

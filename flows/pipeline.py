@@ -19,7 +19,7 @@ from tasks.manifest import DataSource, source_digest
 
 INGEST = Stage(
     name="ingest",
-    version=2,
+    version=3,
     inputs=(),
     run=ingest.run,
     check=ingest.check,

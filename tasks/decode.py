@@ -13,6 +13,7 @@ import soxr
 
 from infra.source_files import FileTooLargeError, read_url
 from model.audio import MAX_SECONDS, SAMPLE_RATE, num_audio_tokens
+from tasks.file_ends import counts_its_samples, lost_end
 from tasks.locations import RefusedLocationError, check_location
 
 Reason = Literal[
@@ -26,7 +27,9 @@ Reason = Literal[
     "too_short",
     "too_long",
     "too_long_to_cut",
+    "ends_early",
     "not_finite",
+    "over_full_scale",
     "silent",
     "too_quiet",
     "mostly_quiet",
@@ -44,11 +47,10 @@ _PACKET_BLOCK_SAMPLES = 1 << 23
 """Of formats made of packets so many samples of all channels are read at once, 32 MiB: soundfile
 seeks after each read, and after a seek in Ogg Opus the next samples are not quite the same.
 """
-_COUNTED = frozenset({"WAV", "WAVEX", "FLAC", "AIFF", "AU", "CAF", "W64", "RF64"})
-"""Formats whose header counts the samples; of the others it may estimate them."""
+_PACKETS = frozenset({"OGG", "MP3"})
 _TOLERANCE_SECONDS = 0.01
-_UNKNOWN_SIZE = 0x7FFF_0000
-"""Programs that write a wav into a pipe can't know its size, and write one about this or larger."""
+_MOST_FULL_SCALES = 4.0
+"""12 dB over it: loud masters reach 2 when a lossy format is decoded, integers as floats 32,768."""
 _HEADERLESS = {".g722": "g722", ".gsm": "gsm"}
 """Formats without a header, which FFmpeg can't recognise by their bytes."""
 _CONTAINERS = "aac,aiff,amr,flac,g722,gsm,matroska,mov,mp3,ogg,wav"
@@ -123,7 +125,8 @@ def decode(
             recording; cut before the rate is converted.
 
     Raises:
-        DecodeError: `empty`, `not_audio`, `damaged`, `not_finite`, `too_short` or `silent`.
+        DecodeError: `empty`, `not_audio`, `damaged`, `not_finite`, `over_full_scale`, `too_short`
+            or `silent`.
     """
     if not data:
         raise DecodeError("empty", f"{name} has no bytes")
@@ -139,6 +142,12 @@ def decode(
     mono = channels_last.mean(axis=1, dtype=np.float32)
     if not np.isfinite(mono).all():  # before the clipping, which would make 1 of infinity
         raise DecodeError("not_finite", f"{name} holds NaN or infinite samples")
+    if (peak := float(np.abs(mono).max())) > _MOST_FULL_SCALES:
+        raise DecodeError(
+            "over_full_scale",
+            f"{name} reaches {peak:.6g} times full scale; at most {_MOST_FULL_SCALES:g} are taken "
+            "for a loud recording. Divide integers that are stored as floats by their largest",
+        )
     waveform = soxr.resample(mono, rate, SAMPLE_RATE) if rate != SAMPLE_RATE else mono
     waveform = np.clip(waveform, -1.0, 1.0).astype(np.float32)
     check_clip(waveform, name)
@@ -169,29 +178,18 @@ def _decode_any(data: bytes, name: str, span: _Span) -> tuple[np.ndarray, int, f
         except soundfile.LibsndfileError:
             pass  # m4a and others that libsndfile does not know: FFmpeg may
         else:
-            _refuse_cut_chunk(data, name)
+            if lost := lost_end(data):
+                raise DecodeError("damaged", f"{name} lost its end: {lost}. Copy it again")
             with sound:
-                return _read_sound(sound, name, span)
+                return _read_sound(sound, name, span, counts_its_samples(data, sound.format))
     try:
         return _decode_with_ffmpeg(data, _HEADERLESS.get(suffix), span)
     except (av.FFmpegError, ValueError) as error:
         raise DecodeError("not_audio", f"{name} can't be decoded: {error}") from error
 
 
-def _refuse_cut_chunk(data: bytes, name: str) -> None:
-    """libsndfile takes a wav or aiff that lost its end for a shorter one; its first chunk knows."""
-    order: Literal["little", "big"] = "little" if data[:4] == b"RIFF" else "big"
-    if data[:4] not in (b"RIFF", b"FORM"):
-        return
-    claimed = 8 + int.from_bytes(data[4:8], order)
-    if len(data) < claimed < _UNKNOWN_SIZE:
-        raise DecodeError(
-            "damaged", f"{name} has {len(data)} of {claimed} bytes: its end is lost. Copy it again"
-        )
-
-
 def _read_sound(
-    sound: soundfile.SoundFile, name: str, span: _Span
+    sound: soundfile.SoundFile, name: str, span: _Span, counted: bool
 ) -> tuple[np.ndarray, int, float]:
     """Block by block: what a header claims allocates nothing, only samples that are there do.
 
@@ -207,8 +205,8 @@ def _read_sound(
             f"{_RATES[0]} to {_RATES[1]} Hz and at most {_MOST_CHANNELS} channels",
         )
     begin = min(round(span.begin * rate), sound.frames)
-    counted = sound.format in _COUNTED
-    most_frames = _BLOCK_FRAMES if counted else _PACKET_BLOCK_SAMPLES // sound.channels
+    in_packets = sound.format in _PACKETS
+    most_frames = _PACKET_BLOCK_SAMPLES // sound.channels if in_packets else _BLOCK_FRAMES
     pieces, missing = [np.zeros((0, 1), np.float32)], round(span.most * rate)
     try:
         # Also to 0: without it libsndfile begins an Ogg Opus stream hundreds of samples too early,

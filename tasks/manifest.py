@@ -10,13 +10,15 @@ from pathlib import Path, PurePosixPath
 
 from pydantic import BaseModel, ConfigDict, ValidationError, field_validator, model_validator
 
-from data_contracts.digest import digest_of_bytes, digest_of_each
+from data_contracts.digest import digest_of_each
 from data_contracts.jsonl import explain
 from data_contracts.records import Clip, NonEmpty, Rejected
 from infra.source_files import open_url
 from tasks.corpora import CorpusSource, corpus_rows
-from tasks.decode import DecodeError, read_audio
+from tasks.decode import DecodeError
+from tasks.last_read import LastRead
 from tasks.locations import RefusedLocationError, check_location, resolve
+from tasks.segments import clips_of_line
 
 AUDIO_SUFFIXES = frozenset(
     {".wav", ".flac", ".mp3", ".ogg", ".oga", ".opus", ".m4a", ".g722", ".gsm"}
@@ -116,7 +118,8 @@ def source_digest(source: DataSource) -> str:
     A row that carries `sha256` is taken at its word here and checked when it is decoded, so that a
     large corpus need not be read to be planned. Where files lie does not matter.
     """
-    return digest_of_each(_identity(row) for row in iter_source(source))
+    bytes_of = LastRead()
+    return digest_of_each(_identity(row, bytes_of) for row in iter_source(source))
 
 
 def source_places(source: DataSource) -> tuple[str, ...]:
@@ -135,11 +138,11 @@ def _iter_corpora(sources: Iterable[CorpusSource]) -> Iterator[Clip | Rejected]:
         yield from corpus_rows(source)
 
 
-def _identity(row: Clip | Rejected) -> dict[str, object]:
+def _identity(row: Clip | Rejected, bytes_of: LastRead) -> dict[str, object]:
     if isinstance(row, Rejected):
         return row.model_dump()
     name = PurePosixPath(row.audio).name
-    sha256 = row.sha256 or _file_digest(row)
+    sha256 = row.sha256 or _file_digest(row, bytes_of)
     return row.model_dump(exclude={"audio"}) | {"name": name, "sha256": sha256}
 
 
@@ -151,16 +154,17 @@ def _iter_manifest(url: str) -> Iterator[Clip | Rejected]:
             yield Rejected(id=f"line {number}", reason="invalid_row", detail=detail)
             continue
         try:
-            clip = Clip.model_validate_json(line)
+            clips = clips_of_line(line)
         except ValidationError as error:
             yield Rejected(id=f"line {number}", reason="invalid_row", detail=explain(error))
             continue
-        try:
-            check_location(clip.audio)
-        except RefusedLocationError as error:
-            yield Rejected(id=clip.id, reason="refused_url", detail=str(error))
-            continue
-        yield clip.model_copy(update={"audio": resolve(base, clip.audio)})
+        for clip in clips:
+            try:
+                check_location(clip.audio)
+            except RefusedLocationError as error:
+                yield Rejected(id=clip.id, reason="refused_url", detail=str(error))
+                continue
+            yield clip.model_copy(update={"audio": resolve(base, clip.audio)})
 
 
 def _lines(url: str) -> Iterator[tuple[int, str]]:
@@ -254,9 +258,9 @@ def _labelled_by_place(path: Path, name: str) -> Clip:
     )
 
 
-def _file_digest(clip: Clip) -> str:
+def _file_digest(clip: Clip, bytes_of: LastRead) -> str:
     """Content digest, or a mark for what can't be read: ingest will say what is wrong with it."""
     try:
-        return digest_of_bytes(read_audio(clip.audio, clip.begin_byte, clip.num_bytes))
+        return bytes_of(clip)[1]
     except DecodeError as error:
         return error.reason

@@ -8,17 +8,22 @@ from itertools import count, islice
 from pathlib import PurePosixPath
 from typing import NamedTuple
 
-from data_contracts.digest import digest_of_bytes
 from data_contracts.records import Clip, Rejected, ShardSummary, SourceFile
 from infra.store import Store
 from model.audio import SAMPLE_RATE
 from tasks.codec import Codec
 from tasks.compose import Composition
 from tasks.context import StageContext
-from tasks.decode import DecodeError, check_clip, decode, read_audio
+from tasks.decode import DecodeError, check_clip, decode
+from tasks.last_read import LastRead
 from tasks.levels import LevelRecipe
 from tasks.long_audio import Kept, LengthRule
 from tasks.shards import MadeClip, find_shard, read_summary, write_shard
+
+_OVERSHOOT_SECONDS = 0.5
+"""How far a segment may reach behind the end of its recording, as Kaldi's extract-segments allows:
+times are rounded, and counted in other programs.
+"""
 
 
 @dataclass(frozen=True)
@@ -98,12 +103,13 @@ def pack_shard(
     """Make the clips of one shard and write it, unless it is there and whole."""
     if there := find_shard(directory, job.number):
         return PackedShard(there, found=True)
+    bytes_of = LastRead()
 
     def outcomes() -> Iterator[MadeClip | Rejected]:
         for composition in job.compositions:
             clip = composition.clip
             try:
-                kept, sources = make_waveform(composition, packing, tuple(places))
+                kept, sources = make_waveform(composition, packing, tuple(places), bytes_of)
             except DecodeError as error:
                 yield Rejected(id=clip.id, reason=error.reason, detail=error.detail)
                 continue
@@ -114,7 +120,7 @@ def pack_shard(
 
 
 def make_waveform(
-    composition: Composition, packing: Packing, places: Sequence[str]
+    composition: Composition, packing: Packing, places: Sequence[str], bytes_of: LastRead
 ) -> tuple[Kept, tuple[SourceFile, ...]]:
     """The waveform of a recording or a composition, and the files that it was made of.
 
@@ -127,14 +133,23 @@ def make_waveform(
     parts, sources = [], []
     for part in composition.parts:
         try:
-            kept, digest = _read_part(part, packing.rule)
+            kept, digest = _read_part(part, packing.rule, bytes_of)
             packing.levels.refuse(kept.waveform, part.id)
         except DecodeError as error:
             if part.id == composition.clip.id:
                 raise
             raise DecodeError(error.reason, f"part {part.id!r}: {error.detail}") from error
         parts.append(kept)
-        sources.append(SourceFile(audio=_told_from(places, part.audio), sha256=digest))
+        sources.append(
+            SourceFile(
+                audio=_told_from(places, part.audio),
+                sha256=digest,
+                begin_byte=part.begin_byte,
+                num_bytes=part.num_bytes,
+                begin_seconds=part.begin_seconds,
+                end_seconds=part.end_seconds,
+            )
+        )
     combined = composition.combine([part.waveform for part in parts])
     kept = packing.rule.keep(combined, len(combined) / SAMPLE_RATE, composition.clip)
     check_clip(kept.waveform, composition.clip.id)
@@ -147,13 +162,28 @@ def _told_from(places: Sequence[str], audio: str) -> str:
     return audio if above is None else audio.removeprefix(f"{above}/")
 
 
-def _read_part(part: Clip, rule: LengthRule) -> tuple[Kept, str]:
+def _read_part(part: Clip, rule: LengthRule, bytes_of: LastRead) -> tuple[Kept, str]:
     """What is packed of a recording, and the sha256 of the bytes that it was read from."""
-    data = read_audio(part.audio, part.begin_byte, part.num_bytes)
-    digest = digest_of_bytes(data)
+    data, digest = bytes_of(part)
     if part.sha256 not in (None, digest):
         detail = f"{part.audio} has sha256 {digest[:12]}..., the manifest says {part.sha256:.12}..."
         raise DecodeError("digest_differs", detail)
     span = (part.begin_seconds, part.end_seconds)
     recording = decode(data, part.audio, rule.max_seconds, *span)
+    _refuse_early_end(part, recording.seconds)
     return rule.keep(recording.waveform, recording.seconds, part), digest
+
+
+def _refuse_early_end(part: Clip, seconds: float) -> None:
+    """What is said of a recording may be about what is missing of it.
+
+    Raises:
+        DecodeError: `ends_early`.
+    """
+    told = part.seconds if part.end_seconds is None else part.end_seconds - part.begin_seconds
+    if told is not None and seconds < told - _OVERSHOOT_SECONDS:
+        raise DecodeError(
+            "ends_early",
+            f"{part.audio} has {seconds:.3f} s from {part.begin_seconds:g} s on; its row speaks of "
+            f"{told:.3f} s. Correct `seconds` or `end_seconds`, or copy the recording again",
+        )

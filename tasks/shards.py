@@ -28,7 +28,8 @@ INDEX = "corpus/index.jsonl"
 SHARDS = "corpus/shards.jsonl"
 """The summaries of all shards, in order; `shard` with the ending `.jsonl` is the sidecar."""
 
-
+_FULL_SCALE = 32_767 / 32_768
+"""The largest sample of 16 bits; FLAC holds no larger one."""
 _PLACE = {
     "audio", "begin_byte", "num_bytes", "begin_seconds", "end_seconds", "sha256", "seconds"
 }  # fmt: skip
@@ -85,8 +86,8 @@ def encode_clip(made: MadeClip, number: int, codec: Codec) -> EncodedClip:
         audio_tokens=num_audio_tokens(len(waveform)),
         cut_seconds=round(made.cut_seconds, 4),
         sha256=digest_of_bytes(audio),
-        peak=round(float(np.abs(waveform).max()), 6),
         rms=round(float(np.sqrt(np.mean(waveform**2))), 6),
+        clipped_share=round(float(np.mean(np.abs(waveform) >= _FULL_SCALE)), 6),
         targets=clip.targets,
         question=clip.question,
         conversation=clip.conversation,

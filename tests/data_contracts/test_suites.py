@@ -67,7 +67,6 @@ def packed(name: str, **fields: Any) -> PackedClip:
         "size": 20_000,
         "num_samples": 32_000,
         "sha256": f"digest of {name}",
-        "peak": 0.9,
         "rms": 0.1,
         "targets": {"asr": "fourteen chars"},
         "language": "en",
@@ -212,7 +211,13 @@ def test_an_empty_manifest_is_refused() -> None:
 def test_a_sound_shard_index_meets_its_contract() -> None:
     clips = [
         packed("shortest", num_samples=321, targets={"sound": "bell"}, kind="sound"),
-        packed("longest", num_samples=480_000, targets={"caption": "Rain."}, rms=1e-4, peak=1.0),
+        packed(
+            "longest",
+            num_samples=480_000,
+            targets={"caption": "Rain."},
+            rms=1e-4,
+            clipped_share=0.001,
+        ),
         packed("cut", targets={"caption": "Rain.", "lid": "English"}, cut_seconds=40.0),
         packed("cut by less than a token", cut_seconds=0.02),
         packed("spoken"),
@@ -234,7 +239,7 @@ def test_each_broken_rule_of_a_shard_index_is_named_with_its_rows() -> None:
         packed("half-heard", cut_seconds=40.0, targets={"lid": "English", "asr": "fourteen chars"}),
         packed("half-heard-too", cut_seconds=0.0201, targets={}, conversation=(Turn(role="user"),)),
         packed("silent", rms=9e-5),
-        packed("loud", peak=1.01),
+        packed("loud", clipped_share=0.002),
         packed("again", sha256="digest of loud"),
         packed("odd-split"),
     ]
@@ -252,7 +257,7 @@ def test_each_broken_rule_of_a_shard_index_is_named_with_its_rows() -> None:
             ("half-heard-too", "conversation of 0.0 s more"),
         ],
         "clip_is_not_silent": [("silent", 9e-5)],
-        "clip_is_not_clipped": [("loud", 1.01)],
+        "clip_is_not_clipped": [("loud", 0.002)],
         "audio_occurs_once": [("again", "loud")],
         "split_is_known": [("odd-split", "validation")],
     }

@@ -72,7 +72,6 @@ def packed(clip: Clip, origin: tuple[str, ...] | None = None) -> PackedClip:
         size=1,
         num_samples=16_000,
         sha256=hashlib.sha256(clip.id.encode()).hexdigest(),
-        peak=0.5,
         rms=0.1,
         origin=origin or (clip.id,),
     )

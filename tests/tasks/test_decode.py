@@ -33,14 +33,8 @@ def ffmpeg_file(waveform: np.ndarray, rate: int, codec: str, container: str) -> 
     buffer = io.BytesIO()
     with av.open(buffer, "w", format=container) as file:
         stream = file.add_stream(codec, rate=rate, layout=layout)
-        sample_format = stream.codec_context.format.name
-        if sample_format == "s16":
-            waveform = (waveform * 32767).astype(np.int16)
-        frame = av.AudioFrame.from_ndarray(
-            np.ascontiguousarray(waveform, np.int16 if sample_format == "s16" else np.float32),
-            format=sample_format,
-            layout=layout,
-        )
+        planar = np.ascontiguousarray(waveform, np.float32)
+        frame = av.AudioFrame.from_ndarray(planar, format="fltp", layout=layout)
         frame.sample_rate, frame.pts = rate, 0
         for packet in [*stream.encode(frame), *stream.encode(None)]:
             file.mux(packet)
@@ -203,11 +197,36 @@ def test_a_small_file_of_ten_real_hours_is_decoded_only_as_far_as_it_is_heard() 
     assert reason_of(lambda: decode(data, "bomb.flac")) == "silent"
 
 
-@pytest.mark.parametrize("kind", ["WAV", "FLAC", "AIFF"])
-def test_half_a_file_is_damaged_and_not_a_shorter_clip(kind: str) -> None:
-    data = sound_file(noise(4, 1), container=kind, subtype="PCM_16")
-    assert len(decode(data, "a").waveform) == 64_000
-    assert reason_of(lambda: decode(data[: len(data) // 2], "a")) == "damaged"
+WHOLE_FILES = {
+    "WAV": sound_file(noise(4, 1), subtype="PCM_16"),
+    "FLAC": sound_file(noise(4, 1), container="FLAC", subtype="PCM_16"),
+    "AIFF": sound_file(noise(4, 1), container="AIFF", subtype="PCM_16"),
+    "MP3 of LAME": sound_file(noise(4, 1), container="MP3"),
+    "MP3 with a tag": b"ID3\x04\0\0\0\0\x01\x48"
+    + bytes(200)
+    + sound_file(noise(4, 1), container="MP3"),
+    "MP3 of FFmpeg": ffmpeg_file(noise(4, 1)[None], 16_000, "libmp3lame", "mp3"),
+    "Ogg Vorbis": sound_file(noise(4, 1), container="OGG", subtype="VORBIS"),
+    "Ogg Opus": sound_file(noise(4, 1), container="OGG", subtype="OPUS"),
+    "Ogg Opus of FFmpeg": ffmpeg_file(noise(4, 1)[None], 16_000, "libopus", "ogg"),
+    "M4A": ffmpeg_file(noise(4, 1)[None], 16_000, "aac", "ipod"),
+}
+
+
+@pytest.mark.parametrize("kept", [0.3, 0.5, 0.9, 0.98])
+@pytest.mark.parametrize("kind", WHOLE_FILES)
+def test_a_part_of_a_file_is_damaged_and_not_a_shorter_clip(kind: str, kept: float) -> None:
+    data = WHOLE_FILES[kind]
+    assert len(decode(data, "a").waveform) == pytest.approx(64_000, abs=1_100)
+    reason = reason_of(lambda: decode(data[: int(len(data) * kept)], "a"))
+    assert reason in ("damaged", "not_audio")
+
+
+def test_integers_that_are_stored_as_floats_are_refused_and_not_packed_as_a_square_wave() -> None:
+    data = sound_file(tone(1) * 32_768, subtype="FLOAT")
+    with pytest.raises(DecodeError, match=r"a\.wav reaches 16384 times full scale") as caught:
+        decode(data, "a.wav")
+    assert caught.value.reason == "over_full_scale"
 
 
 def test_a_header_with_a_rate_or_channels_of_no_recording_is_refused_before_decoding() -> None:

@@ -1,0 +1,107 @@
+"""Recordings of any length whose words have times: clips that the encoder hears at once.
+
+A row of a manifest may give `task` and `segments` instead of `text`, as transcripts of talks and
+calls come. It becomes as few clips as `model.audio.MAX_SECONDS` allows, cut where nobody speaks, so
+that each text is what is said in its clip.
+"""
+
+from collections.abc import Iterable, Iterator
+from typing import Annotated
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from data_contracts.records import Clip, OneLine, Record, Task, Text
+from model.audio import MAX_SECONDS
+
+_ROUNDING_SECONDS = 0.01
+"""Times that differ by less are the same: one segment ends as the next begins."""
+_TOLD_BY_SEGMENTS = ("text", "targets", "conversation", "begin_seconds", "end_seconds")
+
+
+class Segment(Record):
+    """What is said from one moment of a recording to another."""
+
+    begin_seconds: float = Field(ge=0, le=1e6)
+    end_seconds: float = Field(gt=0, le=1e6)
+    text: Text
+    """Blank where nothing is said: such a segment is left out."""
+
+    @model_validator(mode="after")
+    def _has_a_length(self) -> "Segment":
+        if self.end_seconds <= self.begin_seconds:
+            raise ValueError(
+                f"begin_seconds {self.begin_seconds} is not before end_seconds {self.end_seconds}"
+            )
+        return self
+
+
+class _SegmentedRow(BaseModel):
+    """A row with segments; its other fields are those of a clip."""
+
+    model_config = ConfigDict(frozen=True, extra="allow")
+
+    id: OneLine
+    task: Task
+    segments: Annotated[tuple[Segment, ...], Field(min_length=1)]
+
+    @model_validator(mode="after")
+    def _says_it_once(self) -> "_SegmentedRow":
+        if doubled := [name for name in _TOLD_BY_SEGMENTS if name in self.other_fields]:
+            raise ValueError(f"a row with segments has no {', '.join(doubled)}: they tell it")
+        if not any(segment.text.strip() for segment in self.segments):
+            raise ValueError("no segment has a text")
+        return self
+
+    @property
+    def other_fields(self) -> dict[str, object]:
+        return self.model_extra or {}
+
+
+def clips_of_line(line: str) -> list[Clip]:
+    """The clips that a line of a manifest is about: one, or those that its segments make.
+
+    Raises:
+        ValidationError: the line is no row.
+    """
+    if '"segments"' not in line:
+        return [Clip.model_validate_json(line)]
+    row = _SegmentedRow.model_validate_json(line)
+    shared = {name: value for name, value in row.other_fields.items() if name != "seconds"}
+    return [
+        Clip.model_validate(
+            {
+                **shared,
+                "id": f"{row.id}/{part.begin_seconds:.3f}-{part.end_seconds:.3f}",
+                "targets": {row.task: part.text},
+                "begin_seconds": part.begin_seconds,
+                "end_seconds": part.end_seconds,
+            }
+        )
+        for part in joined(row.segments)
+    ]
+
+
+def joined(segments: Iterable[Segment], max_seconds: float = MAX_SECONDS) -> Iterator[Segment]:
+    """Segments behind one another as one, while that lasts no longer than `max_seconds`.
+
+    Only a segment that is itself longer makes a longer one, or several that overlap: there is no
+    place to cut. What is said at the same time stands in the order in which it begins.
+    """
+    spoken = (segment for segment in segments if segment.text.strip())
+    group: list[Segment] = []
+    end = 0.0
+    for segment in sorted(spoken, key=lambda segment: segment.begin_seconds):
+        later = max(end, segment.end_seconds)
+        is_cut_here = segment.begin_seconds > end - _ROUNDING_SECONDS
+        if group and is_cut_here and later - group[0].begin_seconds > max_seconds:
+            yield _as_one(group, end)
+            group, later = [], segment.end_seconds
+        group.append(segment)
+        end = later
+    if group:
+        yield _as_one(group, end)
+
+
+def _as_one(group: list[Segment], end: float) -> Segment:
+    text = " ".join(segment.text.strip() for segment in group)
+    return Segment(begin_seconds=group[0].begin_seconds, end_seconds=end, text=text)
