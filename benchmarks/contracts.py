@@ -5,6 +5,7 @@ themselves, and to throw them away, is taken off.
 """
 
 import time
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import partial
 from itertools import islice
@@ -12,17 +13,20 @@ from typing import Any, TypeVar
 
 import pandas as pd
 
-from benchmarks.harness import Condition, Race, Row, cpu_seconds, peak_bytes
+from benchmarks.harness import Condition, Race, Row, cpu_seconds, peak_anonymous_bytes
 from data_contracts import clip_suites, clip_tables
 from data_contracts.contract import Contract
+from data_contracts.contract_result import ContractResult
 from data_contracts.records import Clip, PackedClip, Split
-from data_contracts.validation import validate
+from data_contracts.validation import validate_slices
 
 R = TypeVar("R", Clip, PackedClip)
 
 _ROWS = 1_000_000
 _ROWS_AT_ONCE = 1024
 _MOST_SECONDS = 3.0
+_MOST_BYTES = 100
+"""Keys of rows, a slice of the table and Great Expectations' work on it."""
 _SPLITS: tuple[Split, ...] = ("train", "train", "train", "dev", "test")
 _PLANTED_IN_MANIFEST = {
     "manifest.id_is_unique": 2,
@@ -39,39 +43,44 @@ _PLANTED_IN_INDEX = {
 
 def contracts() -> Iterator[Row]:
     """Of a manifest and of a shard index."""
-    yield _row(_clip, clip_tables.manifest_frame, clip_suites.MANIFEST, _PLANTED_IN_MANIFEST)
-    frame = partial(clip_tables.shard_index_frame, max_seconds=30.0)
-    yield _row(_packed, frame, clip_suites.SHARD_INDEX, _PLANTED_IN_INDEX)
+    yield _row(_clip, clip_tables.manifest_frames, clip_suites.MANIFEST, _PLANTED_IN_MANIFEST)
+    frames = partial(clip_tables.shard_index_frames, max_seconds=30.0)
+    yield _row(_packed, frames, clip_suites.SHARD_INDEX, _PLANTED_IN_INDEX)
 
 
 def _row(
     make: Callable[[int], R],
-    to_frame: Callable[[Iterable[R]], pd.DataFrame],
+    to_frames: Callable[[Iterable[R]], Iterable[pd.DataFrame]],
     contract: Contract,
     planted: Mapping[str, int],
 ) -> Row:
-    validate(contract, to_frame(map(make, range(1000))), "warm")  # imports Great Expectations
-    frames: list[pd.DataFrame] = []
-    unused, rows = _Rows(make), _Rows(make)
-    dropping = cpu_seconds(lambda: _drop(unused)) - unused.seconds
+    # Great Expectations is imported first.
+    validate_slices(contract, to_frames(map(make, range(1000))), "warm")
+    rows = _Rows(make)
+    dropping = cpu_seconds(lambda: _drop(rows)) - rows.seconds
+    rows = _Rows(make)
+    framing = cpu_seconds(lambda: deque(to_frames(rows), maxlen=0)) - rows.seconds - dropping
+    rows = _Rows(make)
+    results: list[ContractResult] = []
     spent: list[float] = []
-    peak = peak_bytes(lambda: spent.append(cpu_seconds(lambda: frames.append(to_frame(rows)))))
-    framing = spent[0] - rows.seconds - dropping
-    start = time.process_time()
-    result = validate(contract, frames[0], "measured")
-    validating = time.process_time() - start
-    found = {o.rule: o.unexpected_count for o in result.outcomes if o.unexpected_count or o.detail}
-    seconds = framing + validating
+
+    def check() -> None:
+        results.append(validate_slices(contract, to_frames(rows), "measured"))
+
+    peak = peak_anonymous_bytes(lambda: spent.append(cpu_seconds(check)))
+    seconds = spent[0] - rows.seconds - dropping
+    outcomes = results[0].outcomes
+    found = {o.rule: o.unexpected_count for o in outcomes if o.unexpected_count or o.detail}
     return Row(
         name=f"contract of {contract.name}",
-        work=f"{_ROWS} rows: table {framing:.2f} s and {peak / _ROWS:.0f} bytes a row, "
-        f"validation {validating:.2f} s",
+        work=f"{_ROWS} rows: table {framing:.2f} s, validation {seconds - framing:.2f} s",
         race=Race(seconds, seconds, 1.0),
         goal=None,
         stretch=None,
         conditions=(
-            Condition("seconds of validation", validating, "<=", _MOST_SECONDS),
+            Condition("seconds of validation", seconds - framing, "<=", _MOST_SECONDS),
             Condition("seconds with the table", seconds, "<=", _MOST_SECONDS),
+            Condition("bytes a row", peak / _ROWS, "<=", _MOST_BYTES),
             Condition("planted faults missed or others found", float(found != planted), "<=", 0),
         ),
     )

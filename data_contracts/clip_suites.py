@@ -6,7 +6,7 @@ The columns come from `clip_tables.py`; severities as in `suites.py`.
 from typing import get_args
 
 from data_contracts.contract import Contract, Rule
-from data_contracts.expectations import BETWEEN, IN_SET, NULL, UNIQUE
+from data_contracts.expectations import BETWEEN, IN_SET, NULL
 from data_contracts.languages import LANGUAGES
 from data_contracts.records import MIN_SECONDS, Split
 
@@ -58,6 +58,7 @@ MANIFEST = Contract(
         "language",
         "text_without_language",
         "empty_targets",
+        "repeated_id",
         "phrase_leaks_into",
         "recording_leaks_into",
         "speaker_leaks_into",
@@ -65,8 +66,8 @@ MANIFEST = Contract(
     rules=(
         Rule(
             "manifest.id_is_unique",
-            "id",
-            UNIQUE,
+            "repeated_id",
+            NULL,
             "Rename the rows or remove the repeated ones: shards and predictions refer to ids.",
         ),
         Rule(
@@ -103,6 +104,7 @@ SHARD_INDEX = Contract(
         "cut_answers",
         "characters_per_second",
         "duplicate_of",
+        "repeated_id",
         "phrase_leaks_into",
         "recording_leaks_into",
         "speaker_leaks_into",
@@ -111,8 +113,8 @@ SHARD_INDEX = Contract(
     rules=(
         Rule(
             "shard_index.id_is_unique",
-            "id",
-            UNIQUE,
+            "repeated_id",
+            NULL,
             "Pack the shards anew from a manifest with unique ids.",
         ),
         Rule(

@@ -4,6 +4,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from data_contracts.expectations import NOT_NULL, ROW_COUNT
+
 Severity = Literal["stop", "report"]
 
 
@@ -66,7 +68,7 @@ class Contract:
         has_rows = Rule(
             f"{self.name}.has_rows",
             None,
-            "expect_table_row_count_to_be_between",
+            ROW_COUNT,
             f"Give the table its rows, at least {self.min_rows}: no rows break no other rule.",
             {"min_value": self.min_rows},
         )
@@ -74,7 +76,7 @@ class Contract:
             Rule(
                 f"{self.name}.{column}_is_given",
                 column,
-                "expect_column_values_to_not_be_null",
+                NOT_NULL,
                 f"Fill {column!r} in every row.",
             )
             for column in self.columns

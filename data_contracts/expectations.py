@@ -2,7 +2,9 @@
 
 UNIQUE = "expect_column_values_to_be_unique"
 NULL = "expect_column_values_to_be_null"
+NOT_NULL = "expect_column_values_to_not_be_null"
 IN_SET = "expect_column_values_to_be_in_set"
 BETWEEN = "expect_column_values_to_be_between"
 MATCHES = "expect_column_values_to_match_regex"
 CONTAINS = "expect_column_distinct_values_to_contain_set"
+ROW_COUNT = "expect_table_row_count_to_be_between"

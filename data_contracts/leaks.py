@@ -1,10 +1,12 @@
-"""What lies in two splits and must not, found in whole columns.
+"""What lies in two splits and must not, or twice, found in whole columns.
 
-Millions of rows are looked through, so everything here works on codes of keys; words are made only
-for the rows that stray.
+Millions of rows are looked through, so everything here works on numbers: a key is the hash of what
+two rows may not share, and 0 where a row has none. Words are made only of the rows that stray, when
+they are asked for.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any, get_args
 
 import numpy as np
@@ -19,7 +21,32 @@ SPLIT_ORDER = {split: rank for rank, split in enumerate(SPLITS)}
 SPEAKER_TASKS: tuple[Task, ...] = ("lid", "digits", "voice_chat")
 """What a known voice gives away."""
 TEXT = pa.large_string()
+NO_KEY = 0
 _TEXT: Any = pd.StringDtype("pyarrow", na_value=np.nan)
+_AT_ONCE = 1 << 16
+_RANK_BITS = 0b11
+"""Of a key, where a split's place in `SPLITS` fits instead."""
+
+Rows = NDArray[np.int64]
+Keys = NDArray[np.int64]
+Ranks = NDArray[np.int8]
+"""Place of each row's split in `SPLITS`."""
+
+
+@dataclass(frozen=True)
+class Told:
+    """Rows that break a rule, in their order, and of each in words how."""
+
+    rows: Rows
+    words: Callable[[int], str]
+    """Of the n-th of them."""
+
+    def column(self, begin: int, end: int) -> pd.Series:
+        """A text column of the rows `begin` to `end`, null but in those that break the rule."""
+        first, last = np.searchsorted(self.rows, (begin, end)).tolist()
+        return told(
+            end - begin, {int(self.rows[n]) - begin: self.words(n) for n in range(first, last)}
+        )
 
 
 def text_series(values: pa.ChunkedArray | pa.Array) -> pd.Series:
@@ -34,91 +61,51 @@ def told(count: int, words: dict[int, str]) -> pd.Series:
     return text_series(pa.array([*words.values(), None], TEXT).take(pa.array(places)))
 
 
-def strays(ranks: NDArray[np.int8], keys: pd.Series) -> list[tuple[int, int]]:
-    """Pairs (row, host): each row whose key is in an earlier split too, and the first row there.
+def strays(ranks: Ranks, keys: Keys) -> tuple[Rows, Rows]:
+    """Rows whose key is in an earlier split too, in their order, and for each the first row there.
 
     A key's home is the first of train, dev, test that has it. Rows elsewhere are the strays, so
-    their number is what must move, and not the size of the group. A null key is none.
-
-    Args:
-        ranks: place of each row's split in `SPLITS`.
+    their number is what must move, and not the size of the group.
     """
-    codes, names = pd.factorize(keys)
-    keyed = codes >= 0
-    homes = np.full(len(names) + 1, len(SPLITS), np.int8)  # the last is that of no key
-    np.minimum.at(homes, codes[keyed], ranks[keyed])
-    found = np.flatnonzero(keyed & (ranks > homes[codes]))
-    if len(found) == 0:
-        return []
-    at_home = np.flatnonzero(
-        keyed & (ranks == homes[codes]) & np.isin(codes, np.unique(codes[found]))
-    )
-    hosted, first = np.unique(codes[at_home], return_index=True)
-    hosts = dict(zip(hosted.tolist(), at_home[first].tolist(), strict=True))
-    return [(row, hosts[codes[row]]) for row in found.tolist()]
+    keys = keys & ~_RANK_BITS
+    ordered = np.sort(keys | ranks)  # keys in their order, and the splits of each
+    before, after = ordered[:-1], ordered[1:]
+    in_two = (before != after) & (before & ~_RANK_BITS == after & ~_RANK_BITS)
+    rows, hosts = _of_one_key(keys, after[in_two] & ~_RANK_BITS, ranks)
+    stray = ranks[rows] > ranks[hosts]
+    return rows[stray], hosts[stray]
 
 
-def leaks_into(
-    ids: pd.Series, ranks: NDArray[np.int8], keys: pd.Series, what: str = ""
-) -> dict[int, str]:
-    """For each stray row, in words: which row of an earlier split has its key."""
-    return {
-        row: f"split {SPLITS[ranks[host]]} also has '{ids.iloc[host]}' with {what}{keys.iloc[row]}"
-        for row, host in strays(ranks, keys)
-    }
+def repeats(keys: Keys) -> tuple[Rows, Rows]:
+    """Rows that share their key with others, in their order, and for each the first that has it."""
+    ordered = np.sort(keys)
+    return _of_one_key(keys, ordered[1:][ordered[1:] == ordered[:-1]], np.zeros(len(keys), np.int8))
 
 
-def split_leaks(ids: pd.Series, columns: Mapping[str, pa.ChunkedArray]) -> dict[str, pd.Series]:
-    """What may not be in two splits: a phrase, a recording, and a voice where voices are learnt."""
-    ranks = columns["rank"].to_numpy()
-
-    def leaks(name: str, what: str = "") -> dict[int, str]:
-        return leaks_into(ids, ranks, text_series(columns[name]), what)
-
-    voices: dict[int, str] = {}
-    for task in SPEAKER_TASKS:
-        voices = leaks(task, f"{task} speaker ") | voices
-    hashes = columns["recording"].to_numpy()
-    recordings = pd.Series(pd.arrays.IntegerArray(hashes, hashes == 0))
-    same = {
-        row: f"split {SPLITS[ranks[host]]} also has '{ids.iloc[host]}' of the same recording"
-        for row, host in strays(ranks, recordings)
-    }
-    return {
-        "phrase_leaks_into": told(len(ids), leaks("phrase")),
-        "recording_leaks_into": told(len(ids), same),
-        "speaker_leaks_into": told(len(ids), voices),
-    }
+def first_of(found: Sequence[Told]) -> Told:
+    """The rows of all, with the words of the first that has them."""
+    owners = np.concatenate([np.full(len(each.rows), number) for number, each in enumerate(found)])
+    places = np.concatenate([np.arange(len(each.rows)) for each in found])
+    rows, chosen = np.unique(np.concatenate([each.rows for each in found]), return_index=True)
+    return Told(rows, lambda n: found[owners[chosen[n]]].words(int(places[chosen[n]])))
 
 
-def duplicates(ids: pd.Series, columns: Mapping[str, pa.ChunkedArray]) -> pd.Series:
-    """Rows with the bytes and the answers of an earlier one, which they name."""
-    recordings, labels = columns["recording"].to_numpy(), columns["labels"].to_numpy()
-    repeated = np.flatnonzero(pd.Series(recordings).duplicated(keep=False))
-    first: dict[tuple[int, int], int] = {}
-    words = {}
-    for row in repeated.tolist():
-        earlier = first.setdefault((int(recordings[row]), int(labels[row])), row)
-        if earlier != row:
-            words[row] = str(ids.iloc[earlier])
-    return told(len(ids), words)
+def are_in(keys: Keys, wanted: Keys) -> NDArray[np.bool_]:
+    """Which of `keys` are among `wanted`; needs a byte a row besides."""
+    wanted = np.unique(wanted)
+    found = np.zeros(len(keys), bool)
+    for begin in range(0, len(keys) if len(wanted) else 0, _AT_ONCE):
+        some = keys[begin : begin + _AT_ONCE]
+        places = np.minimum(np.searchsorted(wanted, some), len(wanted) - 1)
+        found[begin : begin + _AT_ONCE] = wanted[places] == some
+    return found
 
 
-def origin_leaks(ids: pd.Series, columns: Mapping[str, pa.ChunkedArray]) -> pd.Series:
-    """Compositions: no recording may be heard in two splits, alone or as a part."""
-    lists = columns["parts"].combine_chunks()
-    composed, names = lists.value_parent_indices().to_numpy(), text_series(lists.flatten())
-    alone = np.flatnonzero(ids.isin(names.unique()))
-    rows = np.concatenate([alone, composed])
-    keys = pd.concat([ids.iloc[alone], names], ignore_index=True)
-    order = rows.argsort(kind="stable")
-    rows, keys = rows[order], keys.iloc[order].reset_index(drop=True)
-    part_ranks = columns["rank"].to_numpy()[rows]
-    words: dict[int, str] = {}
-    for part, host in strays(part_ranks, keys):
-        words.setdefault(
-            int(rows[part]),
-            f"split {SPLITS[part_ranks[host]]} also has '{ids.iloc[rows[host]]}' "
-            f"with origin '{keys.iloc[part]}'",
-        )
-    return told(len(ids), words)
+def _of_one_key(keys: Keys, wanted: Keys, ranks: Ranks) -> tuple[Rows, Rows]:
+    """The rows that have one of `wanted`, and for each the first of its key by rank, then place."""
+    rows = np.flatnonzero(are_in(keys, wanted[wanted != NO_KEY]))
+    order = rows[np.lexsort((ranks[rows], keys[rows]))]  # stable: rows of one rank stay in order
+    _, begins, group = np.unique(keys[order], return_index=True, return_inverse=True)
+    hosts = order[begins][group]
+    back = np.argsort(order)
+    return order[back], hosts[back]

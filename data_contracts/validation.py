@@ -11,11 +11,14 @@ Three of its habits would let bad tables pass, so they are closed in all contrac
 
 import math
 import threading
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from data_contracts.contract import Contract, Rule
 from data_contracts.contract_result import ContractResult, Example, RuleOutcome, Scalar
+from data_contracts.expectations import BETWEEN, IN_SET, MATCHES, NOT_NULL, NULL, ROW_COUNT
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -32,6 +35,50 @@ def validate(contract: Contract, frame: "pd.DataFrame", name: str) -> ContractRe
 
     Writes no files and sends nothing. Raises nothing for a bad table: see `enforce`.
     """
+    return validate_slices(contract, [frame], name)
+
+
+def validate_slices(
+    contract: Contract, frames: "Iterable[pd.DataFrame]", name: str
+) -> ContractResult:
+    """The same of a table that comes in slices, of which one at a time is held.
+
+    Raises:
+        ValueError: there are several, and the contract has a rule that no slice alone can meet.
+    """
+    rows = 0
+    found: list[dict[str, _Found]] = []
+    with _ONE_AT_A_TIME:
+        definition = _definition(contract)
+        for frame in frames:
+            rows += len(frame)
+            found.append(_found_in(contract, definition, frame))
+    if len(found) > 1 and (whole := {r.name for r in contract.all_rules} - _of_slices(contract)):
+        raise ValueError(f"the rules {sorted(whole)} are about whole columns, not about slices")
+    return ContractResult(
+        contract=contract.name,
+        table=name,
+        rows=rows,
+        outcomes=tuple(
+            _outcome(rule, [slice_[rule.name] for slice_ in found]) for rule in contract.all_rules
+        ),
+    )
+
+
+@dataclass(frozen=True)
+class _Found:
+    """What a rule found in a slice."""
+
+    success: bool
+    tested: int
+    """Values that are not null."""
+    unexpected: int
+    examples: tuple[Example, ...]
+    detail: str | None
+
+
+def _definition(contract: Contract) -> Any:
+    """What validates one slice after the other: it wants a table each time that it runs."""
     import great_expectations as gx
     from great_expectations.data_context.types import base
 
@@ -51,46 +98,68 @@ def validate(contract: Contract, frame: "pd.DataFrame", name: str) -> ContractRe
         analytics_enabled=False,
         progress_bars=base.ProgressBarsConfig(globally=False, metric_calculations=False),
     )
-    with _ONE_AT_A_TIME:
-        context = gx.get_context(mode="ephemeral", project_config=quiet)
-        asset = context.data_sources.add_pandas("memory").add_dataframe_asset(name)
-        whole = asset.add_batch_definition_whole_dataframe("all")
-        context.suites.add(suite)
-        # A batch that is made and then validated would have its table hashed twice.
-        definition = context.validation_definitions.add(
-            gx.ValidationDefinition(name=contract.name, data=whole, suite=suite)
-        )
-        # BASIC counts and shows values. Asking for row indices too takes 27 s for 1e6 bad rows.
-        report = definition.run(
-            batch_parameters={"dataframe": frame},
-            result_format={"result_format": "BASIC", "partial_unexpected_count": NUM_EXAMPLES},
-        )
-    # Results come in another order than the rules: those with exceptions first.
-    by_rule = {result.expectation_config.meta["rule"]: result for result in report.results}
-    return ContractResult(
-        contract=contract.name,
-        table=name,
-        rows=len(frame),
-        outcomes=tuple(
-            _outcome(rule, by_rule[rule.name], frame, contract.id_column)
-            for rule in contract.all_rules
-        ),
+    context = gx.get_context(mode="ephemeral", project_config=quiet)
+    asset = context.data_sources.add_pandas("memory").add_dataframe_asset("table")
+    whole = asset.add_batch_definition_whole_dataframe("all")
+    context.suites.add(suite)
+    # A batch that is made and then validated would have its table hashed twice.
+    return context.validation_definitions.add(
+        gx.ValidationDefinition(name=contract.name, data=whole, suite=suite)
     )
 
 
-def _outcome(rule: Rule, result: Any, frame: "pd.DataFrame", id_column: str) -> RuleOutcome:
-    count = int(result.result.get("unexpected_count", 0))
+def _found_in(contract: Contract, definition: Any, frame: "pd.DataFrame") -> dict[str, _Found]:
+    # BASIC counts and shows values. Asking for row indices too takes 27 s for 1e6 bad rows.
+    report = definition.run(
+        batch_parameters={"dataframe": frame},
+        result_format={"result_format": "BASIC", "partial_unexpected_count": NUM_EXAMPLES},
+    )
+    # Results come in another order than the rules: those with exceptions first.
+    by_rule = {result.expectation_config.meta["rule"]: result for result in report.results}
+    return {
+        rule.name: _found_by(rule, by_rule[rule.name], frame, contract.id_column)
+        for rule in contract.all_rules
+    }
+
+
+def _found_by(rule: Rule, result: Any, frame: "pd.DataFrame", id_column: str) -> _Found:
+    counts = result.result
+    unexpected = int(counts.get("unexpected_count", 0))
     detail = None
-    if not result.success and count == 0:
-        detail = _exception_message(result.exception_info) or _observation(result.result)
+    if not result.success and unexpected == 0:
+        detail = _exception_message(result.exception_info) or _observation(counts)
+    return _Found(
+        success=bool(result.success),
+        tested=int(counts.get("element_count", 0)) - int(counts.get("missing_count", 0)),
+        unexpected=unexpected,
+        examples=_examples(rule, counts, frame, id_column) if unexpected else (),
+        detail=detail,
+    )
+
+
+def _of_slices(contract: Contract) -> set[str]:
+    """Rules that look at each row alone, and the number of rows: one slice with enough will do."""
+    of_rows = (NULL, NOT_NULL, IN_SET, BETWEEN, MATCHES, ROW_COUNT)
+    return {rule.name for rule in contract.all_rules if rule.expectation in of_rows}
+
+
+def _outcome(rule: Rule, found: Sequence[_Found]) -> RuleOutcome:
+    unexpected = sum(each.unexpected for each in found)
+    mostly = rule.arguments.get("mostly")
+    if rule.expectation == ROW_COUNT:
+        success = any(each.success for each in found)
+    elif len(found) > 1 and mostly is not None and all(each.detail is None for each in found):
+        success = unexpected <= (1 - mostly) * sum(each.tested for each in found)
+    else:
+        success = all(each.success for each in found)
     return RuleOutcome(
         rule=rule.name,
         column=rule.column,
         severity=rule.severity,
-        success=bool(result.success),
-        unexpected_count=count,
-        examples=_examples(rule, result.result, frame, id_column) if count else (),
-        detail=detail,
+        success=success,
+        unexpected_count=unexpected,
+        examples=tuple(islice((e for each in found for e in each.examples), NUM_EXAMPLES)),
+        detail=None if success else next((each.detail for each in found if each.detail), None),
         remedy=rule.remedy,
     )
 

@@ -25,12 +25,13 @@ from data_contracts.records import (
     LongAudioPolicy,
     Rejected,
 )
-from data_contracts.validation import validate
+from data_contracts.validation import validate, validate_slices
 from infra.store import Store
 from model.audio import MAX_SECONDS
 from tasks.codec import Codec
 from tasks.compose import ComposeRecipe, plain, plan_compositions
 from tasks.context import StageContext, StageResult
+from tasks.corpus_index import CorpusIndex
 from tasks.dialogues import DialogueRecipe, make_dialogues, make_preference_prompts
 from tasks.hygiene import inspection
 from tasks.levels import LevelRecipe
@@ -138,20 +139,22 @@ def clips_of(source: DataSource) -> Iterator[Clip]:
 
 def check_source(source: DataSource) -> list[ContractResult]:
     """The contract of the manifest, before anything is decoded."""
-    return [validate(MANIFEST, clip_tables.manifest_frame(clips_of(source)), "manifest")]
+    frames = clip_tables.manifest_frames(clips_of(source))
+    return [validate_slices(MANIFEST, frames, "manifest")]
 
 
 def check(directory: Store) -> list[ContractResult]:
     """The contracts of the corpus and of everything derived from it."""
     long_audio = LongAudio.model_validate_json(directory.read_bytes(LONG_AUDIO))
-    frame = clip_tables.shard_index_frame(iter_index(directory), long_audio.max_seconds)
-    results = [validate(SHARD_INDEX, frame, "shard index")]
+    frames = clip_tables.shard_index_frames(iter_index(directory), long_audio.max_seconds)
+    results = [validate_slices(SHARD_INDEX, frames, "shard index")]
     derived = {
         name: read_conversations(directory, key)
         for name, key in (("dialogues", DIALOGUES), ("prompts", PROMPTS))
     }
     named = {clip for found in derived.values() for dialogue in found for clip in dialogue.clip_ids}
-    known = named.intersection(frame["id"])
+    index = CorpusIndex(directory).by_id
+    known = {clip for clip in named if clip in index}
     for name, conversations in derived.items():
         if conversations:
             frame = tables.dialogues_frame(conversations, known, held_out_fragments())

@@ -1,13 +1,15 @@
 """Every rule of the five contracts, broken once by a row that breaks nothing else."""
 
 import math
+from collections.abc import Iterable
 from typing import Any
 
 import pandas as pd
 import pytest
 
+from data_contracts import clip_tables
 from data_contracts.clip_suites import MANIFEST, SHARD_INDEX
-from data_contracts.clip_tables import manifest_frame, shard_index_frame
+from data_contracts.clip_tables import manifest_frames, shard_index_frames
 from data_contracts.contract import Contract
 from data_contracts.contract_result import RuleOutcome
 from data_contracts.languages import LANGUAGES
@@ -28,14 +30,14 @@ from data_contracts.tables import (
     pairs_frame,
     predictions_frame,
 )
-from data_contracts.validation import validate
+from data_contracts.validation import validate_slices
 
 Shown = dict[str, list[tuple[str, object]]]
 
 
-def broken(contract: Contract, frame: pd.DataFrame) -> Shown:
+def broken(contract: Contract, *slices: pd.DataFrame) -> Shown:
     """Rule (without the contract's name) to its examples, for every rule that is not met."""
-    outcomes = validate(contract, frame, contract.name).outcomes
+    outcomes = validate_slices(contract, slices, contract.name).outcomes
     return {
         o.rule.removeprefix(contract.name + "."): [(e.id, e.value) for e in o.examples]
         for o in outcomes
@@ -43,9 +45,22 @@ def broken(contract: Contract, frame: pd.DataFrame) -> Shown:
     }
 
 
-def outcome(contract: Contract, frame: pd.DataFrame, rule: str) -> RuleOutcome:
-    outcomes = validate(contract, frame, contract.name).outcomes
+def outcome(contract: Contract, rule: str, *slices: pd.DataFrame) -> RuleOutcome:
+    outcomes = validate_slices(contract, slices, contract.name).outcomes
     return next(o for o in outcomes if o.rule == f"{contract.name}.{rule}")
+
+
+def column(slices: Iterable[pd.DataFrame], name: str) -> pd.Series:
+    return pd.concat([frame[name] for frame in slices], ignore_index=True)
+
+
+@pytest.fixture(params=[1 << 17, 3])
+def slice_rows(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """At once, and in slices of three rows."""
+    monkeypatch.setattr(clip_tables, "SLICE_ROWS", request.param)
+
+
+in_slices = pytest.mark.usefixtures("slice_rows")
 
 
 def clip(name: str, **fields: Any) -> Clip:
@@ -116,6 +131,7 @@ def item(name: str, suite: str = "lid") -> EvaluationItem:
 # --- manifest
 
 
+@in_slices
 def test_a_sound_manifest_meets_its_contract() -> None:
     clips = [
         speech("dog-fr", "train", "a dog", sha256="1", speaker="anna"),
@@ -135,9 +151,10 @@ def test_a_sound_manifest_meets_its_contract() -> None:
         clip("q-2", kind="question", targets={"voice_chat": "I."}, phrase="who", split="dev"),
     ]
 
-    assert broken(MANIFEST, manifest_frame(clips)) == {}
+    assert broken(MANIFEST, *manifest_frames(clips)) == {}
 
 
+@in_slices
 def test_each_broken_rule_of_a_manifest_is_named_with_its_rows() -> None:
     clips = [
         clip("twice"),
@@ -147,11 +164,11 @@ def test_each_broken_rule_of_a_manifest_is_named_with_its_rows() -> None:
         clip("no-text", targets={"lid": "French", "s2tt": " ", "caption": ""}, language="fr"),
         clip("odd-split"),
     ]
-    frame = manifest_frame(clips)
-    frame.loc[5, "split"] = "validation"
+    slices = list(manifest_frames(clips))
+    slices[-1].loc[slices[-1].index[-1], "split"] = "validation"
 
-    assert broken(MANIFEST, frame) == {
-        "id_is_unique": [("twice", "twice"), ("twice", "twice")],
+    assert broken(MANIFEST, *slices) == {
+        "id_is_unique": [("twice", "row 1 has it first"), ("twice", "row 1 has it first")],
         "language_is_iso_639_1": [("klingon", "tlh")],
         "text_has_language": [("no-language", "asr text without a language")],
         "targets_have_text": [("no-text", "s2tt, caption")],
@@ -159,6 +176,7 @@ def test_each_broken_rule_of_a_manifest_is_named_with_its_rows() -> None:
     }
 
 
+@in_slices
 def test_a_phrase_in_two_splits_is_shown_with_the_row_it_meets() -> None:
     clips = [
         speech("dog-fr", "train", "a dog"),
@@ -169,18 +187,19 @@ def test_a_phrase_in_two_splits_is_shown_with_the_row_it_meets() -> None:
         clip("moo-2", kind="sound", targets={"caption": "A cow."}, phrase="cow", split="test"),
     ]
 
-    leaks = manifest_frame(clips)["phrase_leaks_into"]
+    leaks = column(manifest_frames(clips), "phrase_leaks_into")
 
     assert leaks.dropna().to_dict() == {
         1: "split train also has 'dog-fr' with speech 'a dog'",
         3: "split train also has 'note-1' with note 'flute 60'",
         5: "split dev also has 'moo-1' with sound 'cow'",
     }
-    shown = outcome(MANIFEST, manifest_frame(clips), "phrase_stays_in_one_split")
+    shown = outcome(MANIFEST, "phrase_stays_in_one_split", *manifest_frames(clips))
     assert (shown.success, shown.severity, shown.unexpected_count) == (False, "stop", 3)
     assert shown.examples[0].id == "dog-ru"
 
 
+@in_slices
 @pytest.mark.parametrize(
     ("fields", "value"),
     [
@@ -196,18 +215,20 @@ def test_a_recording_or_a_learnt_voice_in_two_splits_is_a_leak(
     clips = [clip("one", **fields), clip("two", **fields, split="test")]
 
     rule = "recording" if "sha256" in fields else "speaker"
-    assert broken(MANIFEST, manifest_frame(clips)) == {
+    assert broken(MANIFEST, *manifest_frames(clips)) == {
         f"{rule}_stays_in_one_split": [("two", f"split train also has 'one' {value}")]
     }
 
 
+@in_slices
 def test_an_empty_manifest_is_refused() -> None:
-    assert broken(MANIFEST, manifest_frame([])) == {"has_rows": []}
+    assert broken(MANIFEST, *manifest_frames([])) == {"has_rows": []}
 
 
 # --- shard index
 
 
+@in_slices
 def test_a_sound_shard_index_meets_its_contract() -> None:
     clips = [
         packed("shortest", num_samples=321, targets={"sound": "bell"}, kind="sound"),
@@ -225,9 +246,10 @@ def test_a_sound_shard_index_meets_its_contract() -> None:
         packed("other", split="test"),
     ]
 
-    assert broken(SHARD_INDEX, shard_index_frame(clips, 30)) == {}
+    assert broken(SHARD_INDEX, *shard_index_frames(clips, 30)) == {}
 
 
+@in_slices
 def test_each_broken_rule_of_a_shard_index_is_named_with_its_rows() -> None:
     clips = [
         packed("twice"),
@@ -243,11 +265,11 @@ def test_each_broken_rule_of_a_shard_index_is_named_with_its_rows() -> None:
         packed("again", sha256="digest of loud"),
         packed("odd-split"),
     ]
-    frame = shard_index_frame(clips, 30)
-    frame.loc[11, "split"] = "validation"
+    slices = list(shard_index_frames(clips, 30))
+    slices[-1].loc[slices[-1].index[-1], "split"] = "validation"
 
-    assert broken(SHARD_INDEX, frame) == {
-        "id_is_unique": [("twice", "twice"), ("twice", "twice")],
+    assert broken(SHARD_INDEX, *slices) == {
+        "id_is_unique": [("twice", "row 1 has it first"), ("twice", "row 1 has it first")],
         "offset_is_positive": [("no-offset", 0)],
         "size_is_positive": [("no-size", 0)],
         "clip_has_an_audio_token": [("too-short", 320 / 16_000)],
@@ -263,21 +285,24 @@ def test_each_broken_rule_of_a_shard_index_is_named_with_its_rows() -> None:
     }
 
 
+@in_slices
 def test_a_corpus_of_windows_may_hold_clips_up_to_its_own_limit() -> None:
     clips = [packed("a", num_samples=70 * 16_000, targets={}), packed("b", sha256="b")]
 
-    assert broken(SHARD_INDEX, shard_index_frame(clips, 70.0)) == {}
-    assert broken(SHARD_INDEX, shard_index_frame(clips, 69.5)) == {
+    assert broken(SHARD_INDEX, *shard_index_frames(clips, 70.0)) == {}
+    assert broken(SHARD_INDEX, *shard_index_frames(clips, 69.5)) == {
         "duration_fits_the_policy": [("a", "70.0000 s, at most 69.5 s")]
     }
 
 
+@in_slices
 def test_equal_audio_with_another_answer_is_no_repetition() -> None:
     clips = [packed("a", sha256="1"), packed("b", sha256="1", targets={"lid": "English"})]
 
-    assert shard_index_frame(clips, 30)["duplicate_of"].isna().all()
+    assert column(shard_index_frames(clips, 30), "duplicate_of").isna().all()
 
 
+@in_slices
 def test_characters_per_second_count_the_speech_of_alphabetic_asr_rows_only() -> None:
     clips = [
         packed("14 characters in 2 s", num_samples=32_000),
@@ -286,19 +311,20 @@ def test_characters_per_second_count_the_speech_of_alphabetic_asr_rows_only() ->
         packed("translated", targets={"s2tt": "A dog."}),
     ]
 
-    rates = shard_index_frame(clips, 30)["characters_per_second"].tolist()
+    rates = column(shard_index_frames(clips, 30), "characters_per_second").tolist()
 
     assert rates[0] == pytest.approx(14 / 1.85)
     assert rates[1] > 24
     assert all(math.isnan(rate) for rate in rates[2:])
 
 
+@in_slices
 @pytest.mark.parametrize("text", ["four!", "x" * 45])  # 5 and 45 characters in 1.85 s of speech
 def test_implausible_texts_are_reported_from_above_two_per_cent_on(text: str) -> None:
     def share(stale: int) -> RuleOutcome:
         texts = [text] * stale + ["fourteen chars"] * (50 - stale)
         clips = [packed(f"c{i}", targets={"asr": text}) for i, text in enumerate(texts)]
-        return outcome(SHARD_INDEX, shard_index_frame(clips, 30), "text_fits_duration")
+        return outcome(SHARD_INDEX, "text_fits_duration", *shard_index_frames(clips, 30))
 
     one, two = share(1), share(2)
 
@@ -306,6 +332,7 @@ def test_implausible_texts_are_reported_from_above_two_per_cent_on(text: str) ->
     assert (two.success, two.unexpected_count, two.severity) == (False, 2, "report")
 
 
+@in_slices
 def test_a_packed_table_is_checked_for_every_leak_and_for_parts_of_compositions() -> None:
     clips = [
         packed("one", speaker="anna", targets={"digits": "1"}),
@@ -318,7 +345,7 @@ def test_a_packed_table_is_checked_for_every_leak_and_for_parts_of_compositions(
         packed("alone", origin=("y",), split="dev", targets={}),
     ]
 
-    assert broken(SHARD_INDEX, shard_index_frame(clips, 30)) == {
+    assert broken(SHARD_INDEX, *shard_index_frames(clips, 30)) == {
         "phrase_stays_in_one_split": [
             ("perro", "split train also has 'dog' with speech 'a dog'"),
         ],
@@ -336,8 +363,9 @@ def test_a_packed_table_is_checked_for_every_leak_and_for_parts_of_compositions(
     }
 
 
+@in_slices
 def test_an_empty_shard_index_is_refused() -> None:
-    assert broken(SHARD_INDEX, shard_index_frame([], 30)) == {"has_rows": []}
+    assert broken(SHARD_INDEX, *shard_index_frames([], 30)) == {"has_rows": []}
 
 
 # --- dialogues

@@ -10,7 +10,7 @@ import pytest
 
 from data_contracts.contract import Contract, Rule
 from data_contracts.contract_result import ContractBreachError, ContractResult, RuleOutcome, enforce
-from data_contracts.validation import validate
+from data_contracts.validation import validate, validate_slices
 
 UNIQUE = Rule("clips.id_is_unique", "id", "expect_column_values_to_be_unique", "Rename one.")
 SHORT = Rule(
@@ -223,3 +223,23 @@ def test_validation_writes_no_file_opens_no_connection_and_prints_nothing(
     assert list(tmp_path.rglob("*")) == []
     printed = capfd.readouterr()
     assert printed.out + printed.err == ""
+
+
+def test_a_rule_about_a_whole_column_is_not_held_against_slices_of_it() -> None:
+    slices = [clips(["a"], [1.0]), clips(["a"], [1.0])]
+
+    with pytest.raises(ValueError, match=r"\['clips.id_is_unique'\] are about whole columns"):
+        validate_slices(CLIPS, slices, "clips")
+
+
+def test_a_tolerated_share_is_one_of_all_slices_together() -> None:
+    tolerant = replace(SHORT, arguments={"max_value": 30, "mostly": 0.75})
+    contract = Contract("clips", "id", columns=("id",), nullable=("seconds",), rules=(tolerant,))
+    good, bad = clips(["a", "b", "c"], [1.0, None, 2.0]), clips(["d"], [31.0])
+
+    two_of_four = validate_slices(contract, [good, bad, bad], "clips")
+    assert not outcomes(two_of_four)["clips.is_short"].success
+    one_of_four = validate_slices(contract, [bad, good, clips(["e"], [3.0])], "clips")
+    found = outcomes(one_of_four)["clips.is_short"]
+    assert (one_of_four.rows, found.success, found.unexpected_count) == (5, True, 1)
+    assert found.examples[0].id == "d"
