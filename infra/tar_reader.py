@@ -7,14 +7,18 @@ believed. Headers are read here and not by `tarfile`, which reads a long name or
 as its size field says.
 """
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from io import SEEK_END
 from typing import BinaryIO
+from unicodedata import category
 
 BLOCK = 512
 MAX_NAME_BYTES = 1024
 _MAX_HEADER_BYTES = 1 << 16
+_MAX_SIZE_DIGITS = 20
+"""Of a size in a pax header: 64 bits have no more."""
 _END = bytes(BLOCK)
 _REGULAR = frozenset({b"0", b"\0", b"7"})
 _FOLDER, _LONG_NAME, _LONG_LINK, _PAX, _PAX_GLOBAL = b"5", b"L", b"K", b"x", b"g"
@@ -102,26 +106,34 @@ def name_rule(name: str) -> str | None:
         return "its name is absolute"
     if ".." in name.replace("\\", "/").split("/"):
         return "its name leads out of the tar with '..'"
-    if not name.isprintable():  # lone surrogates, which stand for other encodings, neither
+    # Lone surrogates, which stand for other encodings, are no printable characters either.
+    if not all(char.isprintable() or category(char) == "Zs" for char in name):
         return "its name has control characters, or is not UTF-8"
     return None if name else "it has no name"
 
 
 def _size(header: bytes, place: int) -> int:
     """The size field, after the header's checksum has proved that this is a header."""
-    field = header[148:156].strip(b" \0")
     unsigned = sum(header) - sum(header[148:156]) + 8 * ord(" ")
     try:
-        if int(field, 8) != unsigned:
+        if _octal(header[148:156]) != unsigned:
             raise ValueError("checksum differs")
-        if header[124] & 0x80:  # base 256, for what eight gigabytes exceeds
+        if header[124] == 0x80:  # base 256, for what eight gigabytes exceeds
             return int.from_bytes(header[125:136], "big")
-        return int(header[124:136].strip(b" \0") or b"0", 8)
+        return _octal(header[124:136])
     except ValueError as error:
         raise TarError(
             f"there is no tar header at byte {place}: {error}. It is damaged, or compressed: "
             "unpack a .tar.gz with gzip -d, since members are read by their place."
         ) from error
+
+
+def _octal(field: bytes) -> int:
+    """A number as `tarfile` reads it, but digits only: `int` takes signs and underscores too."""
+    digits = field.partition(b"\0")[0].strip(b" ")
+    if not re.fullmatch(rb"[0-7]*", digits):
+        raise ValueError(f"{digits!r} is no octal number")
+    return int(digits or b"0", 8)
 
 
 def _short_name(header: bytes) -> str:
@@ -138,12 +150,16 @@ def _extension(kind: bytes, data: bytes) -> dict[str, str]:
     found = {}
     while data:
         length = data.split(b" ", 1)[0]
-        if not length.isdigit() or not len(length) + 1 < int(length) <= len(data):
+        is_number = length.isdigit() and len(length) <= len(str(_MAX_HEADER_BYTES))
+        if not is_number or not len(length) + 1 < int(length) <= len(data):
             raise TarError("a pax header is damaged. Copy the tar again.")
         name, _, value = data[len(length) + 1 : int(length) - 1].partition(b"=")
         if name in (b"path", b"size"):
             found[name.decode()] = value.decode("utf-8", "surrogateescape")
         data = data[int(length) :]
-    if not found.get("size", "0").isdigit():
-        raise TarError(f"a pax header claims the size {found['size']!r:.50}.")
+    if not re.fullmatch(f"[0-9]{{1,{_MAX_SIZE_DIGITS}}}", found.get("size", "0")):
+        raise TarError(
+            f"a pax header claims the size {found['size']!r:.50}: no number of bytes. Copy the tar "
+            "again."
+        )
     return found
