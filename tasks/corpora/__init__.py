@@ -4,6 +4,7 @@ To add one, write a module with a generator of `Row`s and a `CORPUS` that descri
 is an example), and a test of it on a tiny tree of its true layout.
 """
 
+import os
 import pkgutil
 from collections.abc import Iterator
 from importlib import import_module
@@ -17,6 +18,9 @@ from tasks.corpora.corpus import Corpus, Row
 from tasks.corpora.files import CorpusError, CorpusFiles
 from tasks.locations import check_location
 
+_SHOWN = 3
+"""Reasons that an error tells, of all."""
+_MAX_ID_CHARACTERS, _MAX_DETAIL_CHARACTERS = 200, 1_000
 __all__ = ["Corpus", "CorpusError", "CorpusSource", "corpora", "corpus_rows", "find_corpus"]
 
 
@@ -35,11 +39,13 @@ class CorpusSource(BaseModel):
     @model_validator(mode="before")
     @classmethod
     def _absolute(cls, values: object) -> object:
-        """Workers, and whoever resumes, have other working directories."""
+        """Workers, and whoever resumes, have other working directories. `..` is resolved by name,
+        since no path below may have it.
+        """
         if isinstance(values, dict) and isinstance(root := values.get("root"), str):
             check_location(root)
             local = root and "://" not in root
-            return {**values, "root": str(Path(root).absolute()) if local else root}
+            return {**values, "root": os.path.normpath(Path(root).absolute()) if local else root}
         return values
 
     @model_validator(mode="after")
@@ -88,28 +94,40 @@ def corpus_rows(source: CorpusSource) -> Iterator[Clip | Rejected]:
     """The rows of a corpus, split by split, and in its place each record that is no row.
 
     Raises:
-        CorpusError: a table or folder of the layout is missing or damaged. A recording that is
-            missing is no such error: its row is there, and ingest rejects it.
+        CorpusError: a table or folder of the layout is missing or damaged, or a split has no row. A
+            recording that is missing is no such error: its row is there, and ingest rejects it.
     """
     corpus = find_corpus(source.name)
     files = CorpusFiles(source.root)
+    name = files.name if corpus.is_form else corpus.name
     for split in source.splits or corpus.splits:
+        reasons: list[str] = []
+        is_empty = True
         for row in corpus.rows(files, split):
-            if isinstance(row, Rejected):
-                yield row.model_copy(update={"id": f"{corpus.name}/{row.id}"})
+            found = row if isinstance(row, Rejected) else _clip(corpus, name, split, row)
+            if isinstance(found, Rejected):
+                found = _spelled(name, found)
+                if len(reasons) < _SHOWN:
+                    reasons.append(f"{found.id}: {found.detail}")
             else:
-                yield _clip(corpus, split, row)
+                is_empty = False
+            yield found
+        if is_empty:
+            raise _empty(corpus, split, source.root, reasons)
 
 
-def _clip(corpus: Corpus, split: str, row: Row) -> Clip | Rejected:
+def _clip(corpus: Corpus, name: str, split: str, row: Row) -> Clip | Rejected:
     """Ids, speakers and phrases of two corpora must never be taken for one another's."""
-    name = row.get("source", corpus.name)
     own = {
         key: f"{name}/{value}"
         for key in ("id", "speaker", "phrase")
         if (value := row.get(key)) is not None
     }
-    filled = {"source": name, "license": corpus.license, "split": corpus.splits[split]}
+    filled = {
+        "source": name,
+        "license": "unknown" if corpus.is_form else corpus.license,
+        "split": corpus.splits[split],
+    }
     try:
         clip = Clip.model_validate({"targets": {}, **filled, **row, **own})
         if ".." in clip.audio.split("/"):
@@ -120,7 +138,33 @@ def _clip(corpus: Corpus, split: str, row: Row) -> Clip | Rejected:
             raise ValueError(f"the corpus has an empty text for {', '.join(blank)}")
     except ValueError as error:
         detail = explain(error) if isinstance(error, ValidationError) else str(error)
-        # An id that can't be written down may be why the row is rejected.
-        spelled = str(own["id"])[:200].encode("utf-8", "backslashreplace").decode()
-        return Rejected(id=spelled, reason="invalid_row", detail=detail)
+        return Rejected(id=str(row.get("id")), reason="invalid_row", detail=detail)
     return clip
+
+
+def _spelled(name: str, row: Rejected) -> Rejected:
+    """What can't be written down may be why a row is rejected, as a name in another encoding is."""
+    spelled = _printable(f"{name}/{row.id}"[:_MAX_ID_CHARACTERS])
+    detail = _printable(row.detail[:_MAX_DETAIL_CHARACTERS])
+    return Rejected(id=spelled, reason=row.reason, detail=detail)
+
+
+def _printable(text: str) -> str:
+    return "".join(
+        char if char.isprintable() else char.encode("unicode_escape").decode() for char in text
+    )
+
+
+def _empty(corpus: Corpus, split: str, root: str, reasons: list[str]) -> CorpusError:
+    """Of what was asked for, nothing may be left out without a word."""
+    if reasons:
+        return CorpusError(
+            f"split {split} of corpus {corpus.name} in {root} has no usable row. The first reasons "
+            f"are {'; '.join(reasons)}. Is this the layout that `q2a ingest --list --json` "
+            "describes?"
+        )
+    return CorpusError(
+        f"split {split} of corpus {corpus.name} in {root} has no record. Wanted is "
+        f"{corpus.layout}. Unpack it there, or name the splits that are there: --corpus "
+        "NAME:SPLIT,SPLIT=ROOT."
+    )

@@ -21,6 +21,8 @@ def _rows(files: CorpusFiles, split: str) -> Iterator[Row | Rejected]:
         raise CorpusError(f"{files.place(key)} is no list of questions. Download it again.")
     for number, item in enumerate(items):
         try:
+            if not isinstance(item, dict):
+                raise TypeError(f"{item!r:.50} is no question with its answer")
             yield _choice(files, item) if split == "Foundation" else _chat(files, item)
         except (KeyError, TypeError, ValueError) as error:
             detail = f"{type(error).__name__}: {error}"
@@ -32,17 +34,19 @@ def _choice(files: CorpusFiles, item: dict[str, Any]) -> Row:
     letters = {letter: item.get(f"choice_{letter.lower()}") for letter in "ABCD"}
     choices = {letter: str(text) for letter, text in letters.items() if text is not None}
     answers = [letter for letter, text in choices.items() if text == str(item["answer_gt"])]
+    if len(choices) < 2:
+        raise ValueError(f"of choice_a to choice_d it has only {list(choices.values())}")
     if not answers:
         raise ValueError(f"the answer {item['answer_gt']!r} is none of {list(choices.values())}")
-    listed = [f"{letter}. {text}" for letter, text in choices.items()]
+    listed = {letter: f"{letter}. {text}" for letter, text in choices.items()}
     path = str(item["path"])
     if item["task_name"] == "Audio_Grounding":  # the list says .wav, the files are .flac
         path = path.removesuffix(".wav").removesuffix(".flac") + ".flac"
     return {
         "id": f"Foundation/{item['uniq_id']}",
         "audio": files.place(f"Foundation/{item['task_name']}_{item['dataset_name']}/{path}"),
-        "question": "\n".join((INSTRUCTION, str(item["question"]), *listed)),
-        "targets": {"choice": listed["ABCD".index(answers[0])]},
+        "question": "\n".join((INSTRUCTION, str(item["question"]), *listed.values())),
+        "targets": {"choice": listed[answers[0]]},
     }
 
 

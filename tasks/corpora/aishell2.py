@@ -2,25 +2,35 @@
 
 from collections.abc import Iterator
 
+from data_contracts.records import Rejected
 from tasks.corpora.corpus import Corpus, Row
 from tasks.corpora.files import CorpusFiles
+from tasks.corpora.tables import read_into, read_pairs
 
 
-def _rows(files: CorpusFiles, split: str) -> Iterator[Row]:
+def _rows(files: CorpusFiles, split: str) -> Iterator[Row | Rejected]:
     folder = "iOS/data" if split == "train" else split
-    paths = dict(line.split(maxsplit=1) for line in files.lines(f"{folder}/wav.scp"))
-    for line in files.lines(f"{folder}/trans.txt"):
-        utterance, _, text = line.replace("\t", " ", 1).partition(" ")
-        path = paths.pop(utterance, f"wav/{utterance}.wav")
-        yield _row(files, folder, utterance, path) | {"targets": {"asr": text.strip()}}
+    paths: dict[str, str] = {}
+    yield from read_into(paths, files, f"{folder}/wav.scp")
+    for pair in read_pairs(files, f"{folder}/trans.txt"):
+        if isinstance(pair, Rejected):
+            yield pair
+            continue
+        utterance, text = pair
+        row = _row(files, folder, utterance, paths.pop(utterance, ""))
+        yield row if isinstance(row, Rejected) else row | {"targets": {"asr": text}}
     for utterance, path in paths.items():  # recordings without a transcript
         yield _row(files, folder, utterance, path)
 
 
-def _row(files: CorpusFiles, folder: str, utterance: str, path: str) -> Row:
+def _row(files: CorpusFiles, folder: str, utterance: str, path: str) -> Row | Rejected:
     """The channels of an evaluation set hold the same utterances under ids of their own."""
+    row_id = f"{folder}/{utterance}"
+    if "/" not in path:
+        detail = f"wav.scp has the path {path!r} for it; wanted is wav/SPEAKER/ID.wav"
+        return Rejected(id=row_id, reason="invalid_row", detail=detail)
     return {
-        "id": f"{folder}/{utterance}",
+        "id": row_id,
         "audio": files.place(f"{folder}/{path}"),
         "language": "zh",
         "speaker": path.rsplit("/", 2)[-2],

@@ -2,16 +2,21 @@
 
 from collections.abc import Iterator
 
+from data_contracts.records import Rejected
 from tasks.corpora.corpus import Corpus, Row
 from tasks.corpora.files import CorpusFiles
+from tasks.corpora.tables import read_table
 
 SECONDS = 10
 """Of AudioSet's segments."""
 
 
-def _rows(files: CorpusFiles, split: str) -> Iterator[Row]:
+def _rows(files: CorpusFiles, split: str) -> Iterator[Row | Rejected]:
     columns = ("audiocap_id", "youtube_id", "start_time", "caption")
-    for line in files.table(f"{split}.csv", columns):
+    for line in read_table(files, f"{split}.csv", columns):
+        if isinstance(line, Rejected):
+            yield line
+            continue
         begin = float(line["start_time"]) if line["start_time"].isdecimal() else -1.0
         yield {
             "id": line["audiocap_id"],
@@ -21,6 +26,8 @@ def _rows(files: CorpusFiles, split: str) -> Iterator[Row]:
             "end_seconds": begin + SECONDS,
             "targets": {"caption": line["caption"]},
             "kind": "sound",
+            # Several captions are of one recording.
+            "phrase": line["youtube_id"],
         }
 
 

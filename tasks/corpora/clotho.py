@@ -2,19 +2,26 @@
 
 from collections.abc import Iterator
 
+from data_contracts.records import Rejected
 from tasks.corpora.corpus import Corpus, Row
 from tasks.corpora.files import CorpusFiles
+from tasks.corpora.tables import read_table
 
 _CAPTIONS = tuple(f"caption_{number}" for number in range(1, 6))
 
 
-def _rows(files: CorpusFiles, split: str) -> Iterator[Row]:
+def _rows(files: CorpusFiles, split: str) -> Iterator[Row | Rejected]:
     # The metadata hold names of uploaders in Latin-1; the captions are ASCII.
-    metadata = files.table(
-        f"clotho_metadata_{split}.csv", ("file_name", "license"), encoding="latin-1"
+    metadata = read_table(
+        files, f"clotho_metadata_{split}.csv", ("file_name", "license"), encoding="latin-1"
     )
-    licenses = {line["file_name"]: line["license"] for line in metadata}
-    for line in files.table(f"clotho_captions_{split}.csv", ("file_name", *_CAPTIONS)):
+    licenses = {
+        line["file_name"]: line["license"] for line in metadata if not isinstance(line, Rejected)
+    }
+    for line in read_table(files, f"clotho_captions_{split}.csv", ("file_name", *_CAPTIONS)):
+        if isinstance(line, Rejected):
+            yield line
+            continue
         name = line["file_name"]
         for number, column in enumerate(_CAPTIONS, start=1):
             yield {
@@ -22,6 +29,8 @@ def _rows(files: CorpusFiles, split: str) -> Iterator[Row]:
                 "audio": files.place(f"{split}/{name}"),
                 "targets": {"caption": line[column]},
                 "kind": "sound",
+                # All five are of one recording.
+                "phrase": name,
                 "license": licenses.get(name, CORPUS.license),
             }
 

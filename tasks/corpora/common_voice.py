@@ -3,24 +3,31 @@
 import csv
 from collections.abc import Iterator
 
+from data_contracts.records import Rejected
 from tasks.corpora.corpus import Corpus, Row, by_language
 from tasks.corpora.files import CorpusFiles
+from tasks.corpora.tables import read_table
 
 LOCALES = {"en": "en", "fr": "fr", "yue": "yue", "zh-CN": "zh", "zh-HK": "yue"}
 """Common Voice's names; what is read in Hong Kong (zh-HK) is read in Cantonese."""
 _COLUMNS = ("client_id", "path", "sentence")
 
 
-def _rows(files: CorpusFiles, split: str) -> Iterator[Row]:
+def _rows(files: CorpusFiles, split: str) -> Iterator[Row | Rejected]:
     locale, name = split.split("/")
     speakers, sentences = set(), set()
     if name == "validated":
         for part in ("train", "dev", "test"):
             for line in _table(files, f"{locale}/{part}.tsv"):
+                if isinstance(line, Rejected):
+                    continue  # told with its own split
                 sentences.add(line["sentence"])
                 if part != "train":
                     speakers.add(line["client_id"])
     for line in _table(files, f"{locale}/{name}.tsv"):
+        if isinstance(line, Rejected):
+            yield line
+            continue
         if line["client_id"] in speakers or line["sentence"] in sentences:
             continue
         yield {
@@ -32,9 +39,11 @@ def _rows(files: CorpusFiles, split: str) -> Iterator[Row]:
         }
 
 
-def _table(files: CorpusFiles, key: str) -> Iterator[dict[str, str]]:
-    """Sentences hold unpaired quotation marks, which mean nothing."""
-    return files.table(key, _COLUMNS, delimiter="\t", quoting=csv.QUOTE_NONE)
+def _table(files: CorpusFiles, key: str) -> Iterator[dict[str, str] | Rejected]:
+    """As CorporaCreator wrote the release: quotation marks, which are often unpaired, mean nothing,
+    and a backslash stands before a tab that belongs to a sentence.
+    """
+    return read_table(files, key, _COLUMNS, delimiter="\t", quoting=csv.QUOTE_NONE, escapechar="\\")
 
 
 CORPUS = Corpus(

@@ -11,8 +11,8 @@ from tasks.corpora.files import CorpusFiles
 class Row(TypedDict, total=False):
     """What a corpus says of one recording, in its own names; the fields are those of `Clip`.
 
-    `id`, `speaker` and `phrase` get the name of the corpus in front, `split`, `source` and
-    `license` are filled in where they are absent. Nothing is checked here: a row that breaks a
+    `id`, `speaker` and `phrase` get the name of the corpus in front; `split`, and `license` where
+    it is absent, are filled in. Nothing is checked here: a row that breaks a
     field's rule is rejected by itself, and listed.
     """
 
@@ -31,7 +31,6 @@ class Row(TypedDict, total=False):
     phrase: str
     kind: str
     license: str
-    source: str
 
 
 Rows = Callable[[CorpusFiles, str], Iterator[Row | Rejected]]
@@ -57,6 +56,9 @@ class Corpus:
     layout: str
     """The files that the recipe reads, below the root, as `--list` prints it."""
     rows: Rows
+    is_form: bool = False
+    """Whether this is a form that many corpora have: rows are named after their folder then, and
+    nobody knows their licence."""
 
     @property
     def is_by_language(self) -> bool:

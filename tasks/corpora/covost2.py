@@ -3,8 +3,10 @@
 import csv
 from collections.abc import Iterator
 
+from data_contracts.records import Rejected
 from tasks.corpora.corpus import Corpus, Row, by_language
 from tasks.corpora.files import CorpusFiles
+from tasks.corpora.tables import read_table
 
 _INTO_ENGLISH = (
     "fr", "de", "es", "ca", "it", "ru", "zh-CN", "pt", "fa", "et", "mn", "nl", "tr", "ar", "sv-SE",
@@ -16,10 +18,11 @@ _FROM_ENGLISH = (
 _PAIRS = [f"{name}_en" for name in _INTO_ENGLISH] + [f"en_{name}" for name in _FROM_ENGLISH]
 
 
-def _rows(files: CorpusFiles, split: str) -> Iterator[Row]:
+def _rows(files: CorpusFiles, split: str) -> Iterator[Row | Rejected]:
     pair, part = split.split("/")
     source, target = pair.split("_")
-    lines = files.table(
+    lines = read_table(
+        files,
         f"{source}/covost_v2.{pair}.{part}.tsv",
         ("path", "sentence", "translation", "client_id"),
         delimiter="\t",
@@ -27,6 +30,9 @@ def _rows(files: CorpusFiles, split: str) -> Iterator[Row]:
         escapechar="\\",
     )
     for line in lines:
+        if isinstance(line, Rejected):
+            yield line
+            continue
         yield {
             "id": f"{pair}/{line['path'].rsplit('.', 1)[0]}",
             "audio": files.place(f"{source}/clips/{line['path']}"),

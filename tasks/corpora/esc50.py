@@ -2,13 +2,18 @@
 
 from collections.abc import Iterator
 
+from data_contracts.records import Rejected
 from tasks.corpora.corpus import Corpus, Row
 from tasks.corpora.files import CorpusFiles
+from tasks.corpora.tables import read_table
 
 
-def _rows(files: CorpusFiles, split: str) -> Iterator[Row]:
-    for line in files.table("meta/esc50.csv", ("filename", "fold", "category", "src_file")):
-        if f"fold{line['fold']}" == split:
+def _rows(files: CorpusFiles, split: str) -> Iterator[Row | Rejected]:
+    columns = ("filename", "fold", "category", "src_file")
+    for line in read_table(files, "meta/esc50.csv", columns):
+        if isinstance(line, Rejected):
+            yield line
+        elif f"fold{line['fold']}" == split:
             yield {
                 "id": line["filename"].removesuffix(".wav"),
                 "audio": files.place(f"audio/{line['filename']}"),

@@ -1,31 +1,21 @@
-"""Reading the tables of an unpacked corpus, on this machine or in any fsspec store."""
+"""The files of an unpacked corpus, on this machine or in any fsspec store."""
 
-import csv
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
-from itertools import count
-from typing import Any, BinaryIO, NamedTuple
+from typing import Any, BinaryIO
 
-from data_contracts.records import Rejected
 from infra.remote import open_file_system
 from infra.source_files import open_url
-from infra.tar_reader import Refused, TarError, scan_tar
+from tasks.locations import resolve
 
-_MOST_BYTES = 1 << 17
-"""Of one line or one small text: no label of a recording is longer."""
+_MAX_JSON_BYTES = 1 << 26
+"""Of a document that is parsed whole, into several times its bytes of memory. The longest lists
+that are published so, AIR-Bench's questions, have some tens of megabytes."""
 
 
 class CorpusError(ValueError):
     """A folder is not laid out as the corpus is published; says what is missing where."""
-
-
-class TarMember(NamedTuple):
-    """Where a member's bytes lie in an uncompressed tar."""
-
-    name: str
-    begin_byte: int
-    num_bytes: int
 
 
 class CorpusFiles:
@@ -46,6 +36,10 @@ class CorpusFiles:
         """The path or URL of a file, as a row's `audio`."""
         path = f"{self._root}/{key}"
         return path if self.is_local else str(self._fs.unstrip_protocol(path))
+
+    def resolve(self, path: str) -> str:
+        """The same of a path that a table names: a relative one starts from the root."""
+        return resolve(self.place("").removesuffix("/"), path)
 
     def names(self, folder: str = "", *, below: bool = False) -> list[str]:
         """Keys of the files in a folder, or of all below it, sorted.
@@ -73,115 +67,26 @@ class CorpusFiles:
         with stream:
             yield stream
 
-    def lines(self, key: str) -> Iterator[str]:
-        """The lines of a UTF-8 text that are not blank, without their ends.
-
-        Raises:
-            CorpusError: there is no such file, or it is no such text.
-        """
-        for number, raw in self._raw_lines(key):
-            try:
-                line = raw.decode("utf-8-sig").rstrip("\r\n")
-            except UnicodeDecodeError as error:
-                raise self._unreadable(key, number, error) from error
-            if line.strip():
-                yield line
-
-    def table(
-        self,
-        key: str,
-        columns: Sequence[str],
-        *,
-        header: bool = True,
-        encoding: str = "utf-8-sig",
-        **dialect: Any,
-    ) -> Iterator[dict[str, str]]:
-        """The rows of a CSV file by column name; with `delimiter="\\t"` and such of a TSV file.
-
-        Args:
-            columns: that must be there; without a header, all columns in their order.
-
-        Raises:
-            CorpusError: there is no such file, a column is missing, or a row is no row.
-        """
-        text = (raw.decode(encoding) for _, raw in self._raw_lines(key))
-        reader = csv.DictReader(text, None if header else columns, strict=True, **dialect)
-        try:
-            found = reader.fieldnames or ()
-            if absent := [column for column in columns if column not in found]:
-                raise CorpusError(
-                    f"{self.place(key)} has the columns {', '.join(found)}; {absent} are missing. "
-                    "Is this the version of the corpus that --list describes?"
-                )
-            for row in reader:
-                if any(row[column] is None for column in columns):
-                    raise self._unreadable(key, reader.line_num, "it has too few columns")
-                yield row
-        except (csv.Error, UnicodeDecodeError) as error:
-            raise self._unreadable(key, reader.line_num + 1, error) from error
-
-    def _raw_lines(self, key: str) -> Iterator[tuple[int, bytes]]:
-        """The lines of a file with their numbers from 1, none of them longer than is sane."""
-        with self.open(key) as stream:
-            for number in count(1):
-                line = stream.readline(_MOST_BYTES + 1)
-                if not line:
-                    return
-                if len(line) > _MOST_BYTES:
-                    raise self._unreadable(key, number, f"it has over {_MOST_BYTES} bytes")
-                yield number, line
-
-    def _unreadable(self, key: str, number: int, why: object) -> CorpusError:
-        return CorpusError(
-            f"line {number} of {self.place(key)} can't be read: {why}. Unpack the corpus again."
-        )
-
     def json(self, key: str) -> Any:
         """A JSON document.
 
         Raises:
-            CorpusError: there is no such file, or it is no JSON.
+            CorpusError: there is no such file, it is no JSON, or too large to be a table.
         """
         with self.open(key) as stream:
-            try:
-                return json.load(stream)
-            except (ValueError, RecursionError) as error:
-                raise CorpusError(
-                    f"{self.place(key)} is not JSON: {error}. Unpack the corpus again."
-                ) from error
-
-    def tar_members(self, key: str) -> Iterator[TarMember | Rejected]:
-        """Where the plain files of an uncompressed tar lie, in their order, and what is no such
-        file: links, devices, names that lead out.
-
-        Raises:
-            CorpusError: there is no such file, or it is compressed, cut off or no tar.
-        """
-        with self.open(key) as stream:
-            try:
-                for member in scan_tar(stream):
-                    if isinstance(member, Refused):
-                        detail = f"in {self.place(key)}: {member.rule}"
-                        yield Rejected(id=member.name, reason="refused_member", detail=detail)
-                    else:
-                        yield TarMember(member.name, member.offset, member.size)
-            except TarError as error:
-                raise CorpusError(f"{self.place(key)} is no plain tar: {error}") from error
-
-    def bytes_of(self, key: str, member: TarMember) -> bytes:
-        """The bytes of a small text in a tar.
-
-        Raises:
-            CorpusError: it is no small text.
-        """
-        if member.num_bytes > _MOST_BYTES:
+            text = stream.read(_MAX_JSON_BYTES + 1)
+        if len(text) > _MAX_JSON_BYTES:
             raise CorpusError(
-                f"{member.name!r} in {self.place(key)} has {member.num_bytes} bytes: no text of "
-                "one recording. Remove it from the tar."
+                f"{self.place(key)} has over {_MAX_JSON_BYTES} bytes, more than any list of a "
+                "corpus that is read whole. Is it the file that --list describes? Download it "
+                "again."
             )
-        with self.open(key) as stream:
-            stream.seek(member.begin_byte)
-            return stream.read(member.num_bytes)
+        try:
+            return json.loads(text)
+        except (ValueError, RecursionError) as error:
+            raise CorpusError(
+                f"{self.place(key)} is not JSON: {error}. Unpack the corpus again."
+            ) from error
 
 
 def _missing(path: str, kind: str) -> str:

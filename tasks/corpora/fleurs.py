@@ -4,8 +4,10 @@ import csv
 from collections.abc import Iterator
 
 from data_contracts.languages import LANGUAGES
+from data_contracts.records import Rejected
 from tasks.corpora.corpus import Corpus, Row, by_language
 from tasks.corpora.files import CorpusFiles
+from tasks.corpora.tables import read_table
 
 _NAMES = (
     "af_za", "am_et", "ar_eg", "as_in", "az_az", "be_by", "bg_bg", "bn_in", "bs_ba", "ca_es",
@@ -30,13 +32,17 @@ def language_code(name: str) -> str:
     return {"cmn": "zh"}.get(first := name.split("_")[0], first)
 
 
-def _rows(files: CorpusFiles, split: str) -> Iterator[Row]:
+def _rows(files: CorpusFiles, split: str) -> Iterator[Row | Rejected]:
     name, part = split.split("/")
     language = language_code(name)
-    lines = files.table(
-        f"{name}/{part}.tsv", _COLUMNS, header=False, delimiter="\t", quoting=csv.QUOTE_NONE
+    # The published script splits lines at tabs; quotation marks mean nothing.
+    lines = read_table(
+        files, f"{name}/{part}.tsv", _COLUMNS, header=False, delimiter="\t", quoting=csv.QUOTE_NONE
     )
     for line in lines:
+        if isinstance(line, Rejected):
+            yield line
+            continue
         yield {
             "id": f"{name}/{line['file_name'].rsplit('.', 1)[0]}",
             "audio": files.place(f"{name}/audio/{part}/{line['file_name']}"),

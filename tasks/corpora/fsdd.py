@@ -8,13 +8,14 @@ from tasks.corpora.files import CorpusFiles
 
 def _rows(files: CorpusFiles, split: str) -> Iterator[Row]:
     for key in files.names("recordings"):
-        digit, speaker, *number = key.rsplit("/", 1)[-1].removesuffix(".wav").split("_")
-        if speaker == split:
-            stem = "_".join((digit, speaker, *number))
+        stem, _, suffix = key.rsplit("/", 1)[-1].rpartition(".")
+        digit, _, rest = stem.partition("_")
+        speaker = rest.partition("_")[0]
+        if speaker == split and suffix == "wav":
             yield {
                 "id": stem,
                 "audio": files.place(key),
-                "targets": {"digits": digit if digit in "0123456789" else ""},
+                "targets": {"digits": digit if digit in tuple("0123456789") else ""},
                 "language": "en",
                 "speaker": speaker,
                 "kind": "digit",

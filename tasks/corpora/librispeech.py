@@ -5,11 +5,15 @@ from collections.abc import Iterator
 from data_contracts.records import Rejected
 from tasks.corpora.corpus import Corpus, Row
 from tasks.corpora.files import CorpusFiles
+from tasks.corpora.tables import read_lines, read_pairs
 
 
 def _rows(files: CorpusFiles, split: str) -> Iterator[Row | Rejected]:
     subsets = _subsets(files)
     for row in chapters(files, split, ".flac"):
+        if isinstance(row, Rejected):
+            yield row
+            continue
         speaker = row["speaker"]
         if (listed := subsets.get(speaker)) != split:
             detail = f"SPEAKERS.TXT has speaker {speaker} in {listed}, not in {split}"
@@ -20,11 +24,15 @@ def _rows(files: CorpusFiles, split: str) -> Iterator[Row | Rejected]:
 
 def _subsets(files: CorpusFiles) -> dict[str, str]:
     """Speaker -> split, of lines such as "14 | F | train-clean-360 | 25.03 | Kristin LeMoine"."""
-    lines = (line.split("|") for line in files.lines("SPEAKERS.TXT") if line[0] != ";")
+    lines = (
+        line.split("|")
+        for line in read_lines(files, "SPEAKERS.TXT")
+        if isinstance(line, str) and line[0] != ";"
+    )
     return {fields[0].strip(): fields[2].strip() for fields in lines if len(fields) >= 4}
 
 
-def chapters(files: CorpusFiles, folder: str, suffix: str) -> Iterator[Row]:
+def chapters(files: CorpusFiles, folder: str, suffix: str) -> Iterator[Row | Rejected]:
     """The utterances of `SPEAKER/CHAPTER/SPEAKER-CHAPTER.trans.txt` files, without a language.
 
     A recording that no transcript names is a row without a label, so that it is listed as rejected.
@@ -33,8 +41,11 @@ def chapters(files: CorpusFiles, folder: str, suffix: str) -> Iterator[Row]:
     unnamed = {name for name in names if name.endswith(suffix)}
     for transcripts in (name for name in names if name.endswith(".trans.txt")):
         place = transcripts.rsplit("/", 1)[0]
-        for line in files.lines(transcripts):
-            utterance, _, text = line.partition(" ")
+        for pair in read_pairs(files, transcripts):
+            if isinstance(pair, Rejected):
+                yield pair
+                continue
+            utterance, text = pair
             key = f"{place}/{utterance}{suffix}"
             unnamed.discard(key)
             yield {

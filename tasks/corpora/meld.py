@@ -2,8 +2,10 @@
 
 from collections.abc import Iterator
 
+from data_contracts.records import Rejected
 from tasks.corpora.corpus import Corpus, Row
 from tasks.corpora.files import CorpusFiles
+from tasks.corpora.tables import read_table
 
 _FOLDERS = {
     "train": "train_splits",
@@ -12,9 +14,12 @@ _FOLDERS = {
 }
 
 
-def _rows(files: CorpusFiles, split: str) -> Iterator[Row]:
+def _rows(files: CorpusFiles, split: str) -> Iterator[Row | Rejected]:
     columns = ("Speaker", "Emotion", "Dialogue_ID", "Utterance_ID")
-    for line in files.table(f"{split}_sent_emo.csv", columns):
+    for line in read_table(files, f"{split}_sent_emo.csv", columns):
+        if isinstance(line, Rejected):
+            yield line
+            continue
         name = f"dia{line['Dialogue_ID']}_utt{line['Utterance_ID']}"
         yield {
             "id": f"{split}/{name}",

@@ -2,14 +2,18 @@
 
 from collections.abc import Iterator
 
+from data_contracts.records import Rejected
 from tasks.corpora.corpus import Corpus, Row
 from tasks.corpora.files import CorpusFiles
+from tasks.corpora.tables import read_table
 
 
-def _rows(files: CorpusFiles, split: str) -> Iterator[Row]:
+def _rows(files: CorpusFiles, split: str) -> Iterator[Row | Rejected]:
     columns = ("ytid", "start_s", "end_s", "caption", "is_audioset_eval")
-    for line in files.table("musiccaps-public.csv", columns):
-        if (line["is_audioset_eval"] == "True") == (split == "eval"):
+    for line in read_table(files, "musiccaps-public.csv", columns):
+        if isinstance(line, Rejected):
+            yield line
+        elif (line["is_audioset_eval"] == "True") == (split == "eval"):
             begin, end = line["start_s"], line["end_s"]
             yield {
                 "id": line["ytid"],

@@ -2,59 +2,90 @@
 
 import gzip
 import json
+import zlib
 from collections.abc import Iterator
 from typing import Any
 
 from data_contracts.languages import LANGUAGES
 from data_contracts.records import Rejected
 from tasks.corpora.corpus import Corpus, Row, by_language
-from tasks.corpora.files import CorpusError, CorpusFiles, TarMember
+from tasks.corpora.files import CorpusError, CorpusFiles
+from tasks.corpora.tables import numbered_lines
+from tasks.corpora.tars import TarMember, open_tar
+
+_MAX_CUT_BYTES = 1 << 20
+"""Of one cut: alignments make it longer than other lines are."""
 
 
 def _rows(files: CorpusFiles, split: str) -> Iterator[Row | Rejected]:
     language, folder = split.split("/")
     for key in files.names(folder):
-        name = key.rsplit("/", 1)[-1]
-        if name.startswith("cuts.") and name.endswith(".jsonl.gz"):
-            number = name.removeprefix("cuts.").removesuffix(".jsonl.gz")
+        first, _, rest = key.removeprefix(f"{folder}/").partition(".")
+        number, _, kind = rest.partition(".")
+        if first == "cuts" and kind in ("jsonl", "jsonl.gz"):
             tar = f"{folder}/recording.{number}.tar"
-            # Of each cut the tar has CUT.flac and CUT.json, or CUT.nodata and CUT.nometa.
-            found = {
-                member.name.rpartition(".")[0]: member
-                for member in files.tar_members(tar)
-                if isinstance(member, TarMember)
-                and not member.name.endswith((".json", ".nodata", ".nometa"))
-            }
-            for cut in _cuts(files, key):
-                member = found.get(str(cut.get("id")))
+            recordings = _recordings(files, tar)
+            for line_number, line in _lines(files, key):
+                if isinstance(line, Rejected):
+                    yield line
+                    continue
+                try:
+                    row = _row(json.loads(line))
+                except (AttributeError, KeyError, TypeError, ValueError, RecursionError) as error:
+                    detail = f"it is no cut: {type(error).__name__}: {error}"
+                    row_id = f"{key} line {line_number}"
+                    yield Rejected(id=row_id, reason="invalid_row", detail=detail)
+                    continue
+                # Of two cuts of one id, only one has a recording.
+                member = recordings.pop(row["id"], None)
+                row["id"] = f"{folder}/{row['id']}"
                 if member is None:
                     detail = f"{tar} has no recording of it"
-                    yield Rejected(id=str(cut.get("id")), reason="missing_file", detail=detail)
+                    yield Rejected(id=row["id"], reason="missing_file", detail=detail)
                     continue
-                row: Row = {"id": f"{folder}/{cut['id']}", "audio": files.place(tar)}
-                row |= {"begin_byte": member.begin_byte, "num_bytes": member.num_bytes}
-                row |= {"language": language, "source": files.name, "license": "unknown"}
-                spoken = cut.get("supervisions") or []
-                row["targets"] = {"asr": " ".join(str(s.get("text") or "") for s in spoken)}
-                if speaker := next((s["speaker"] for s in spoken if s.get("speaker")), None):
-                    row["speaker"] = str(speaker)
-                yield row
+                row |= {"audio": files.place(tar), "language": language}
+                yield row | {"begin_byte": member.begin_byte, "num_bytes": member.num_bytes}
 
 
-def _cuts(files: CorpusFiles, key: str) -> Iterator[dict[str, Any]]:
-    """The cuts of a shard, in time's order of their supervisions; their audio begins at 0."""
-    with files.open(key) as packed, gzip.open(packed, "rb") as lines:
+def _recordings(files: CorpusFiles, key: str) -> dict[str, TarMember]:
+    """By cut. Of each the tar has CUT.flac and CUT.json, or CUT.nodata and CUT.nometa."""
+    with open_tar(files, key) as tar:
+        return {
+            member.name.rpartition(".")[0]: member
+            for member in tar.members()
+            if isinstance(member, TarMember)
+            and not member.name.endswith((".json", ".nodata", ".nometa"))
+        }
+
+
+def _lines(files: CorpusFiles, key: str) -> Iterator[tuple[int, str | Rejected]]:
+    """The lines of a shard of cuts with their numbers."""
+    with files.open(key) as packed:
+        stream = gzip.GzipFile(fileobj=packed) if key.endswith(".gz") else packed
         try:
-            while line := lines.readline(1 << 20):
-                cut = json.loads(line)
-                cut["supervisions"] = sorted(
-                    cut.get("supervisions") or [], key=lambda spoken: float(spoken["start"])
-                )
-                yield cut
-        except (OSError, EOFError, ValueError, TypeError, KeyError, RecursionError) as error:
+            yield from numbered_lines(stream, key, max_bytes=_MAX_CUT_BYTES)
+        except (gzip.BadGzipFile, EOFError, zlib.error) as error:
             raise CorpusError(
                 f"{files.place(key)} is no list of cuts: {error}. Write the Shar again."
             ) from error
+
+
+def _row(cut: dict[str, Any]) -> Row:
+    """What a cut says, in time's order of its supervisions; its audio begins at 0.
+
+    Raises:
+        ValueError: and its like, where it is no cut.
+    """
+    spoken = sorted(cut.get("supervisions") or [], key=lambda said: float(said["start"]))
+    if not isinstance(cut["id"], str):
+        raise TypeError(f"its id {cut['id']!r:.50} is no text")
+    row: Row = {
+        "id": cut["id"],
+        "targets": {"asr": " ".join(str(said.get("text") or "") for said in spoken)},
+    }
+    if speaker := next((said["speaker"] for said in spoken if said.get("speaker")), None):
+        row["speaker"] = str(speaker)
+    return row
 
 
 CORPUS = Corpus(
@@ -65,7 +96,8 @@ CORPUS = Corpus(
     tasks=("asr",),
     languages=tuple(LANGUAGES),
     splits=by_language(LANGUAGES, {"train": "train", "dev": "dev", "test": "test"}),
-    layout="SPLIT/cuts.NNNNNN.jsonl.gz (id, supervisions with start, text, speaker) and "
+    layout="SPLIT/cuts.NNNNNN.jsonl.gz or .jsonl (id, supervisions with start, text, speaker) and "
     "SPLIT/recording.NNNNNN.tar, not compressed, with ID.flac (or wav, mp3, opus) and ID.json",
     rows=_rows,
+    is_form=True,
 )

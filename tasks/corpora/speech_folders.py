@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 
 from data_contracts.languages import LANGUAGES
+from data_contracts.records import Rejected
 from tasks.corpora.corpus import Corpus, Row, by_language
 from tasks.corpora.files import CorpusFiles
 from tasks.corpora.librispeech import chapters
@@ -10,12 +11,12 @@ from tasks.corpora.librispeech import chapters
 _SUFFIXES = (".flac", ".wav", ".mp3", ".ogg", ".opus", ".m4a")
 
 
-def _rows(files: CorpusFiles, split: str) -> Iterator[Row]:
+def _rows(files: CorpusFiles, split: str) -> Iterator[Row | Rejected]:
     language, folder = split.split("/")
     names = files.names(folder, below=True)
     suffix = next((s for s in _SUFFIXES if any(name.endswith(s) for name in names)), ".flac")
     for row in chapters(files, folder, suffix):
-        yield {**row, "language": language, "source": files.name, "license": "unknown"}
+        yield row if isinstance(row, Rejected) else {**row, "language": language}
 
 
 CORPUS = Corpus(
@@ -29,4 +30,5 @@ CORPUS = Corpus(
     layout="SPLIT/SPEAKER/CHAPTER/*.trans.txt with a line `SPEAKER-CHAPTER-NUMBER TEXT` an "
     "utterance, and its recording beside it; all of one format: flac, wav, mp3, ogg, opus or m4a",
     rows=_rows,
+    is_form=True,
 )

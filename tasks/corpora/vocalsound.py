@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from typing import Any
 
+from data_contracts.records import Rejected
 from tasks.corpora.corpus import Corpus, Row
 from tasks.corpora.files import CorpusError, CorpusFiles
 
@@ -17,11 +18,17 @@ _ANSWERS = {
 _LISTS = {"train": "tr", "validation": "val", "test": "te"}
 
 
-def _rows(files: CorpusFiles, split: str) -> Iterator[Row]:
+def _rows(files: CorpusFiles, split: str) -> Iterator[Row | Rejected]:
     key = f"datafiles/{_LISTS[split]}.json"
-    for name in _file_names(files.json(key), files.place(key)):
+    for number, entry in enumerate(_entries(files.json(key), files.place(key))):
+        if not (isinstance(entry, dict) and isinstance(path := entry.get("wav"), str)):
+            detail = f'{entry!r:.100} is not {{"wav": PATH, ...}}'
+            yield Rejected(id=f"{key} {number}", reason="invalid_row", detail=detail)
+            continue
+        # The paths in the lists are those of the machine that wrote them; only the names count.
+        name = path.rsplit("/", 1)[-1]
         stem = name.removesuffix(".wav")
-        speaker, _, label = stem.split("_")[0], *stem.rpartition("_")[1:]
+        speaker, label = stem.split("_")[0], stem.rpartition("_")[2]
         yield {
             "id": stem,
             "audio": files.place(f"audio_16k/{name}"),
@@ -31,14 +38,13 @@ def _rows(files: CorpusFiles, split: str) -> Iterator[Row]:
         }
 
 
-def _file_names(listed: Any, place: str) -> list[str]:
-    """The paths in the lists are those of the machine that wrote them; only the names count."""
-    try:
-        return [str(entry["wav"]).rsplit("/", 1)[-1] for entry in listed["data"]]
-    except (TypeError, KeyError) as error:
+def _entries(listed: Any, place: str) -> list[Any]:
+    entries = listed.get("data") if isinstance(listed, dict) else None
+    if not isinstance(entries, list):
         raise CorpusError(
             f'{place} is not {{"data": [{{"wav": PATH, ...}}, ...]}}. Unpack the corpus again.'
-        ) from error
+        )
+    return entries
 
 
 CORPUS = Corpus(

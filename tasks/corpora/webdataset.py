@@ -6,7 +6,8 @@ from itertools import groupby
 from data_contracts.languages import LANGUAGES
 from data_contracts.records import Rejected
 from tasks.corpora.corpus import Corpus, Row, by_language
-from tasks.corpora.files import CorpusFiles, TarMember
+from tasks.corpora.files import CorpusFiles
+from tasks.corpora.tars import CorpusTar, TarMember, open_tar
 
 AUDIO = ("flac", "wav", "mp3", "ogg", "opus", "m4a")
 
@@ -15,25 +16,47 @@ def _rows(files: CorpusFiles, split: str) -> Iterator[Row | Rejected]:
     language, folder = split.split("/")
     for key in files.names(folder):
         if key.endswith(".tar"):
-            for name, members in groupby(files.tar_members(key), _sample):
-                row: Row = {"id": f"{folder}/{name}", "audio": files.place(key)}
-                row |= {"language": language, "source": files.name, "license": "unknown"}
-                refused = False
-                for member in members:
-                    if isinstance(member, Rejected):
-                        refused = True
-                        yield member
-                        continue
-                    extension = _key(member.name)[1]
-                    if extension in AUDIO:
-                        row |= {"begin_byte": member.begin_byte, "num_bytes": member.num_bytes}
-                    elif extension == "txt":
-                        row["targets"] = {"asr": files.bytes_of(key, member).decode().strip()}
-                if "num_bytes" in row:
-                    yield row
-                elif not refused:
-                    detail = f"its sample in {key} has no file named *.{', *.'.join(AUDIO)}"
-                    yield Rejected(id=row["id"], reason="missing_file", detail=detail)
+            with open_tar(files, key) as tar:
+                for row in _samples(tar, key.removesuffix(".tar")):
+                    located: Row = {"audio": files.place(key), "language": language}
+                    yield row if isinstance(row, Rejected) else located | row
+
+
+def _samples(tar: CorpusTar, stem: str) -> Iterator[Row | Rejected]:
+    """Keys are those of a tar: its name stands before each."""
+    keys = set()
+    for key, members in groupby(tar.members(), _sample):
+        row_id = f"{stem}/{key}"
+        recordings: list[TarMember] = []
+        row: Row = {"id": row_id}
+        problem = f"an earlier sample has the key {key!r} too" if key in keys else ""
+        refused = False
+        for member in members:
+            if isinstance(member, Rejected):
+                refused = True
+                yield member.model_copy(update={"id": f"{stem}/{member.id}"})
+                continue
+            extension = _key(member.name)[1]
+            if extension in AUDIO:
+                recordings.append(member)
+            elif extension == "txt":
+                try:
+                    row["targets"] = {"asr": tar.text(member)}
+                except ValueError as error:
+                    problem = problem or str(error)
+        keys.add(key)
+        if len(recordings) > 1:
+            problem = problem or f"it has {len(recordings)} recordings: " + ", ".join(
+                member.name for member in recordings
+            )
+        if problem:
+            yield Rejected(id=row_id, reason="invalid_row", detail=problem)
+        elif recordings:
+            row["begin_byte"], row["num_bytes"] = recordings[0][1:]
+            yield row
+        elif not refused:
+            detail = f"it has no file named *.{', *.'.join(AUDIO)}"
+            yield Rejected(id=row_id, reason="missing_file", detail=detail)
 
 
 def _sample(member: TarMember | Rejected) -> str:
@@ -58,4 +81,5 @@ CORPUS = Corpus(
     layout="SPLIT/*.tar, not compressed; of each sample KEY.{flac,wav,mp3,ogg,opus,m4a} and "
     "KEY.txt with its transcript, behind one another",
     rows=_rows,
+    is_form=True,
 )

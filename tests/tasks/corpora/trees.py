@@ -421,6 +421,8 @@ def esc50(root: Path) -> Tree:
         ("1-100032-A-0.wav", 1, 0, "dog", "True", 100032, "A"),
         ("5-103415-A-2.wav", 5, 2, "pouring_water", "False", 103415, "A"),
         ("4-1-A-1.wav", 4, 1, "rooster", "False", 1, "A"),
+        ("2-2-A-0.wav", 2, 0, "dog", "False", 2, "A"),
+        ("3-3-A-0.wav", 3, 0, "dog", "False", 3, "A"),
     ]
     header = ("filename", "fold", "target", "category", "esc10", "src_file", "take")
     table(root / "meta/esc50.csv", [header, *rows])
@@ -433,6 +435,8 @@ def esc50(root: Path) -> Tree:
             ),
             "esc50/5-103415-A-2": Heard(files[1], {"sound": "pouring water"}, "test"),
             "esc50/4-1-A-1": Heard(files[2], {"sound": "rooster"}, "dev", others={"kind": "sound"}),
+            "esc50/2-2-A-0": Heard(files[3], {"sound": "dog"}, "train"),
+            "esc50/3-3-A-0": Heard(files[4], {"sound": "dog"}, "train"),
         },
     )
 
@@ -451,7 +455,9 @@ def fsdd(root: Path) -> Tree:
             f"fsdd/{name.split('_')[1]}",
             {"kind": "digit"},
         )
-    return Tree((), heard)
+    for name in ("12_jackson_0.wav", "Thumbs.db", "7_jackson_32.txt"):
+        (root / "recordings" / name).write_bytes(b"no digit")
+    return Tree(("jackson", "george", "lucas"), heard, {"fsdd/12_jackson_0": "invalid_row"})
 
 
 def air_bench(root: Path) -> Tree:
@@ -498,9 +504,20 @@ def kaldi(root: Path) -> Tree:
     outside = root.parent / "elsewhere/call 1.wav"
     outside.parent.mkdir()
     part = soundtrack(outside, 1.25, 2.5)
-    text(root / "train/wav.scp", f"call1 {outside}\ncall2 wav/call2.wav\n")
-    text(root / "train/segments", "u1 call1 1.25 3.75\nu2 call9 0 1\nu3 call1 5 4\n")
-    text(root / "train/text", "u1 hello there\nu2 gone\nu3 backwards\nu4 nowhere\n")
+    text(
+        root / "train/wav.scp",
+        f"call1 {outside}\ncall2 wav/c1.wav\ncall1 wav/c1.wav\ncall3\ncall4 wav/c1.wav\n",
+    )
+    text(
+        root / "train/segments",
+        "u1 call1 1.25 3.75\nu2 call9 0 1\nu3 call1 5 4\nu5 call2 0 -1\nu6 call2 0 -1 0\n"
+        "u7 call3 0 1\nu8 call4 0 1 0\nu9 call4 0 1 1\nu10 call1 0 soon\n",
+    )
+    text(
+        root / "train/text",
+        "u1 hello there\nu2 gone\nu3 backwards\nu4 nowhere\nu5 to the end\nu6 one channel\n"
+        "u7 no path\nu8 left\nu9 right\nu10 when\nu1 said twice\n",
+    )
     text(root / "train/utt2spk", "u1 ann\nu2 ann\nu3 ann\n")
     text(root / "test/wav.scp", "c1 wav/c1.wav\nc2 wav/c2.wav\n")
     text(root / "test/text", "c1 bye\n")
@@ -510,12 +527,14 @@ def kaldi(root: Path) -> Tree:
         ("en/train", "en/test"),
         {
             f"{name}/train/u1": Heard(part, {"asr": "hello there"}, "train", "en", f"{name}/ann"),
+            f"{name}/train/u5": Heard(whole, {"asr": "to the end"}, "train", "en"),
+            f"{name}/train/u6": Heard(whole, {"asr": "one channel"}, "train", "en"),
             f"{name}/test/c1": Heard(whole, {"asr": "bye"}, "test", "en"),
         },
         {
-            "kaldi/u2": "invalid_row",
-            f"{name}/train/u3": "invalid_row",
-            "kaldi/u4": "invalid_row",
+            f"{name}/train/wav.scp line 3": "invalid_row",
+            f"{name}/train/text line 11": "invalid_row",
+            **{f"{name}/train/u{n}": "invalid_row" for n in (2, 3, 4, 7, 8, 9, 10)},
             f"{name}/test/c2": "invalid_row",
         },
     )
@@ -544,19 +563,41 @@ def webdataset(root: Path) -> Tree:
         add(tar, "u3.txt", b"a link has no bytes")
         add(tar, "u4.wav", b"text")
         add(tar, "u4.txt", b"no audio")
+    with tarfile.open(
+        root / "train/000001.tar", "w", format=tarfile.GNU_FORMAT, encoding="latin-1"
+    ) as tar:
+        add(tar, "u2.flac", first)
+        add(tar, "u2.txt", b"\xef\xbb\xbfMoin")
+        add(tar, "café.flac", first)
+        add(tar, "u6.flac", first)
+        add(tar, "u6.wav", first)
+        add(tar, "u6.txt", b"which of them")
+        add(tar, "u7.flac", first)
+        add(tar, "u7.txt", "in Latin-1: grüß Gott".encode("latin-1"))
+        add(tar, "u8.flac", first)
+        add(tar, "u8.txt", b"too long " * 20_000)
+        add(tar, "u2.wav", first)
     name = root.name
     return Tree(
         ("de/train",),
         {
-            f"{name}/train/./u1": Heard(decoded(first), {"asr": "good morning"}, "train", "de"),
-            f"{name}/train/u2": Heard(decoded(second), {"asr": "grüß Gott"}, "train", "de"),
+            f"{name}/train/000000/./u1": Heard(
+                decoded(first), {"asr": "good morning"}, "train", "de"
+            ),
+            f"{name}/train/000000/u2": Heard(decoded(second), {"asr": "grüß Gott"}, "train", "de"),
+            f"{name}/train/000001/u2": Heard(decoded(first), {"asr": "Moin"}, "train", "de"),
         },
         {
-            f"{name}/train/u4": "not_audio",
-            "webdataset/../../u5.flac": "refused_member",
-            "webdataset/../../u5.txt": "refused_member",
-            "webdataset/u3.flac": "refused_member",
-            "webdataset/train/a/utt": "missing_file",
+            f"{name}/train/000000/u4": "not_audio",
+            f"{name}/train/000000/../../u5.flac": "refused_member",
+            f"{name}/train/000000/../../u5.txt": "refused_member",
+            f"{name}/train/000000/u3.flac": "refused_member",
+            f"{name}/train/000000/a/utt": "missing_file",
+            f"{name}/train/000001/caf\\udce9.flac": "refused_member",
+            f"{name}/train/000001/u6": "invalid_row",
+            f"{name}/train/000001/u7": "invalid_row",
+            f"{name}/train/000001/u8": "invalid_row",
+            f"{name}/train/000001/u2": "invalid_row",
         },
     )
 
@@ -586,9 +627,17 @@ def shar(root: Path) -> Tree:
                 add(tar, "cut-2.nometa", b"")
     with gzip.open(root / "dev/cuts.000000.jsonl.gz", "wt") as lines:
         lines.writelines(json.dumps(cut) + "\n" for cut in cuts)
+        lines.writelines(('{"id": "\\ud800"}\n', json.dumps(cuts[0]) + "\n", "[7]\n", "{no\n"))
+        lines.write('{"id": 7}\n{"id": "cut-3", "supervisions": [{"text": "when"}]}\n')
     name = root.name
+    rejected = {
+        f"{name}/dev/cut-2": "missing_file",
+        f"{name}/dev/\\ud800": "missing_file",
+        f"{name}/dev/cut-1": "missing_file",
+        **{f"{name}/dev/cuts.000000.jsonl.gz line {n}": "invalid_row" for n in (5, 6, 7, 8)},
+    }
     heard = Heard(decoded(data), {"asr": "hello world"}, "dev", "en", f"{name}/ann")
-    return Tree(("en/dev",), {f"{name}/dev/cut-1": heard}, {"shar/cut-2": "missing_file"})
+    return Tree(("en/dev",), {f"{name}/dev/cut-1": heard}, rejected)
 
 
 def saved_dataset(root: Path) -> Tree:
@@ -596,7 +645,7 @@ def saved_dataset(root: Path) -> Tree:
     outside = sound(2, root / "outside.wav")
     files = [as_file(recordings()[i], "WAV") for i in (0, 1)]
     audio = pa.array(
-        [{"bytes": files[0], "path": "a.wav"}, {"bytes": None, "path": str(root / "outside.wav")},
+        [{"bytes": files[0], "path": "a.wav"}, {"bytes": None, "path": "outside.wav"},
          {"bytes": files[1], "path": None}, None],
         pa.struct([("bytes", pa.binary()), ("path", pa.string())]),
     )  # fmt: skip
@@ -636,7 +685,7 @@ def saved_dataset(root: Path) -> Tree:
             f"{name}/validation/1": Heard(outside, {"asr": "two"}, "dev", "en", f"{name}/8"),
             f"{name}/validation/2": Heard(decoded(files[1]), {"asr": "three"}, "dev", "en"),
         },
-        {"saved_dataset/validation/3": "missing_file"},
+        {f"{name}/validation/3": "missing_file"},
     )
 
 
