@@ -11,6 +11,7 @@ from tiny_run import TinyRun
 
 from flows import cli
 from flows.pipeline import STAGES
+from tasks.corpora import corpora
 from tasks.manifest import DataSourceError
 
 
@@ -104,6 +105,39 @@ def test_help_ends_with_0(
 ) -> None:
     assert q2a(monkeypatch, "--help") == 0
     assert "resume" in capsys.readouterr().out
+
+
+def test_list_describes_every_corpus_and_as_json_its_layout(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert q2a(monkeypatch, "ingest", "--list", "--json") == 0
+    listed = json.loads(capsys.readouterr().out)
+    assert [corpus["name"] for corpus in listed] == list(corpora())
+    for corpus in listed:
+        recipe = corpora()[corpus["name"]]
+        assert corpus["splits"] == recipe.splits
+        assert corpus["layout"] == recipe.layout
+        assert corpus["license"] == recipe.license
+    assert q2a(monkeypatch, "ingest", "--list") == 0
+    screen = capsys.readouterr().out
+    for name in corpora():
+        assert name in screen
+    assert "CC-BY-NC-3.0" in screen
+    assert "fold1" in screen
+    assert "--list --json tells each layout" in screen
+
+
+def test_a_corpus_whose_rows_are_all_rejected_ends_with_3_and_the_first_reasons(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "esc/meta").mkdir(parents=True)
+    table = "filename,fold,category,src_file\n../a.wav,1,dog,1\n"
+    (tmp_path / "esc/meta/esc50.csv").write_text(table)
+    monkeypatch.chdir(tmp_path)
+    assert q2a(monkeypatch, "ingest", "-p", "tiny", "--corpus", "esc50:fold1=./no/../esc") == 3
+    errors = capsys.readouterr().err
+    assert f"split fold1 of corpus esc50 in {tmp_path}/esc has no usable row" in errors
+    assert "climbs out of its folder" in errors
 
 
 def test_no_command_shows_the_help_and_no_error(

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from pydantic import ValidationError
 from recordings import stage_context
-from trees import TREES, Heard, sound, text
+from trees import LOCALES, TREES, Heard, sound, text
 
 import tasks.corpora
 from data_contracts.contract_result import enforce
@@ -31,12 +31,13 @@ def source_of(name: str, root: Path, splits: tuple[str, ...] = ()) -> CorpusSour
     return CorpusSource(name=name, root=str(root), splits=splits)
 
 
-@pytest.mark.parametrize("name", TREES)
+@pytest.mark.parametrize("tree_name", [*TREES, *LOCALES])
 def test_a_corpus_is_packed_with_its_labels_and_its_samples_are_those_that_soundfile_reads(
-    name: str, tmp_path: Path
+    tree_name: str, tmp_path: Path
 ) -> None:
     root = tmp_path / "the corpus"
-    tree = TREES[name](root)
+    name = "common_voice" if tree_name in LOCALES else tree_name
+    tree = (TREES | LOCALES)[tree_name](root)
     data = DataSource(corpora=(source_of(name, root, tree.splits),))
     for result in ingest.check_source(data):
         enforce(result)

@@ -155,30 +155,35 @@ def _cv(speaker: str, path: str, sentence: str, locale: str) -> tuple[str, ...]:
     return (speaker, path, sentence, "2", "0", "", "", "", "", locale, "")
 
 
-def common_voice(root: Path) -> Tree:
+def common_voice(
+    root: Path, locale: str = "yue", language: str = "yue", said: str = '佢話"好'
+) -> Tree:
+    def line(speaker: str, number: int, sentence: str) -> tuple[str, ...]:
+        return _cv(speaker, f"common_voice_{locale}_{number}.mp3", sentence, locale)
+
     lines = {
-        "train": [_cv("a", "common_voice_yue_1.mp3", '佢話"好', "yue")],
-        "dev": [_cv("b", "common_voice_yue_2.mp3", "早晨", "yue")],
-        "test": [_cv("c", "common_voice_yue_3.mp3", "多謝晒", "yue")],
+        "train": [line("a", 1, said)],
+        "dev": [line("b", 2, "早晨")],
+        "test": [line("c", 3, "多謝晒")],
     }
-    validated = [line for part in lines.values() for line in part] + [
-        _cv("a", "common_voice_yue_4.mp3", "落雨喇", "yue"),
-        _cv("b", "common_voice_yue_5.mp3", "a speaker of dev", "yue"),
-        _cv("d", "common_voice_yue_6.mp3", "多謝晒", "yue"),
+    validated = [row for part in lines.values() for row in part] + [
+        line("a", 4, "落雨喇"),
+        line("b", 5, "a speaker of dev"),
+        line("d", 6, "多謝晒"),
     ]
     for part, rows in {**lines, "validated": validated}.items():
-        tsv(root / f"yue/{part}.tsv", [CV_HEADER, *rows])
+        tsv(root / f"{locale}/{part}.tsv", [CV_HEADER, *rows])
     heard = {}
-    for number, said, split, speaker in (
-        (1, '佢話"好', "train", "a"),
+    for number, sentence, split, speaker in (
+        (1, said, "train", "a"),
         (3, "多謝晒", "test", "c"),
         (4, "落雨喇", "train", "a"),
     ):
-        samples = sound(number, root / f"yue/clips/common_voice_yue_{number}.mp3")
-        heard[f"common_voice/yue/common_voice_yue_{number}"] = Heard(
-            samples, {"asr": said}, split, "yue", f"common_voice/{speaker}"
+        samples = sound(number, root / f"{locale}/clips/common_voice_{locale}_{number}.mp3")
+        heard[f"common_voice/{locale}/common_voice_{locale}_{number}"] = Heard(
+            samples, {"asr": sentence}, split, language, f"common_voice/{speaker}"
         )
-    return Tree(("yue/train", "yue/test", "yue/validated"), heard)
+    return Tree((f"{locale}/train", f"{locale}/test", f"{locale}/validated"), heard)
 
 
 def aishell2(root: Path) -> Tree:
@@ -689,6 +694,22 @@ def saved_dataset(root: Path) -> Tree:
     )
 
 
+def common_voice_en(root: Path) -> Tree:
+    return common_voice(root, "en", "en", '"Go", he said.')
+
+
+def common_voice_zh_cn(root: Path) -> Tree:
+    return common_voice(root, "zh-CN", "zh", "“好”。")
+
+
+def common_voice_fr(root: Path) -> Tree:
+    return common_voice(root, "fr", "fr", "L’été, dit-il.")
+
+
+LOCALES = {
+    build.__name__: build for build in (common_voice_en, common_voice_zh_cn, common_voice_fr)
+}
+"""Common Voice in more languages."""
 TREES: dict[str, Callable[[Path], Tree]] = {
     build.__name__: build
     for build in (
