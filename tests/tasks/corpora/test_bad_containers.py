@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from trees import TREES, add, as_file, recordings
 
+from data_contracts.records import Rejected
 from tasks.corpora import CorpusError, CorpusSource, corpus_rows, files
 
 
@@ -87,3 +88,15 @@ def test_a_tar_is_opened_once_however_many_texts_it_has(
     monkeypatch.setattr(files, "open_url", lambda url: opened.append(url) or open_url(url))
     assert len(list(corpus_rows(source_of("webdataset", tmp_path, ("en/train",))))) == 20
     assert opened == [str(tmp_path / "train/0.tar")]
+
+
+def test_a_sample_of_a_tar_that_is_no_row_is_rejected_with_its_reason(tmp_path: Path) -> None:
+    tree = TREES["webdataset"](tmp_path / "wds")
+    rows = corpus_rows(source_of("webdataset", tmp_path / "wds", tree.splits))
+    found = [(row.id, row.detail) for row in rows if isinstance(row, Rejected)]
+    assert ("wds/train/000001/u6", "it has 2 recordings: u6.flac, u6.wav") in found
+    assert ("wds/train/000001/u8", "its text 'u8.txt' has over 131072 bytes") in found
+    assert ("wds/train/000001/u2", "an earlier sample has the key 'u2' too") in found
+    details = dict(found)
+    assert details["wds/train/000001/u7"].startswith("its text 'u7.txt' is not UTF-8: ")
+    assert details["wds/train/000000/a/utt"].startswith("it has no file named *.flac, ")

@@ -350,6 +350,7 @@ def clotho(root: Path) -> Tree:
     )  # fmt: skip
     samples = sound(0, root / "evaluation" / name)
     others = {"license": "http://creativecommons.org/publicdomain/zero/1.0/", "kind": "sound"}
+    others["phrase"] = f"clotho/{name}"
     return Tree(
         ("evaluation",),
         {
@@ -385,7 +386,7 @@ def audiocaps(root: Path) -> Tree:
     )
     samples = soundtrack(root / "audio/-rT1.wav", 3, 10)
     assert len(samples) == 10 * RATE
-    others = {"num_samples": 10 * RATE}
+    others = {"num_samples": 10 * RATE, "phrase": "audiocaps/-rT1"}
     return Tree(
         ("test",),
         {
