@@ -23,7 +23,7 @@ from data_contracts.validation import validate_slices
 R = TypeVar("R", Clip, PackedClip)
 
 _ROWS = 1_000_000
-_ROWS_AT_ONCE = 1024
+_ROWS_AT_ONCE = 4096
 _MOST_SECONDS = 3.0
 _MOST_BYTES = 100
 """Keys of rows, a slice of the table and Great Expectations' work on it."""

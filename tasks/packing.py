@@ -18,12 +18,8 @@ from tasks.decode import DecodeError, check_clip, decode
 from tasks.last_read import LastRead
 from tasks.levels import LevelRecipe
 from tasks.long_audio import Kept, LengthRule
+from tasks.segments import OVERSHOOT_SECONDS
 from tasks.shards import MadeClip, find_shard, read_summary, write_shard
-
-_OVERSHOOT_SECONDS = 0.5
-"""How far a segment may reach behind the end of its recording, as Kaldi's extract-segments allows:
-times are rounded, and counted in other programs.
-"""
 
 
 @dataclass(frozen=True)
@@ -181,7 +177,7 @@ def _refuse_early_end(part: Clip, seconds: float) -> None:
         DecodeError: `ends_early`.
     """
     told = part.seconds if part.end_seconds is None else part.end_seconds - part.begin_seconds
-    if told is not None and seconds < told - _OVERSHOOT_SECONDS:
+    if told is not None and seconds < told - OVERSHOOT_SECONDS:
         raise DecodeError(
             "ends_early",
             f"{part.audio} has {seconds:.3f} s from {part.begin_seconds:g} s on; its row speaks of "

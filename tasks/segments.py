@@ -15,6 +15,10 @@ from model.audio import MAX_SECONDS
 
 _ROUNDING_SECONDS = 0.01
 """Times that differ by less are the same: one segment ends as the next begins."""
+OVERSHOOT_SECONDS = 0.5
+"""How far a segment may reach behind the end of its recording, as Kaldi's extract-segments allows:
+times are rounded, and counted in other programs.
+"""
 _TOLD_BY_SEGMENTS = ("text", "targets", "conversation", "begin_seconds", "end_seconds")
 
 
@@ -25,6 +29,11 @@ class Segment(Record):
     end_seconds: float = Field(gt=0, le=1e6)
     text: Text
     """Blank where nothing is said: such a segment is left out."""
+
+    @property
+    def name(self) -> str:
+        """In the ids of clips."""
+        return f"{self.begin_seconds:.3f}-{self.end_seconds:.3f}"
 
     @model_validator(mode="after")
     def _has_a_length(self) -> "Segment":
@@ -71,7 +80,7 @@ def clips_of_line(line: str) -> list[Clip]:
         Clip.model_validate(
             {
                 **shared,
-                "id": f"{row.id}/{part.begin_seconds:.3f}-{part.end_seconds:.3f}",
+                "id": f"{row.id}/{part.name}",
                 "targets": {row.task: part.text},
                 "begin_seconds": part.begin_seconds,
                 "end_seconds": part.end_seconds,

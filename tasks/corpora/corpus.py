@@ -22,6 +22,7 @@ class Row(TypedDict, total=False):
     num_bytes: int
     begin_seconds: float
     end_seconds: float
+    seconds: float
     targets: Mapping[Task, str]
     question: str
     conversation: tuple[Turn, ...]

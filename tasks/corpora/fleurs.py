@@ -4,7 +4,7 @@ import csv
 from collections.abc import Iterator
 
 from data_contracts.languages import LANGUAGES
-from data_contracts.records import Rejected
+from data_contracts.records import SAMPLES_PER_SECOND, Rejected
 from tasks.corpora.corpus import Corpus, Row, by_language
 from tasks.corpora.files import CorpusFiles
 from tasks.corpora.tables import read_table
@@ -48,9 +48,15 @@ def _rows(files: CorpusFiles, split: str) -> Iterator[Row | Rejected]:
             "audio": files.place(f"{name}/audio/{part}/{line['file_name']}"),
             "targets": {"asr": line["raw_transcription"], "lid": LANGUAGES[language]},
             "language": language,
+            "seconds": _seconds(line["num_samples"]),
             # A sentence has one number in all languages.
             "phrase": line["id"],
         }
+
+
+def _seconds(num_samples: str) -> float:
+    """Of a recording at 16 kHz; what is no number fails the rule of the field, and is rejected."""
+    return int(num_samples) / SAMPLES_PER_SECOND if num_samples.isdecimal() else -1.0
 
 
 CORPUS = Corpus(

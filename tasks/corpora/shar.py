@@ -8,10 +8,12 @@ from typing import Any
 
 from data_contracts.languages import LANGUAGES
 from data_contracts.records import Rejected
+from model.audio import MAX_SECONDS
 from tasks.corpora.corpus import Corpus, Row, by_language
 from tasks.corpora.files import CorpusError, CorpusFiles
 from tasks.corpora.tables import numbered_lines
 from tasks.corpora.tars import TarMember, open_tar
+from tasks.segments import OVERSHOOT_SECONDS, Segment, joined
 
 _MAX_CUT_BYTES = 1 << 20
 """Of one cut: alignments make it longer than other lines are."""
@@ -30,21 +32,23 @@ def _rows(files: CorpusFiles, split: str) -> Iterator[Row | Rejected]:
                     yield line
                     continue
                 try:
-                    row = _row(json.loads(line))
+                    cut_id, rows = _rows_of(json.loads(line))
                 except (AttributeError, KeyError, TypeError, ValueError, RecursionError) as error:
                     detail = f"it is no cut: {type(error).__name__}: {error}"
                     row_id = f"{key} line {line_number}"
                     yield Rejected(id=row_id, reason="invalid_row", detail=detail)
                     continue
                 # Of two cuts of one id, only one has a recording.
-                member = recordings.pop(row["id"], None)
-                row["id"] = f"{folder}/{row['id']}"
+                member = recordings.pop(cut_id, None)
                 if member is None:
                     detail = f"{tar} has no recording of it"
-                    yield Rejected(id=row["id"], reason="missing_file", detail=detail)
+                    row_id = f"{folder}/{cut_id}"
+                    yield Rejected(id=row_id, reason="missing_file", detail=detail)
                     continue
-                row |= {"audio": files.place(tar), "language": language}
-                yield row | {"begin_byte": member.begin_byte, "num_bytes": member.num_bytes}
+                for row in rows:
+                    row |= {"audio": files.place(tar), "language": language}
+                    row |= {"begin_byte": member.begin_byte, "num_bytes": member.num_bytes}
+                    yield row | {"id": f"{folder}/{row['id']}"}
 
 
 def _recordings(files: CorpusFiles, key: str) -> dict[str, TarMember]:
@@ -70,22 +74,47 @@ def _lines(files: CorpusFiles, key: str) -> Iterator[tuple[int, str | Rejected]]
             ) from error
 
 
-def _row(cut: dict[str, Any]) -> Row:
-    """What a cut says, in time's order of its supervisions; its audio begins at 0.
+def _rows_of(cut: dict[str, Any]) -> tuple[str, list[Row]]:
+    """The id of a cut and its rows, of one that is longer than the encoder hears several. Its audio
+    begins at 0.
 
     Raises:
-        ValueError: and its like, where it is no cut.
+        ValueError: and its like, where it is no cut, or something is said outside of it.
     """
+    cut_id, seconds = cut["id"], float(cut["duration"])
+    if not isinstance(cut_id, str):
+        raise TypeError(f"its id {cut_id!r:.50} is no text")
     spoken = sorted(cut.get("supervisions") or [], key=lambda said: float(said["start"]))
-    if not isinstance(cut["id"], str):
-        raise TypeError(f"its id {cut['id']!r:.50} is no text")
-    row: Row = {
-        "id": cut["id"],
-        "targets": {"asr": " ".join(str(said.get("text") or "") for said in spoken)},
-    }
+    shared: Row = {}
     if speaker := next((said["speaker"] for said in spoken if said.get("speaker")), None):
-        row["speaker"] = str(speaker)
-    return row
+        shared["speaker"] = str(speaker)
+    segments = [_segment(said, seconds) for said in spoken]
+    if seconds > MAX_SECONDS:
+        return cut_id, [
+            {
+                **shared,
+                "id": f"{cut_id}/{part.name}",
+                "targets": {"asr": part.text},
+                "begin_seconds": part.begin_seconds,
+                "end_seconds": part.end_seconds,
+            }
+            for part in joined(segments)
+        ]
+    text = " ".join(segment.text for segment in segments)
+    return cut_id, [{**shared, "id": cut_id, "targets": {"asr": text}, "seconds": seconds}]
+
+
+def _segment(said: dict[str, Any], seconds: float) -> Segment:
+    """What a supervision says, in a cut of `seconds`; a cut may begin or end within a sentence."""
+    begin = float(said["start"])
+    end = begin + float(said["duration"])
+    if begin < -OVERSHOOT_SECONDS or end > seconds + OVERSHOOT_SECONDS:
+        raise ValueError(
+            f"its supervision from {begin:g} to {end:g} s reaches out of its {seconds:g} s, so "
+            "nobody knows how much of the text is heard. Cut at the supervisions"
+        )
+    text = str(said.get("text") or "")
+    return Segment(begin_seconds=max(begin, 0.0), end_seconds=end, text=text)
 
 
 CORPUS = Corpus(
@@ -96,8 +125,9 @@ CORPUS = Corpus(
     tasks=("asr",),
     languages=tuple(LANGUAGES),
     splits=by_language(LANGUAGES, {"train": "train", "dev": "dev", "test": "test"}),
-    layout="SPLIT/cuts.NNNNNN.jsonl.gz or .jsonl (id, supervisions with start, text, speaker) and "
-    "SPLIT/recording.NNNNNN.tar, not compressed, with ID.flac (or wav, mp3, opus) and ID.json",
+    layout="SPLIT/cuts.NNNNNN.jsonl.gz or .jsonl (id, duration, and supervisions with start, "
+    "duration, text, speaker) and SPLIT/recording.NNNNNN.tar, not compressed, with ID.flac (or "
+    "wav, mp3, opus) and ID.json",
     rows=_rows,
     is_form=True,
 )

@@ -633,8 +633,12 @@ def shar(root: Path) -> Tree:
                 add(tar, "cut-2.nometa", b"")
     with gzip.open(root / "dev/cuts.000000.jsonl.gz", "wt") as lines:
         lines.writelines(json.dumps(cut) + "\n" for cut in cuts)
-        lines.writelines(('{"id": "\\ud800"}\n', json.dumps(cuts[0]) + "\n", "[7]\n", "{no\n"))
-        lines.write('{"id": 7}\n{"id": "cut-3", "supervisions": [{"text": "when"}]}\n')
+        lines.writelines(
+            ('{"id": "\\ud800", "duration": 1}\n', json.dumps(cuts[0]) + "\n", "[7]\n", "{no\n")
+        )
+        lines.write(
+            '{"id": 7}\n{"id": "cut-3", "duration": 1, "supervisions": [{"text": "when"}]}\n'
+        )
     name = root.name
     rejected = {
         f"{name}/dev/cut-2": "missing_file",
