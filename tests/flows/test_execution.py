@@ -315,25 +315,25 @@ def test_the_run_of_a_dead_process_is_ended_by_its_successor(shop: Workshop) -> 
     assert shop.client.get_run(dead.run_id).info.status == "KILLED"
 
 
-def test_two_sessions_at_one_artifact_make_it_once(shop: Workshop) -> None:
+def test_two_sessions_at_one_artifact_make_it_once(
+    shop: Workshop, when_a_lock_is_waited_for: Callable[[Callable[[], object]], None]
+) -> None:
     call = shop.call("one", Recipe(values=(15,)))
     begun, go_on = threading.Event(), threading.Event()
+    when_a_lock_is_waited_for(go_on.set)
 
     def wait() -> None:
         begun.set()
-        assert go_on.wait(20)
+        assert go_on.wait(300), "nobody waits for the lock"
 
     shop.failure = wait
     sessions = [shop.session(), shop.session()]
     threads = [threading.Thread(target=execute, args=(s, call)) for s in sessions]
     threads[0].start()
-    assert begun.wait(20)
+    assert begun.wait(300)
     threads[1].start()
-    threads[1].join(0.5)
-    assert threads[1].is_alive()
-    go_on.set()
     for thread in threads:
-        thread.join(30)
+        thread.join(300)
     assert shop.events.count("work") == 1
     assert [session.outcomes[0].hit for session in sessions] == [False, True]
     assert any("waited for another run" in event for event in shop.events)

@@ -1,11 +1,10 @@
 """The ledger: an artifact is done when its record is there and its files verify."""
 
-import os
 import signal
 import subprocess
 import sys
 import threading
-import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -15,14 +14,14 @@ from infra.ledger import Ledger
 from infra.store import Store
 
 HOLD_LOCK = """
-import sys, time
+import sys
 from pathlib import Path
 from infra.ledger import Ledger
 from infra.store import Store
 ledger = Ledger(Store(sys.argv[1]), Path(sys.argv[2]))
 with ledger.lock("sft", "f1"):
     print("held", flush=True)
-    time.sleep(60)
+    sys.stdin.read()  # until it is killed
 """
 
 
@@ -135,8 +134,12 @@ def test_locks_of_different_artifacts_do_not_meet(ledger: Ledger) -> None:
         assert waited is False
 
 
-def test_the_second_waits_until_the_first_ends_and_is_told(ledger: Ledger) -> None:
+def test_the_second_waits_until_the_first_ends_and_is_told(
+    ledger: Ledger, when_a_lock_is_waited_for: Callable[[Callable[[], object]], None]
+) -> None:
     events: list[object] = []
+    waits = threading.Event()
+    when_a_lock_is_waited_for(waits.set)
 
     def second() -> None:
         with ledger.lock("sft", "f1") as waited:
@@ -145,26 +148,28 @@ def test_the_second_waits_until_the_first_ends_and_is_told(ledger: Ledger) -> No
     thread = threading.Thread(target=second)
     with ledger.lock("sft", "f1"):
         thread.start()
-        time.sleep(0.3)
+        assert waits.wait(300)
         events.append("first ends")
-    thread.join(timeout=10)
+    thread.join(timeout=300)
     assert events == ["first ends", ("second", True)]
 
 
-def test_kill_9_frees_the_lock(ledger: Ledger, tmp_path: Path) -> None:
+def test_kill_9_frees_the_lock(
+    ledger: Ledger,
+    tmp_path: Path,
+    when_a_lock_is_waited_for: Callable[[Callable[[], object]], None],
+) -> None:
     command = [
         sys.executable, "-c", HOLD_LOCK, str(tmp_path / "store"), str(tmp_path / "locks"),
     ]  # fmt: skip
-    holder = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    holder = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     try:
         assert holder.stdout is not None
         assert holder.stdout.readline() == "held\n"
-        threading.Timer(0.5, os.kill, (holder.pid, signal.SIGKILL)).start()
-        started = time.monotonic()
+        when_a_lock_is_waited_for(holder.kill)
         with ledger.lock("sft", "f1") as waited:
             assert waited is True
-            assert holder.wait(timeout=10) == -signal.SIGKILL
-        assert time.monotonic() - started < 10
+            assert holder.wait(timeout=300) == -signal.SIGKILL
     finally:
         holder.kill()
         holder.wait()

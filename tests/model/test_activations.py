@@ -115,7 +115,7 @@ TUNINGS = st.builds(
 )
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(TUNINGS, st.sampled_from(get_args(Dtype)), st.booleans(), st.integers(1, 60))
 def test_more_tokens_take_more_and_checkpointing_takes_less(
     tuning: TuningRecipe, dtype: Dtype, checkpointing: bool, count: int

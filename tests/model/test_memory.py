@@ -180,7 +180,7 @@ PLANS = st.builds(
 )
 
 
-@settings(deadline=None, max_examples=15)
+@settings(max_examples=15)
 @given(PLANS, st.integers(1, 100))
 def test_more_work_or_fewer_workers_never_take_less(given_plan: TrainingPlan, count: int) -> None:
     def peak(num_clips: int = count, **changes: Any) -> int:

@@ -4,7 +4,7 @@ from unicodedata import normalize
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from oracle import CLIPS, CONVERSATIONS, TOKENS_PER_CLIP, chat, completion, prompt_of, tokens_of
 from transformers import Qwen2AudioProcessor
@@ -129,7 +129,6 @@ def test_turns_out_of_place_are_refused(
         tokens_of(conversation, processor)
 
 
-@settings(deadline=None)
 @given(st.text(st.characters(codec="utf-8", exclude_categories=["Cs"]), max_size=20))
 def test_letters_say_the_same_in_tokens_of_at_most_one_letter(
     processor: Qwen2AudioProcessor, text: str

@@ -22,7 +22,8 @@ from tasks.codec import UnknownCodecError, decode_audio, encode_audio, media_typ
 from tasks.decode import decode
 from tasks.shards import MadeClip, shard_key, write_shard
 
-RECORDINGS = sorted(Path("data/audio/tuxpaint").rglob("*.opus"))[::500]
+ROOT = Path(__file__).parents[2]
+RECORDINGS = sorted((ROOT / "data/audio/tuxpaint").rglob("*.opus"))[::500]
 
 
 def heard(path: Path) -> np.ndarray:
@@ -90,7 +91,7 @@ def test_opus_keeps_the_length_and_the_place_of_real_speech_in_a_fraction_of_the
     assert len(data) < 0.6 * len(encode_audio(waveform, "flac"))
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @example(num_samples=321)
 @example(num_samples=480_000)
 @given(num_samples=st.integers(321, 40_000))

@@ -5,7 +5,7 @@ from collections import Counter
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 from recordings import noise, tone
@@ -133,7 +133,6 @@ CLIPS = st.lists(
 )
 
 
-@settings(max_examples=100, deadline=None)
 @given(groups=CLIPS, seed=st.integers(0, 3))
 def test_no_composition_mixes_splits_and_the_plan_is_a_function_of_its_input(
     groups: list[list[Clip]], seed: int

@@ -131,7 +131,7 @@ def test_a_card_of_unknown_size_has_no_verdict() -> None:
     assert estimate(memory_per_worker_gib=1000).notes == ()
 
 
-@settings(deadline=None, max_examples=8)
+@settings(max_examples=8)
 @given(
     workers=st.sampled_from([2, 4, 64]),
     budget=st.sampled_from([2048, 4096, 16_384]),
