@@ -3,6 +3,7 @@
 import pickle
 
 import pytest
+from clock import Clock
 
 from infra.group import (
     LoopError,
@@ -69,8 +70,15 @@ def test_a_worker_needs_room_in_every_resource() -> None:
     assert workers_that_fit({"CPU": 3.0}, {"CPU": 1, "GPU": 1}) == 0
 
 
+@pytest.fixture(autouse=True)
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    found = Clock()
+    monkeypatch.setattr("infra.group.time", found)
+    return found
+
+
 def room(said: list[str], wanted: int = 4, least: int = 2) -> Room:
-    return Room(wanted, least, {"CPU": 1}, 0.3, said.append, 0.1, 0.01)
+    return Room(wanted, least, {"CPU": 1}, 60, said.append)
 
 
 def test_a_group_that_fits_starts_at_once_without_a_word() -> None:
@@ -84,13 +92,15 @@ def test_what_becomes_free_in_time_is_waited_for_and_said_once() -> None:
     looks = iter([1.0] * 15 + [4.0])
     assert room(said).wait(lambda: {"CPU": next(looks)}, lambda: 2) == 4
     assert said == [
-        "training asks for 4 workers of 1 CPU each; free are 1 CPU on 2 nodes; it waits up to 0 s"
+        "training asks for 4 workers of 1 CPU each; free are 1 CPU on 2 nodes; it waits up to 60 s"
     ]
 
 
-def test_after_a_lost_node_the_group_starts_smaller_and_says_so() -> None:
+def test_after_a_lost_node_the_group_starts_smaller_and_says_so(clock: Clock) -> None:
     said: list[str] = []
+    began = clock.now
     assert room(said).wait(lambda: {"CPU": 3.0}, lambda: 1) == 3
+    assert clock.now - began == 60
     assert said[-1].endswith("free are 3 CPU on 1 nodes; it starts with 3 of 4 workers")
 
 

@@ -4,6 +4,7 @@ import threading
 from pathlib import Path
 
 import pytest
+from clock import Clock
 
 from infra.store import Store
 from tasks.notices import Errands, Notice, Notices, tell_notices
@@ -20,8 +21,9 @@ def test_notices_of_all_ranks_are_told_in_order_and_once(tmp_path: Path) -> None
 
 
 def test_a_store_that_takes_no_notice_does_not_end_the_run(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr("infra.patience.time", Clock())
     (tmp_path / "scratch").write_text("a file where the folder should be")
     Notices(Store(str(tmp_path)), rank=0).say("the loss is nan")
     assert "the loss is nan (not in the store: " in capsys.readouterr().err
@@ -29,12 +31,18 @@ def test_a_store_that_takes_no_notice_does_not_end_the_run(
 
 def test_an_errand_that_hangs_delays_other_errands_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("tasks.notices._GRACE_SECONDS", 0.1)
-    released, done = threading.Event(), list[int]()
+    hangs, released, done = threading.Event(), threading.Event(), list[int]()
+
+    def hang() -> None:
+        hangs.set()
+        released.wait()
+
     with Errands() as errands:
         errands(lambda: done.append(1))
         errands(lambda: errands(lambda: done.append(99)))  # an errand's own errand is left undone
-        errands(lambda: released.wait() and None)
+        errands(hang)
         errands(lambda: done.append(2))
+        assert hangs.wait(300)
     assert done == [1]
     released.set()
 
