@@ -108,11 +108,11 @@ class Loader(Generic[M]):
             Exception: what the source raised for this step, after all steps before it came.
         """
         while True:
+            start = time.perf_counter()
             for step in islice(self._steps, self._ahead + 1 - len(self._waiting)):
                 self._waiting.append(self._threads.submit(self._make, step))
             if not self._waiting:
                 return
-            start = time.perf_counter()
             ready = self._waiting.popleft().result()
             yield replace(ready, seconds_waited=time.perf_counter() - start)
 

@@ -4,9 +4,10 @@ import hashlib
 import io
 import os
 import re
+import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
 from http.server import BaseHTTPRequestHandler, SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -72,17 +73,23 @@ def test_a_broken_answer_is_read_again_and_the_log_says_so(
 
 
 def test_slow_bytes_are_given_up_and_asked_for_again(
-    store: Store, proxy: FaultyProxy, monkeypatch: pytest.MonkeyPatch,
-    caplog: pytest.LogCaptureFixture,
-) -> None:  # fmt: skip
-    monkeypatch.setattr(remote, "PATIENCE_SECONDS", 0.5)
-    monkeypatch.setattr(remote, "SLOWEST_BYTES_PER_SECOND", 1 << 20)
+    store: Store, proxy: FaultyProxy, monkeypatch: pytest.MonkeyPatch
+) -> None:
     store.write_bytes("a", DATA)
     proxy.fail("GET", "/a", "slow")
+    told: list[str] = []
+
+    def tell_and_take_time(message: str) -> None:  # the answer that is whole may take long
+        told.append(message)
+        monkeypatch.setattr(remote, "PATIENCE_SECONDS", 3600)
+
+    monkeypatch.setattr(remote._log, "warning", tell_and_take_time)
+    monkeypatch.setattr(remote, "PATIENCE_SECONDS", 0.5)
+    monkeypatch.setattr(remote, "SLOWEST_BYTES_PER_SECOND", 1 << 20)
     assert store.read_bytes("a") == DATA
-    (told,) = [record.getMessage() for record in caplog.records]
-    assert "attempt 1 of 6 failed (TimeoutError: " in told
-    assert " bytes came in " in told
+    (line,) = told
+    assert "attempt 1 of 6 failed (TimeoutError: " in line
+    assert " bytes came in " in line
 
 
 def test_nothing_and_more_than_there_is_are_read_as_what_they_are(store: Store) -> None:
@@ -114,14 +121,26 @@ def test_an_object_that_is_replaced_while_it_is_read_is_an_error_and_no_mixture(
 def test_a_forked_process_does_not_take_its_parents_answers(store: Store) -> None:
     store.write_bytes("a", DATA)
     assert store.read_range("a", 0, 10) == DATA[:10]
-    children = []
-    for number in range(8):
-        if (child := os.fork()) == 0:
-            place = 30_000 * number
-            os._exit(int(store.open("a", place).read(20_000) != DATA[place:][:20_000]))
-        children.append(child)
+
+    def reads(place: int) -> bool:
+        return store.open("a", place).read(20_000) == DATA[place:][:20_000]
+
+    children = [forked(partial(reads, 30_000 * number)) for number in range(8)]
     assert store.read_bytes("a") == DATA
     assert [os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) for child in children] == [0] * 8
+
+
+def forked(succeeds: Callable[[], bool]) -> int:
+    """A child of this process, which ends with 0 or otherwise, and never goes on with the tests."""
+    if (child := os.fork()) == 0:
+        code = 1
+        try:
+            signal.signal(signal.SIGALRM, signal.SIG_DFL)
+            signal.alarm(300)  # the end of one that hangs in a lock that was taken when it began
+            code = int(not succeeds())
+        finally:
+            os._exit(code)
+    return child
 
 
 class _WithoutRanges(BaseHTTPRequestHandler):

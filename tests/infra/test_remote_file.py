@@ -1,6 +1,7 @@
 """Files of other machines are read like local ones, from few requests."""
 
 import io
+import math
 import random
 import time
 import uuid
@@ -56,6 +57,7 @@ def small(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(remote_file, "_PIECE_BYTES", 1000)
     monkeypatch.setattr(remote_file, "_NEAR_BYTES", 3000)
     monkeypatch.setattr(remote_file, "BLOCK_BYTES", 7000)
+    monkeypatch.setattr(remote_file, "_IDLE_SECONDS", math.inf)  # or pauses would cost requests
     monkeypatch.setattr(remote, "FIRST_WAIT_SECONDS", 0.0)
 
 
@@ -75,7 +77,7 @@ STEPS = st.one_of(
 )
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(steps=st.lists(STEPS, max_size=30), streams=st.booleans())
 def test_any_reading_gives_what_a_file_in_memory_gives(
     steps: list[tuple[str, int]], streams: bool, lines: tuple[Any, str, bytes]
@@ -88,7 +90,7 @@ def test_any_reading_gives_what_a_file_in_memory_gives(
             assert found.tell() == expected.tell()
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(begin=st.integers(0, 50_000), size=st.integers(0, 50_000))
 def test_a_range_is_read_whole_and_alone(begin: int, size: int) -> None:
     size = min(size, len(DATA) - begin)
@@ -181,7 +183,7 @@ class Broken(io.BytesIO):
         super().close()
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(steps=st.lists(STEPS, max_size=30), seed=st.integers(0, 1 << 30))
 def test_whatever_fails_no_byte_is_wrong_lost_or_read_twice(
     steps: list[tuple[str, int]], seed: int

@@ -1,5 +1,6 @@
 """Clips of a corpus on a real S3 server: each costs a request of its own bytes."""
 
+import math
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import BinaryIO
@@ -23,6 +24,7 @@ def test_clips_on_s3_are_read_by_range_from_several_threads(
 ) -> None:
     for name, value in KEYS.items():
         monkeypatch.setenv(name, value)
+    monkeypatch.setattr("infra.remote_file._IDLE_SECONDS", math.inf)
     asked: list[tuple[int, int | None]] = []
 
     def counted(self: S3Receiver, path: str, begin: int, end: int | None) -> Answer:
