@@ -6,50 +6,98 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 KEYS = {"AWS_ACCESS_KEY_ID": "drill", "AWS_SECRET_ACCESS_KEY": "drill-secret"}
 BUCKET = "drill"
+_PARTS = ("master", "volume", "filer", "s3", "admin")
+_STARTS = 5
+"""A port that was free may be taken before the server binds it: it ends, and gets others."""
+_READY_SECONDS = 300.0
+_END_SECONDS = 30.0
 
 
 def free_port() -> int:
     """A port of this machine that nobody listens at."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    return _free_ports(1)[0]
+
+
+def _free_ports(count: int) -> list[int]:
+    """Different ones: each is held until all are chosen."""
+    with ExitStack() as held:
+        probes = [held.enter_context(socket.socket()) for _ in range(count)]
+        for probe in probes:
+            probe.bind(("127.0.0.1", 0))
+        return [int(probe.getsockname()[1]) for probe in probes]
 
 
 @contextmanager
 def seaweed(folder: Path) -> Iterator[str]:
     """Runs a server that keeps its data in `folder`; yields its address. It has the bucket."""
-    ports = {name: free_port() for name in ("master", "volume", "filer", "s3", "admin")}
     folder.mkdir(parents=True)
+    log = folder.with_suffix(".log")
+    for _ in range(_STARTS):
+        server, endpoint = _started(folder, log)
+        try:
+            if _is_ready(server, endpoint, log):
+                yield endpoint
+                return
+        finally:
+            _end(server)
+    raise RuntimeError(f"SeaweedFS ended {_STARTS} times at its start. See {log}:\n{_tail(log)}")
+
+
+def _started(folder: Path, log: Path) -> tuple["subprocess.Popen[bytes]", str]:
+    found = _free_ports(2 * len(_PARTS))
+    ports = dict(zip(_PARTS, found, strict=False))
+    grpc = dict(zip(_PARTS, found[len(_PARTS) :], strict=True))
     command = [
         str(Path(sys.executable).parent / "weed"), "mini", f"-dir={folder}",
         "-ip=127.0.0.1", "-ip.bind=127.0.0.1",
         "-master.telemetry=false", "-admin.ui=false", "-webdav=false",
         *(f"-{name}.port={port}" for name, port in ports.items()),
-        *(f"-{name}.port.grpc={free_port()}" for name in ports),
+        *(f"-{name}.port.grpc={port}" for name, port in grpc.items()),
         "-s3.port.iceberg=0",
     ]  # fmt: skip
-    log = folder.with_suffix(".log")
-    with log.open("w") as stream:
+    with log.open("a") as stream:
         server = subprocess.Popen(
             command, stdout=stream, stderr=subprocess.STDOUT, cwd=folder, start_new_session=True,
             env=os.environ | KEYS,
         )  # fmt: skip
-    endpoint = f"http://127.0.0.1:{ports['s3']}"
+    return server, f"http://127.0.0.1:{ports['s3']}"
+
+
+def _is_ready(server: "subprocess.Popen[bytes]", endpoint: str, log: Path) -> bool:
+    """Whether it takes objects, once it does; False where it has ended instead.
+
+    Raises:
+        TimeoutError: it lives, and takes none.
+    """
+    end = time.monotonic() + _READY_SECONDS
+    while not _takes_an_object(endpoint):
+        if server.poll() is not None:
+            return False
+        if time.monotonic() > end:
+            raise TimeoutError(
+                f"SeaweedFS at {endpoint} took no object within {_READY_SECONDS:.0f} s. See {log}:"
+                f"\n{_tail(log)}"
+            )
+        time.sleep(0.1)
+    return True
+
+
+def _end(server: "subprocess.Popen[bytes]") -> None:
+    server.terminate()
     try:
-        end = time.monotonic() + 60
-        while not _takes_an_object(endpoint):
-            assert server.poll() is None, log.read_text()
-            assert time.monotonic() < end, log.read_text()
-            time.sleep(0.1)
-        yield endpoint
-    finally:
-        server.terminate()
-        server.wait(30)
+        server.wait(_END_SECONDS)
+    except subprocess.TimeoutExpired:
+        server.kill()
+        server.wait()
+
+
+def _tail(log: Path) -> str:
+    return "\n".join(log.read_text().splitlines()[-20:])
 
 
 def _takes_an_object(endpoint: str) -> bool:

@@ -74,7 +74,7 @@ def drive(tmp_path: Path) -> Iterator[Callable[..., Driver]]:
         if driver.process.poll() is None:
             driver.process.terminate()
             with contextlib.suppress(subprocess.TimeoutExpired):
-                driver.process.wait(20)
+                driver.process.wait(60)
         with contextlib.suppress(ProcessLookupError):
             os.killpg(driver.process.pid, signal.SIGKILL)
         driver.process.wait()

@@ -3,7 +3,6 @@
 import json
 import os
 import signal
-import socket
 import sys
 import time
 import urllib.request
@@ -13,7 +12,7 @@ from pathlib import Path
 
 import psutil
 import pytest
-from tiny_run import DRIVER, Driver, TinyRun, history_numbers
+from tiny_run import DRIVER, Driver, Hold, TinyRun, history_numbers
 
 from flows.config import load_config
 from flows.pipeline import STAGES
@@ -29,12 +28,6 @@ WEIGHTS = "checkpoint/model.safetensors"
 
 def options(overrides: tuple[str, ...]) -> list[str]:
     return ["-p", "tiny", *(part for override in overrides for part in ("-s", override))]
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def wait_until(reached: Callable[[], bool], seconds: float, what: str) -> None:
@@ -131,6 +124,11 @@ class Drill:
         """Where the run lives."""
         return self.folder / "home"
 
+    @property
+    def hold(self) -> Hold:
+        """For a run that is to be disturbed in the middle of pre-training."""
+        return Hold("pretrain", self.folder / "held")
+
     def start(self, *command: str, home: Path | None = None, **environment: str) -> Driver:
         """Start a command in its home, or in another one."""
         return self.drive([*command], environment_of(home or self.home) | environment)
@@ -185,7 +183,7 @@ def start_server(
         assert driver.process.poll() is None, driver.log.read_text()
         return answers(health)
 
-    wait_until(healthy, 120, f"{health} answers")
+    wait_until(healthy, 600, f"{health} answers")
     return driver
 
 
@@ -215,4 +213,4 @@ def start_mlflow_server(home: Path, port: int, drive: Callable[..., Driver]) -> 
 def kill_whole(driver: Driver) -> None:
     """SIGKILL a process and all that it started."""
     os.killpg(driver.process.pid, signal.SIGKILL)
-    driver.process.wait(20)
+    driver.process.wait(60)

@@ -3,7 +3,6 @@
 import json
 import os
 import signal
-import subprocess
 import time
 import urllib.request
 from collections.abc import Callable, Iterator, Mapping
@@ -13,13 +12,11 @@ from typing import Any
 
 import pytest
 from drill_tools import (
-    BINARIES,
     NAMES,
     Q2A,
     WEIGHTS,
     Drill,
     environment_of,
-    free_port,
     options,
     result_of,
     seconds_of,
@@ -28,7 +25,8 @@ from drill_tools import (
     train_workers,
     wait_until,
 )
-from tiny_run import DRIVER, Driver, numbers, training_states
+from seaweed import BUCKET, KEYS, free_port, seaweed
+from tiny_run import DRIVER, Driver, Hold, numbers, training_states
 
 from flows.runners import open_tracking
 from infra.settings import Settings
@@ -47,14 +45,15 @@ def test_a_command_killed_in_ingest_and_in_pretraining_resumes_to_the_same_numbe
         return list(home.glob("store/ingest/*/corpus/shard-*.jsonl"))
 
     began = time.monotonic()
-    first = drill.start(Q2A, "run", *options(drill.overrides))
-    first.kill_9_when(lambda: len(shard_rows()) > 0)
+    in_ingest = Hold("ingest", drill.folder / "held-in-ingest")
+    first = drill.start(*in_ingest.prefix, Q2A, "run", *options(drill.overrides))
+    first.kill_9_when(lambda: in_ingest.reached() and len(shard_rows()) > 0)
     assert list(home.glob("store/ingest/*/record.json")) == []
     made_before = len(shard_rows())
     (run,) = open_tracking(settings_of(home)).pipelines()
 
-    second = drill.start(Q2A, "resume", run.info.run_id)
-    second.kill_9_when(lambda: len(training_states(home)) > 0)
+    second = drill.start(*drill.hold.prefix, Q2A, "resume", run.info.run_id)
+    second.kill_9_when(lambda: drill.hold.reached() and len(training_states(home)) > 0)
     assert list(home.glob("store/pretrain/*/record.json")) == []
     written = second.log.read_text().count("ingest: shard ")
     assert written == 9 - made_before, "a finished shard was made again"
@@ -90,10 +89,10 @@ def test_a_command_killed_in_ingest_and_in_pretraining_resumes_to_the_same_numbe
 
 def test_sigterm_ends_a_run_as_killed_and_resume_completes_it(drill: Drill) -> None:
     home = drill.home
-    driver = drill.start(Q2A, "run", *options(drill.overrides))
-    driver.wait_until(lambda: len(training_states(home)) > 0)
+    driver = drill.start(*drill.hold.prefix, Q2A, "run", *options(drill.overrides))
+    driver.wait_until(lambda: drill.hold.reached() and len(training_states(home)) > 0)
     driver.process.terminate()
-    assert driver.process.wait(60) != 0
+    assert driver.process.wait(300) != 0
     (run,) = open_tracking(settings_of(home)).pipelines()
     assert run.info.status == "KILLED"
     drill.start(Q2A, "resume", run.info.run_id).finish()
@@ -150,12 +149,13 @@ def test_two_ray_workers_train_alike_and_a_killed_one_changes_nothing(drill: Dri
     assert undisturbed.states == dict.fromkeys(NAMES, "run")
     drill.assert_pretrained_nearly_as_undisturbed()
 
-    driver = drill.start("-c", DRIVER, *on_ray, home=shaken)
-    driver.wait_until(lambda: len(training_states(shaken)) > 0)
+    driver = drill.start(*drill.hold.prefix, "-c", DRIVER, *on_ray, home=shaken)
+    driver.wait_until(lambda: drill.hold.reached(2) and len(training_states(shaken)) > 0)
     victim = train_workers(driver)[0]
     os.kill(victim.pid, signal.SIGKILL)
     assert list(shaken.glob("store/pretrain/*/record.json")) == []
     print(f"killed worker {victim.pid} at states", training_states(shaken))
+    drill.hold.let_go()
     log = driver.finish()
     disturbed = result_of(settings_of(shaken), on_ray)
     assert numbers(disturbed, "pretrain") == numbers(undisturbed, "pretrain")
@@ -173,49 +173,11 @@ def test_two_ray_workers_train_alike_and_a_killed_one_changes_nothing(drill: Dri
 
 @pytest.fixture
 def s3(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Mapping[str, str]]:
-    """A SeaweedFS server with S3 on free ports and a bucket; the variables that lead to it."""
-    ports = {name: free_port() for name in ("master", "volume", "filer", "s3", "admin")}
-    keys = {"AWS_ACCESS_KEY_ID": "drill", "AWS_SECRET_ACCESS_KEY": "drill-secret"}
-    for name, value in keys.items():
+    """A real S3 server with a bucket; the variables that lead to it."""
+    for name, value in KEYS.items():
         monkeypatch.setenv(name, value)
-    folder = tmp_path / "weed"
-    folder.mkdir()
-    command = [
-        str(BINARIES / "weed"), "mini", f"-dir={folder}", "-ip=127.0.0.1", "-ip.bind=127.0.0.1",
-        "-master.telemetry=false", "-admin.ui=false", "-webdav=false",
-        *(f"-{name}.port={port}" for name, port in ports.items()),
-        *(f"-{name}.port.grpc={free_port()}" for name in ports),
-        "-s3.port.iceberg=0",
-    ]  # fmt: skip
-    log = tmp_path / "weed.log"
-    with log.open("w") as stream:
-        server = subprocess.Popen(
-            command, stdout=stream, stderr=subprocess.STDOUT, cwd=folder, start_new_session=True
-        )
-    endpoint = f"http://127.0.0.1:{ports['s3']}"
-    try:
-        wait_until(lambda: can_write(endpoint, server, log), 60, "SeaweedFS takes an object")
-        yield {"Q2A_STORE": "s3://drill/store", "Q2A_S3_ENDPOINT_URL": endpoint, **keys}
-    finally:
-        server.terminate()
-        server.wait(30)
-
-
-def can_write(endpoint: str, server: subprocess.Popen[bytes], log: Path) -> bool:
-    assert server.poll() is None, log.read_text()
-    import boto3
-    from botocore.config import Config
-
-    quick = Config(connect_timeout=2, read_timeout=5, retries={"max_attempts": 1})
-    client = boto3.client("s3", endpoint_url=endpoint, region_name="us-east-1", config=quick)
-    try:
-        if not any(b["Name"] == "drill" for b in client.list_buckets()["Buckets"]):
-            client.create_bucket(Bucket="drill")
-        client.put_object(Bucket="drill", Key="probe", Body=b"probe")
-    except Exception as error:
-        log.open("a").write(f"probe: {error}\n")
-        return False
-    return True
+    with seaweed(tmp_path / "weed") as endpoint:
+        yield {"Q2A_STORE": f"s3://{BUCKET}/store", "Q2A_S3_ENDPOINT_URL": endpoint, **KEYS}
 
 
 def test_the_pipeline_keeps_its_artifacts_on_s3(drill: Drill, s3: Mapping[str, str]) -> None:

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from tiny_run import DRIVER, Driver, TinyRun, numbers, run_tiny, training_states
+from tiny_run import DRIVER, Driver, Hold, TinyRun, numbers, run_tiny, training_states
 
 from flows.runners import open_tracking
 from infra.settings import Settings
@@ -18,8 +18,9 @@ def interrupted(
     """The world that a driver left which was killed in the middle of pre-training."""
     home = tmp_path / "home"
     environment = {"Q2A_HOME": str(home), "Q2A_STORE": "", "Q2A_TRACKING_URI": ""}
-    driver = drive(["-c", DRIVER, *tiny_overrides], environment)
-    driver.kill_9_when(lambda: len(training_states(home)) > 0)
+    hold = Hold("pretrain", tmp_path / "held")
+    driver = drive([*hold.prefix, "-c", DRIVER, *tiny_overrides], environment)
+    driver.kill_9_when(lambda: hold.reached() and len(training_states(home)) > 0)
     return Settings(home=home, store="", tracking_uri="")
 
 

@@ -10,7 +10,6 @@ from drill_tools import (
     Q2A,
     UNTIL_PRETRAIN,
     Drill,
-    free_port,
     kill_whole,
     options,
     pretrained,
@@ -19,6 +18,7 @@ from drill_tools import (
     start_prefect_server,
 )
 from mlflow import MlflowClient
+from seaweed import free_port
 from tiny_run import history_numbers, training_states
 
 pytestmark = pytest.mark.drill
@@ -29,9 +29,11 @@ OUTAGE_SECONDS = 30
 def test_a_run_outlasts_mlflow_being_away_for_half_a_minute(drill: Drill) -> None:
     place, port = drill.folder / "server", free_port()
     server, address = start_mlflow_server(place, port, drill.drive)
-    run = drill.start("-c", UNTIL_PRETRAIN, *drill.overrides, Q2A_TRACKING_URI=address)
-    run.wait_until(lambda: len(training_states(drill.home)) > 0)
+    command = (*drill.hold.prefix, "-c", UNTIL_PRETRAIN, *drill.overrides)
+    run = drill.start(*command, Q2A_TRACKING_URI=address)
+    run.wait_until(lambda: drill.hold.reached() and len(training_states(drill.home)) > 0)
     kill_whole(server)
+    drill.hold.let_go()
     time.sleep(OUTAGE_SECONDS)
     assert run.process.poll() is None, run.log.read_text()
     start_mlflow_server(place, port, drill.drive)
@@ -59,10 +61,11 @@ def test_a_run_outlasts_mlflow_being_away_for_half_a_minute(drill: Drill) -> Non
 def test_a_run_outlasts_prefect_being_away_for_half_a_minute(drill: Drill) -> None:
     place, port = drill.folder / "server", free_port()
     server, address = start_prefect_server(place, port, drill.drive)
-    command = (Q2A, "run", *options(drill.overrides), "--until", "pretrain")
+    command = (*drill.hold.prefix, Q2A, "run", *options(drill.overrides), "--until", "pretrain")
     run = drill.start(*command, PREFECT_API_URL=address)
-    run.wait_until(lambda: len(training_states(drill.home)) > 0)
+    run.wait_until(lambda: drill.hold.reached() and len(training_states(drill.home)) > 0)
     kill_whole(server)
+    drill.hold.let_go()
     gone = time.monotonic()
     time.sleep(OUTAGE_SECONDS)
     start_prefect_server(place, port, drill.drive)
@@ -114,9 +117,11 @@ def test_a_lost_node_costs_a_restart_with_one_worker_less(
         "resources.placement_seconds=15",
     )
     address = two_nodes.cluster.address
-    run = drill.start("-c", UNTIL_PRETRAIN, *overrides, Q2A_RAY_ADDRESS=address)
-    run.wait_until(lambda: len(training_states(drill.home)) > 0)
+    command = (*drill.hold.prefix, "-c", UNTIL_PRETRAIN, *overrides)
+    run = drill.start(*command, Q2A_RAY_ADDRESS=address)
+    run.wait_until(lambda: drill.hold.reached(2) and len(training_states(drill.home)) > 0)
     two_nodes.lose_the_second()
+    drill.hold.let_go()
     gone = time.monotonic()
     log = run.finish()
     lost = time.monotonic() - gone

@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from mlflow import MlflowClient
 
@@ -21,7 +22,7 @@ from infra.tracking import Tracking
 from tasks.training import FINAL_STATE
 
 OVERRIDES = (
-    # Enough steps to be killed in the middle of; logs and states fall on different steps.
+    # Enough steps to be killed in the middle of (held.py); logs and states fall on different steps.
     "pretrain.optimizer.steps=30",
     "resources.checkpoint_every_steps=2",
     "resources.log_every_steps=3",
@@ -93,6 +94,27 @@ def run_tiny(settings: Settings, config: PipelineConfig, run_id: str | None = No
     return TinyRun(settings, config, opened.parent.run_id, tuple(opened.outcomes), tuple(messages))
 
 
+@dataclass(frozen=True)
+class Hold:
+    """A process that `held.py` holds in the middle of a stage."""
+
+    place: Literal["ingest", "pretrain"]
+    folder: Path
+
+    @property
+    def prefix(self) -> list[str]:
+        """Goes before what Python is to run."""
+        return [str(Path(__file__).with_name("held.py")), self.place, str(self.folder)]
+
+    def reached(self, num_workers: int = 1) -> bool:
+        """Whether all workers stand there."""
+        return len(list(self.folder.glob("reached-*"))) == num_workers
+
+    def let_go(self) -> None:
+        """Now, and whoever comes later."""
+        (self.folder / "go-on").touch()
+
+
 @dataclass
 class Driver:
     """A process of its own that runs something of the pipeline."""
@@ -100,7 +122,7 @@ class Driver:
     process: subprocess.Popen[str]
     log: Path
 
-    def wait_until(self, reached: Callable[[], bool], seconds: float = 120) -> None:
+    def wait_until(self, reached: Callable[[], bool], seconds: float = 600) -> None:
         """Watch until a point is reached; the process must live until then."""
         end = time.monotonic() + seconds
         while not reached():
@@ -112,9 +134,9 @@ class Driver:
         """SIGKILL the process as soon as a point is reached."""
         self.wait_until(reached)
         os.kill(self.process.pid, signal.SIGKILL)
-        assert self.process.wait(20) == -signal.SIGKILL, self.log.read_text()
+        assert self.process.wait(60) == -signal.SIGKILL, self.log.read_text()
 
-    def finish(self, seconds: float = 240) -> str:
+    def finish(self, seconds: float = 900) -> str:
         """Wait for the end, which must be a good one; returns what it printed."""
         code = self.process.wait(seconds)
         assert code == 0, f"exit code {code}:\n{self.log.read_text()}"
