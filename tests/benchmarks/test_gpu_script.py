@@ -37,7 +37,7 @@ def test_the_tiny_shape_runs_to_the_end_with_torch_transformers_and_little_else(
         cwd=Path(__file__).parents[2],
         capture_output=True,
         text=True,
-        timeout=300,
+        timeout=1800,
         check=False,
     )
     assert run.returncode == 0, run.stderr

@@ -205,9 +205,9 @@ def test_each_checkpoint_opens_in_transformers_and_answers_alike(
 
 @pytest.fixture
 def copy(tiny_run: TinyRun, tmp_path: Path) -> Settings:
-    """The same world with a copy of the store, which a test may damage."""
-    shutil.copytree(tiny_run.settings.store_url, tmp_path / "store")
-    return Settings(home=tmp_path, tracking_uri=tiny_run.settings.resolved_tracking_uri)
+    """The same world in another place, where a test may damage things and register models."""
+    shutil.copytree(tiny_run.settings.home, tmp_path, dirs_exist_ok=True)
+    return Settings(home=tmp_path, store="", tracking_uri="")
 
 
 def test_a_second_run_hits_everything_and_adds_no_stage_run(

@@ -3,13 +3,17 @@
 import asyncio
 import json
 import os
+import time
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
+from mlflow.entities import Run
 
 from flows.config import load_config
+from flows.execution import StageOutcome
 from flows.runners import open_tracking
 from infra.settings import read_settings
 from tasks.ingest import TooManyRejectedError
@@ -25,45 +29,65 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
             patch.delenv(name, raising=False)
         from prefect.testing.utilities import prefect_test_harness
 
-        with prefect_test_harness(server_startup_timeout=120):
+        with prefect_test_harness(server_startup_timeout=300):
             yield home
 
 
-def flow_runs() -> list[Any]:
-    """All flow runs that the server knows, the newest first, each with its task runs."""
+def newest_flow_run(num_tasks: int) -> tuple[Any, list[Any]]:
+    """The newest flow run that the server knows, and its task runs.
+
+    Their states reach the server as events, some time after the flow has ended.
+    """
     from prefect import get_client
     from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterId
     from prefect.client.schemas.sorting import FlowRunSort, TaskRunSort
 
-    async def ask() -> list[Any]:
+    async def ask() -> tuple[Any, list[Any]]:
         async with get_client() as client:
-            runs = await client.read_flow_runs(sort=FlowRunSort.START_TIME_DESC)
-            found = []
-            for run in runs:
-                only = FlowRunFilter(id=FlowRunFilterId(any_=[run.id]))
-                tasks = await client.read_task_runs(
-                    flow_run_filter=only, sort=TaskRunSort.EXPECTED_START_TIME_ASC
-                )
-                found.append((run, tasks))
-            return found
+            run = (await client.read_flow_runs(sort=FlowRunSort.START_TIME_DESC, limit=1))[0]
+            only = FlowRunFilter(id=FlowRunFilterId(any_=[run.id]))
+            tasks = await client.read_task_runs(
+                flow_run_filter=only, sort=TaskRunSort.EXPECTED_START_TIME_ASC
+            )
+            return run, tasks
 
-    return asyncio.run(ask())
+    end = time.monotonic() + 300
+    while True:
+        run, tasks = asyncio.run(ask())
+        states = [found.state for found in (run, *tasks)]
+        settled = len(tasks) == num_tasks and all(s and s.is_final() for s in states)
+        if settled or time.monotonic() > end:
+            return run, tasks
+        time.sleep(0.2)
 
 
-def test_a_run_shows_a_flow_and_a_task_a_stage_by_name(small_manifest: Path) -> None:
+@dataclass(frozen=True)
+class Finished:
+    """A run as far as pre-training, and what the servers know of it."""
+
+    outcomes: list[StageOutcome]
+    flow_run: Any
+    task_runs: list[Any]
+    pipeline: Run
+
+
+@pytest.fixture(scope="module")
+def finished(world: Path, small_manifest: Path) -> Finished:
     from flows.prefect_runner import q2a
 
-    config = load_config("tiny", [f"data.manifest={small_manifest}"])
-    outcomes = q2a(config, until="pretrain")
-    assert [outcome.stage for outcome in outcomes] == ["ingest", "pretrain"]
-    run, tasks = flow_runs()[0]
-    assert run.name == "tiny"
-    assert run.state_name == "Completed"
-    expected = [f"{o.stage} {o.record.fingerprint[:8]}" for o in outcomes]
-    assert sorted(task.name for task in tasks) == expected
-    assert {task.state_name for task in tasks} == {"Completed"}
-    (pipeline,) = open_tracking(read_settings()).pipelines()
-    assert pipeline.info.status == "FINISHED"
+    outcomes = q2a(load_config("tiny", [f"data.manifest={small_manifest}"]), until="pretrain")
+    pipeline = open_tracking(read_settings()).pipelines()[0]
+    return Finished(outcomes, *newest_flow_run(num_tasks=2), pipeline)
+
+
+def test_a_run_shows_a_flow_and_a_task_a_stage_by_name(finished: Finished) -> None:
+    assert [outcome.stage for outcome in finished.outcomes] == ["ingest", "pretrain"]
+    assert finished.flow_run.name == "tiny"
+    assert finished.flow_run.state_name == "Completed"
+    expected = [f"{o.stage} {o.record.fingerprint[:8]}" for o in finished.outcomes]
+    assert sorted(task.name for task in finished.task_runs) == expected
+    assert {task.state_name for task in finished.task_runs} == {"Completed"}
+    assert finished.pipeline.info.status == "FINISHED"
 
 
 def test_a_failed_stage_fails_its_task_and_its_flow(tmp_path: Path, small_manifest: Path) -> None:
@@ -77,7 +101,7 @@ def test_a_failed_stage_fails_its_task_and_its_flow(tmp_path: Path, small_manife
     config = load_config("tiny", [f"data.manifest={broken}"])
     with pytest.raises(TooManyRejectedError, match="records were rejected"):
         q2a(config, until="ingest")
-    run, (task,) = flow_runs()[0]
+    run, (task,) = newest_flow_run(num_tasks=1)
     assert run.state_name == "Failed"
     assert task.name.startswith("ingest ")
     assert task.state_name == "Failed"
@@ -89,6 +113,6 @@ def test_a_failed_stage_fails_its_task_and_its_flow(tmp_path: Path, small_manife
     assert stage.data.tags["q2a.error"].startswith("TooManyRejectedError: ")
 
 
-def test_the_runner_reads_its_world_from_the_environment(world: Path) -> None:
+def test_the_runner_reads_its_world_from_the_environment(world: Path, finished: Finished) -> None:
     assert Path(os.environ["Q2A_HOME"]) == world
     assert (world / "store" / "pretrain").is_dir()

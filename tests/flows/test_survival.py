@@ -11,6 +11,7 @@ from typing import Any
 import fsspec
 import pytest
 import torch
+from clock import Clock
 from drill_tools import DrillReport
 from fsspec.implementations.local import LocalFileSystem
 from tiny_run import TinyRun, history_numbers
@@ -314,11 +315,13 @@ def held_out_losses(world: World) -> dict[int, float]:
 def test_a_planted_stall_prints_the_stacks_and_stops_the_run(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    loss_of, calls = supervised.cross_entropy, []
+    loss_of, calls, clock = supervised.cross_entropy, [], Clock()
+    monkeypatch.setattr("tasks.stall.time", clock)
 
     def stand_still(*args: Any) -> torch.Tensor:
         calls.append(args)
         while len(calls) > 10:
+            clock.sleep(60)  # the steps before take no time at all
             threading.Event().wait(0.01)
         return loss_of(*args)
 

@@ -34,7 +34,7 @@ class Processes:
 
     folder: Path
     num_workers: int
-    seconds: float = 240
+    seconds: float = 900
 
     def map(self, function: Callable[[Any], Any], items: Iterable[Any]) -> Iterator[Any]:
         """In this process."""

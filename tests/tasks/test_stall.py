@@ -4,6 +4,7 @@ import threading
 from pathlib import Path
 
 import pytest
+from clock import Clock
 
 from infra.compute import InProcess, Worker
 from infra.store import Store
@@ -11,20 +12,46 @@ from tasks.notices import Notice
 from tasks.stall import StallError, StallGuard
 
 
-def stand_still_in_a_planted_place() -> None:
+class Watched(Clock):
+    """Lets the guard's thread look at the time before it goes on."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.looked = threading.Event()
+
+    def monotonic(self) -> float:
+        if threading.current_thread().name == "stall guard":
+            self.looked.set()
+        return super().monotonic()
+
+    def wait_for_a_look(self) -> None:
+        self.looked.clear()
+        assert self.looked.wait(300)
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Watched:
+    """The guards': in it a step takes as long as a test says."""
+    found = Watched()
+    monkeypatch.setattr("tasks.stall.time", found)
+    return found
+
+
+def stand_still_in_a_planted_place(clock: Clock) -> None:
     pause = threading.Event()
     while True:
+        clock.sleep(60)
         pause.wait(0.01)
 
 
-def test_a_planted_stall_prints_its_stack_and_ends_the_run(tmp_path: Path) -> None:
+def test_a_planted_stall_prints_its_stack_and_ends_the_run(tmp_path: Path, clock: Watched) -> None:
     told: list[Notice] = []
 
     def loop(worker: Worker) -> None:
         with StallGuard(0.3, worker, Store(str(tmp_path)), told.append) as guard:
             guard.beat(41)
             guard.beat(42)
-            stand_still_in_a_planted_place()
+            stand_still_in_a_planted_place(clock)
 
     with pytest.raises(StallError, match=r"worker 0 is in step 42 for more than 0\.3 s"):
         InProcess().fit(loop)
@@ -34,37 +61,49 @@ def test_a_planted_stall_prints_its_stack_and_ends_the_run(tmp_path: Path) -> No
     assert "test_stall.py" in notice.files["stacks/step-00000042-worker-0.txt"]
 
 
-def test_one_of_two_workers_waits_for_the_others_stack_before_it_ends(tmp_path: Path) -> None:
+def test_one_of_two_workers_waits_for_the_others_stack_before_it_ends(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     ended: list[BaseException] = []
     store = Store(str(tmp_path))
-    other = tmp_path / "scratch/stacks/00000001/worker-1.txt"
+    key = "scratch/stacks/00000001/worker-1.txt"
     found = threading.Event()
 
+    class OtherWorker(Clock):
+        """Tells where it is while the first one waits, at the third look."""
+
+        def sleep(self, seconds: float) -> None:
+            super().sleep(seconds)
+            if self.now > 1060.25:
+                store.write_text(key, "x")
+
     def give_up(error: BaseException) -> None:
-        assert other.exists()
+        assert store.exists(key)
         ended.append(error)
         found.set()
 
+    clock = OtherWorker()
+    monkeypatch.setattr("tasks.stall.time", clock)
     with StallGuard(0.2, Worker(0, 2, give_up=give_up), store, lambda _: None) as guard:
         guard.beat(1)
-        threading.Timer(
-            0.8, lambda: store.write_text("scratch/stacks/00000001/worker-1.txt", "x")
-        ).start()
-        assert found.wait(20)
+        clock.now += 60
+        assert found.wait(300)
     assert len(ended) == 1
 
 
-def test_steps_in_time_and_a_loop_that_has_ended_are_no_stall(tmp_path: Path) -> None:
-    told: list[Notice] = []
-    pause = threading.Event()
-    with StallGuard(
-        2.0, Worker(0, 1, give_up=pytest.fail), Store(str(tmp_path)), told.append
-    ) as guard:
+def test_steps_in_time_and_a_loop_that_has_ended_are_no_stall(
+    tmp_path: Path, clock: Watched
+) -> None:
+    told, given_up = list[Notice](), list[BaseException]()
+    worker = Worker(0, 1, give_up=given_up.append)
+    with StallGuard(0.02, worker, Store(str(tmp_path)), told.append) as guard:
         for step in range(10):
             guard.beat(step)
-            pause.wait(0.01)
-    pause.wait(0.1)
-    assert told == []
+            clock.sleep(0.019)
+            clock.wait_for_a_look()
+    guard._thread.join(300)
+    assert not guard._thread.is_alive()
+    assert (told, given_up) == ([], [])
 
 
 @pytest.mark.parametrize("hangs", [False, True])
@@ -83,5 +122,5 @@ def test_a_store_that_is_away_or_hangs_does_not_keep_a_stalled_run_alive(
     worker = Worker(0, 1, give_up=lambda _: given_up.set())
     with StallGuard(0.1, worker, Store(str(tmp_path)), lambda _: None) as guard:
         guard.beat(1)
-        assert given_up.wait(20)
+        assert given_up.wait(300)
     released.set()
