@@ -13,6 +13,7 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from clock import Clock
 from torch import distributed
 
 from infra.compute import InProcess, Resources, Worker, open_compute
@@ -173,9 +174,10 @@ def test_a_stalled_rank_can_be_given_up_from_a_watching_thread(
 
 @pytest.mark.drill
 def test_a_group_without_room_says_what_it_asks_for_and_what_is_free_and_gives_up(
-    on_ray: OnRay, tmp_path: Path
+    on_ray: OnRay, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     list(on_ray.map(partial(times, 1), [1]))  # Ray is up, with two CPUs
+    monkeypatch.setattr("infra.group.time", Clock())
     said: list[str] = []
     wishful = OnRay(Resources(num_workers=5, placement_seconds=6), "", tmp_path, said.append)
     with pytest.raises(NoRoomError, match=r"5 workers of 1 CPU each; free are 2 CPU on 1 nodes"):
