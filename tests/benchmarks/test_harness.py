@@ -13,7 +13,7 @@ from clock import Clock
 
 from benchmarks.__main__ import main
 from benchmarks.harness import Condition, Race, Row, peak_bytes, race
-from benchmarks.isolation import KEEP_MEMORY, in_own_process
+from benchmarks.isolation import KEEP_MEMORY, in_own_process, with_memory_returned
 from benchmarks.workload import clip_samples
 from model.audio import SAMPLE_RATE
 
@@ -37,25 +37,19 @@ def run(tmp_path: Path, found: Row, *names: str) -> int:
 
 
 def whereabouts() -> Iterator[Row]:
-    """What a process can tell about itself, and how far work of 100 MB raised its memory, as rows:
-    one process of its own, in which nothing else goes on, serves the tests of both.
-    """
+    """What a process can tell about itself, as a row."""
     kept = int(os.environ.get("MALLOC_TRIM_THRESHOLD_", "0"))
     yield replace(row(ratio=os.getpid(), error=kept), work=f"{torch.get_num_threads()} threads")
+
+
+def peak_of_100_mb() -> Iterator[Row]:
+    """How far work that takes so much raises the memory of a process, as a row."""
 
     def work() -> None:
         for _ in range(3):
             torch.ones(25_000_000)  # 100 MB that are free again before the next
 
     yield row(ratio=0.0, error=peak_bytes(work))
-
-
-@pytest.fixture(scope="module")
-def elsewhere() -> list[Row]:
-    with pytest.MonkeyPatch.context() as patch:
-        for name in KEEP_MEMORY:
-            patch.setenv(name, "0")
-        return in_own_process(whereabouts)
 
 
 def test_a_met_goal_exits_0_and_is_written(
@@ -96,8 +90,12 @@ def test_an_unknown_name_exits_2(tmp_path: Path, capsys: pytest.CaptureFixture[s
     assert capsys.readouterr().out == "unknown: other. Choose among some, ingest-million.\n"
 
 
-def test_a_benchmark_has_a_process_of_its_own_that_keeps_its_memory(elsewhere: list[Row]) -> None:
-    found = elsewhere[0]
+def test_a_benchmark_has_a_process_of_its_own_that_keeps_its_memory(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for name in KEEP_MEMORY:
+        monkeypatch.setenv(name, "0")
+    (found,) = in_own_process(whereabouts)
     assert found.race.ratio != os.getpid()
     assert found.conditions[0].value >= 2**30
     assert found.work == "1 threads"
@@ -115,8 +113,9 @@ def test_the_ratio_is_that_of_a_usual_round_on_a_machine_whose_speed_changes(
     assert result == Race(ours=8, reference=40, ratio=10), "the first of each warms up"
 
 
-def test_the_peak_is_that_of_the_largest_moment(elsewhere: list[Row]) -> None:
-    assert elsewhere[1].conditions[0].value == pytest.approx(100e6, rel=0.1)
+def test_the_peak_is_that_of_the_largest_moment() -> None:
+    (found,) = with_memory_returned(peak_of_100_mb)  # where no other test's threads take memory
+    assert found.conditions[0].value == pytest.approx(100e6, rel=0.1)
 
 
 @pytest.mark.parametrize("count", [4, 32])
