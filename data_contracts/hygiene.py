@@ -1,18 +1,22 @@
 """What hygiene found in a packed corpus, as records, as a table and with the rules for it."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Sequence
+from itertools import islice
 from typing import Literal, get_args
 
 import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
 
 from data_contracts.contract import Contract, Rule
+from data_contracts.leaks import TEXT, text_series
 from data_contracts.records import NonEmpty, Record
 
 FindingKind = Literal[
     "audio_leak",  # one recording in two splits
     "text_leak",  # one held-out text in two splits
     "tolerated_leak",  # either of them where the recipe only reports leaks
-    "repeated_audio",  # one recording twice in a split
+    "repeated_audio",  # one recording several times in a split, from different sources
     "similar_text",  # nearly the same held-out text in two splits
     "wrong_script",  # letters that the language is not written with
     "other_language",  # a text that looks like another language's
@@ -24,6 +28,7 @@ FindingKind = Literal[
 ]
 LEAKS: frozenset[FindingKind] = frozenset({"audio_leak", "text_leak"})
 """Findings that stop a run: what training hears would be asked in an evaluation."""
+_ROWS_AT_ONCE = 10_000
 
 
 class Finding(Record):
@@ -37,7 +42,8 @@ class Finding(Record):
     detail: str
     """What was measured, with the splits and suites concerned, in words."""
     value: float
-    """The measure: correlation, similarity, dB, share, characters a second or nats."""
+    """The measure: correlation, similarity, dB, share, characters a second, nats or, of repeated
+    audio, how many sources it has."""
 
 
 class Histogram(Record):
@@ -50,7 +56,7 @@ class Histogram(Record):
 
 
 class HygieneReport(Record):
-    """Everything that hygiene found out about a corpus: `hygiene.json`."""
+    """What hygiene found out about a corpus: `hygiene.json`."""
 
     recordings: int
     seconds: float
@@ -59,7 +65,10 @@ class HygieneReport(Record):
     clips_by: dict[str, dict[str, dict[str, int]]]
     """task | language | kind -> its values -> split -> clips."""
     histograms: tuple[Histogram, ...]
+    counts: dict[FindingKind, int]
+    """All findings, which are the lines of `hygiene.jsonl`."""
     findings: tuple[Finding, ...]
+    """Of each kind the foremost."""
     proposed_pairs: int
     """Pairs with similar fingerprints, whose waveforms were compared."""
     identifier: str
@@ -73,7 +82,7 @@ _REMEDIES: dict[FindingKind, str] = {
     "ingest.hygiene.held_out_text where sentences may repeat, or set ingest.hygiene.on_leak=drop.",
     "tolerated_leak": "ingest.hygiene.on_leak=report let it pass: results on these clips measure "
     "memory. Set it to stop or drop.",
-    "repeated_audio": "Remove one of the two from the manifest: it counts twice.",
+    "repeated_audio": "Keep one of them in the manifest: each counts the recording once more.",
     "similar_text": "Read both: a paraphrase of a test sentence makes its score too good.",
     "wrong_script": "Correct the language or the text of the row.",
     "other_language": "Read the text: the language may be wrong, or the text of another row.",
@@ -103,11 +112,31 @@ HYGIENE = Contract(
 )
 
 
-def hygiene_frame(findings: Sequence[Finding]) -> pd.DataFrame:
-    """A row for each finding, its detail in the column of its kind, for the contract HYGIENE."""
-    columns: Mapping[str, list[str | None]] = {
-        kind: [found.detail if found.kind == kind else None for found in findings]
-        for kind in get_args(FindingKind)
+def hygiene_frame(findings: Iterable[Finding]) -> pd.DataFrame:
+    """A row for each finding, its detail in the column of its kind, for the contract HYGIENE.
+
+    The findings are not held.
+    """
+    kinds = get_args(FindingKind)
+    remaining = iter(findings)
+    pieces = [_columns(())]
+    while some := list(islice(remaining, _ROWS_AT_ONCE)):
+        pieces.append(_columns(some))
+    ids, details, codes = (pa.chunked_array(found) for found in zip(*pieces, strict=True))
+    nothing = pa.scalar(None, TEXT)
+    columns = {
+        kind: pc.if_else(pc.equal(codes, code), details, nothing) for code, kind in enumerate(kinds)
     }
-    ids = pd.Series([found.clip for found in findings], dtype="str")
-    return pd.DataFrame({"id": ids} | {k: pd.Series(v, dtype="str") for k, v in columns.items()})
+    return pd.DataFrame(
+        {name: text_series(found) for name, found in ({"id": ids} | columns).items()}
+    )
+
+
+def _columns(findings: Sequence[Finding]) -> tuple[pa.Array, pa.Array, pa.Array]:
+    """Clips, details and kinds by their place."""
+    kinds = get_args(FindingKind)
+    return (
+        pa.array([found.clip for found in findings], TEXT),
+        pa.array([found.detail for found in findings], TEXT),
+        pa.array([kinds.index(found.kind) for found in findings], pa.int8()),
+    )

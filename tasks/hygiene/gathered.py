@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from data_contracts.records import PackedClip
+from tasks.hygiene.families import IDENTITY, Families
 from tasks.hygiene.heard import Heard
 from tasks.hygiene.language import Identifier, Sample
 from tasks.hygiene.search import Prints
@@ -46,6 +47,7 @@ class Gathered:
         folder = folder / "gathered"
         folder.mkdir()
         places, hops = Spool(folder / "places", "i4"), Spool(folder / "starts", "i8")
+        known = Spool(folder / "identities", IDENTITY)
         bits, words = Spool(folder / "bits", "u4"), Spool(folder / "words", "u1")
         sentences, bands = Spool(folder / "sentences", SENTENCE), Spool(folder / "bands", BAND)
         self.spread = Spread()
@@ -62,6 +64,7 @@ class Gathered:
             hops.add(len(bits) + np.cumsum(heard.hops))
             places.add(heard.places)
             bits.add(heard.bits)
+            known.add(heard.identities)
             words.add(heard.words)
             sentences.add(heard.sentences)
             bands.add(heard.bands)
@@ -69,6 +72,7 @@ class Gathered:
             for language, texts in heard.sample.items():
                 sample.add(language, texts)
         self.recordings = Recordings(found, starts, places.mapped())
-        self.prints = Prints(bits.mapped(), hops.mapped())
+        self.families = Families(known.mapped(), folder / "families")
+        self.prints = Prints(bits.mapped(), hops.mapped(), self.families.twins)
         self.texts = Texts(words.mapped(), sentences.mapped(), bands.mapped())
         self.identifier = Identifier(sample.texts())

@@ -23,6 +23,7 @@ from infra.store import Store
 from model.audio import SAMPLE_RATE
 from tasks.clips import DamagedClipError
 from tasks.codec import decode_audio
+from tasks.hygiene.families import identities
 from tasks.hygiene.fingerprint import fingerprint, mel_powers
 from tasks.hygiene.language import Sample, transcript
 from tasks.hygiene.text import Texts
@@ -57,6 +58,8 @@ class Heard:
     """Length of its fingerprint."""
     bits: NDArray[np.uint32]
     """[sum of hops]: all fingerprints."""
+    identities: NDArray[Any]
+    """Of `families.IDENTITY`."""
     words: NDArray[np.uint8]
     sentences: NDArray[Any]
     bands: NDArray[Any]
@@ -106,14 +109,16 @@ def hear(found: ShardRows, held_out: Collection[Task], number: int) -> None:
                 prints.append(fingerprint(power))
                 measured.append(background(waveform, power))
     texts = Texts.of(rows, held_out)
+    ranks = np.array([SPLIT_ORDER[row.split] for row in rows], np.int8)
     Heard(
         places=np.array(places, np.int32),
-        ranks=np.array([SPLIT_ORDER[row.split] for row in rows], np.int8),
+        ranks=ranks,
         kinds=np.array([row.kind for row in rows], np.str_),
         languages=np.array([row.language or "none" for row in rows], np.str_),
         measures=_measures(rows, np.array(measured, np.float32).reshape(len(rows), 3)),
         hops=np.array([len(found) for found in prints[1:]], np.int64),
         bits=np.concatenate(prints),
+        identities=identities(rows, ranks),
         words=texts.words,
         sentences=texts.sentences,
         bands=texts.bands,

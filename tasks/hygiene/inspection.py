@@ -1,7 +1,8 @@
 """Hygiene of a packed corpus, from top to bottom: what is looked for, and what follows.
 
 `examine` finds; `dropped` says which clips a recipe takes out because of it; `write_report` leaves
-`hygiene.json` and `hygiene.html` behind; `check` is the contract that stops a run on leaks.
+`hygiene.jsonl`, all findings, and `hygiene.json` and `hygiene.html`, the foremost, behind; `check`
+is the contract that stops a run on leaks.
 """
 
 import shutil
@@ -10,6 +11,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
+from itertools import chain
 from pathlib import Path
 from typing import Literal, get_args
 
@@ -31,14 +33,18 @@ from infra.store import Store
 from model.audio import SAMPLE_RATE
 from tasks.context import StageContext
 from tasks.hygiene import labels, page, pairs
+from tasks.hygiene.findings import Foremost
 from tasks.hygiene.gathered import Gathered
 from tasks.hygiene.heard import hear, is_heard
-from tasks.hygiene.judged import judge
+from tasks.hygiene.judged import Identified, judge, judged
 from tasks.hygiene.language import LEAST_LETTERS
-from tasks.shards import ShardRows
+from tasks.shards import JsonLines, ShardRows, write_rows
 
+FINDINGS = "hygiene.jsonl"
 REPORT = "hygiene.json"
 PAGE = "hygiene.html"
+_FOUND = "scratch/found.jsonl"
+"""All findings, also those about clips that are taken out then."""
 
 
 class HygieneRecipe(BaseModel):
@@ -72,12 +78,18 @@ class HygieneRecipe(BaseModel):
         0.75, gt=0, le=1, description="Jaccard similarity of 4-grams from which texts are shown"
     )
 
+    def named(self, finding: Finding) -> Finding:
+        """The finding by the name under which a leak stops the run or not."""
+        if self.on_leak != "report" or finding.kind not in LEAKS:
+            return finding
+        return finding.model_copy(update={"kind": "tolerated_leak"})
+
 
 @dataclass(frozen=True)
 class Hygiene:
     """What was found."""
 
-    findings: tuple[Finding, ...]
+    findings: JsonLines[Finding]
     histograms: tuple[Histogram, ...]
     proposed_pairs: int
     identifier: str
@@ -88,15 +100,16 @@ def examine(context: StageContext, recipe: HygieneRecipe, found: ShardRows) -> H
 
     Shard by shard in parallel, twice: what each holds, and then how that looks beside all others.
     What is compared with all lies on the local disk meanwhile, about 1 KB for each second of
-    audio; only findings are held.
+    audio; what is found goes into a file.
     """
-    numbers = range(found.num_shards)
-    unheard = (number for number in numbers if not is_heard(context.directory, number))
+    directory, numbers = context.directory, range(found.num_shards)
+    unheard = (number for number in numbers if not is_heard(directory, number))
     for _ in context.compute.map(partial(hear, found, recipe.held_out_text), unheard):
         pass
-    with _empty_folder(context.scratch / f"hygiene-{digest_of(found.directory.url)}") as folder:
+    foremost = Foremost()
+    with _empty_folder(context.scratch / f"hygiene-{digest_of(directory.url)}") as folder:
         gathered = Gathered(found, folder)
-        proposed, findings = pairs.same_recordings(
+        proposed = pairs.compare(
             context,
             gathered,
             folder,
@@ -104,27 +117,30 @@ def examine(context: StageContext, recipe: HygieneRecipe, found: ShardRows) -> H
             recipe.min_overlap,
             recipe.min_correlation,
         )
+        judging = partial(judge, found, gathered.spread.usual(), gathered.identifier)
+        identified = [*context.compute.map(judging, numbers)]
         rows = gathered.recordings
-        findings += labels.shared_texts(gathered.texts, rows, folder, recipe.min_similarity)
-    identified = agreed = 0
-    judging = partial(judge, found, gathered.spread.usual(), gathered.identifier)
-    for judged in context.compute.map(judging, numbers):
-        findings += judged.findings
-        identified, agreed = identified + judged.identified, agreed + judged.agreed
-    if recipe.on_leak == "report":
-        findings = [
-            each.model_copy(update={"kind": "tolerated_leak"}) if each.kind in LEAKS else each
-            for each in findings
-        ]
-    findings.sort(key=lambda each: (each.kind, -each.value, each.clip, each.other or ""))
-    leaks = sum(each.kind in LEAKS for each in findings)
-    context.progress(f"hygiene: {leaks} leaks, {len(findings) - leaks} other findings")
+        everything = chain(
+            pairs.same_recordings(gathered.families, rows),
+            labels.shared_texts(gathered.texts, rows, folder, recipe.min_similarity),
+            chain.from_iterable(judged(directory, number) for number in numbers),
+        )
+        write_rows(directory, _FOUND, _counted(map(recipe.named, everything), foremost))
+    leaks = sum(foremost.counts[kind] for kind in LEAKS)
+    context.progress(f"hygiene: {leaks} leaks, {foremost.counts.total() - leaks} other findings")
     return Hygiene(
-        tuple(findings),
+        JsonLines(directory, _FOUND, Finding),
         gathered.spread.histograms(),
         proposed,
-        _known(gathered.identifier.languages, identified, agreed),
+        _known(gathered.identifier.languages, identified),
     )
+
+
+def _counted(findings: Iterable[Finding], foremost: Foremost) -> Iterator[Finding]:
+    """The same findings, counted on their way."""
+    for finding in findings:
+        foremost.add(finding)
+        yield finding
 
 
 @contextmanager
@@ -157,30 +173,32 @@ def write_report(
     clips: Iterable[PackedClip],
     suites: Mapping[str, Sequence[EvaluationItem]],
 ) -> None:
-    """Leave the findings about the clips that stayed as JSON and as a page.
+    """Leave the findings about the clips that stayed: all, and the foremost as JSON and as a page.
 
     A leak into a suite names it: the suites that ask about the clip or a composition of it.
 
     Args:
         leaks: the ids of the clips that were taken out.
-        clips: those that stayed; gone through twice and never held.
+        clips: those that stayed; gone through some times and never held.
     """
     asked = _suites_by_recording(clips, suites)
-    census = _Census()
+    census, foremost = _Census(), Foremost()
     for clip in clips:
         census.count(clip)
-    findings = tuple(
+    stayed = (
         _name_suites(found, asked)
         for found in hygiene.findings
         if found.clip not in leaks and found.other not in leaks
     )
+    write_rows(directory, FINDINGS, _counted(stayed, foremost))
     report = HygieneReport(
         recordings=census.recordings,
         seconds=round(census.samples / SAMPLE_RATE, 1),
         compositions=census.compositions,
         clips_by=census.clips_by(),
         histograms=hygiene.histograms,
-        findings=findings,
+        counts=dict(foremost.counts),
+        findings=foremost.findings(),
         proposed_pairs=hygiene.proposed_pairs,
         identifier=hygiene.identifier,
     )
@@ -190,8 +208,8 @@ def write_report(
 
 def check(directory: Store) -> ContractResult:
     """The contract on leaks, of a corpus whose report is written."""
-    report = HygieneReport.model_validate_json(directory.read_bytes(REPORT))
-    return validate(HYGIENE, hygiene_frame(report.findings), "hygiene")
+    findings = JsonLines(directory, FINDINGS, Finding)
+    return validate(HYGIENE, hygiene_frame(findings), "hygiene")
 
 
 def _suites_by_recording(
@@ -206,7 +224,12 @@ def _suites_by_recording(
     for clip in clips:
         for part in clip.origin if clip.id in names else ():
             asked[part] |= names[clip.id]
-    return asked
+    # Of clips that are the same recording, such as two captions of one, a leak names any.
+    same: dict[str, set[str]] = defaultdict(set)
+    for clip in clips:
+        if clip.id in asked:
+            same[clip.sha256] |= asked[clip.id]
+    return asked | {clip.id: same[clip.sha256] for clip in clips if clip.sha256 in same}
 
 
 def _name_suites(found: Finding, asked: Mapping[str, set[str]]) -> Finding:
@@ -218,7 +241,9 @@ def _name_suites(found: Finding, asked: Mapping[str, set[str]]) -> Finding:
     )
 
 
-def _known(languages: Sequence[str], identified: int, agreed: int) -> str:
+def _known(languages: Sequence[str], judgements: Sequence[Identified]) -> str:
+    identified = sum(each.identified for each in judgements)
+    agreed = sum(each.agreed for each in judgements)
     share = f"{agreed / identified:.1%}" if identified else "none"
     return (
         f"character trigrams of {', '.join(languages) or 'no language'}: of {identified} "

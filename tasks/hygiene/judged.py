@@ -1,29 +1,29 @@
 """What one shard's recordings are judged by, once the whole corpus is known."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from data_contracts.hygiene import Finding
+from data_contracts.jsonl import iter_jsonl
 from data_contracts.records import PackedClip
+from infra.store import Store
 from tasks.hygiene.heard import Heard
 from tasks.hygiene.language import Identifier, transcript, wrong_script
 from tasks.hygiene.spread import Usual, outliers
-from tasks.shards import ShardRows
+from tasks.shards import ShardRows, write_rows
 
 
-@dataclass(frozen=True)
-class Judged:
-    """Findings about the recordings of a shard, each by itself."""
+class Identified(NamedTuple):
+    """What the language identifier made of a shard."""
 
-    findings: tuple[Finding, ...]
     identified: int
     """Transcripts that were long enough to tell their language."""
     agreed: int
     """Those that were put into the language of their row."""
 
 
-def judge(found: ShardRows, usual: Usual, identifier: Identifier, number: int) -> Judged:
-    """Judge the recordings of shard `number`."""
+def judge(found: ShardRows, usual: Usual, identifier: Identifier, number: int) -> Identified:
+    """Judge the recordings of shard `number`, each by itself; the findings go into a file."""
     heard = Heard.load(found.directory, number)
     clips = list(found.shard(number))
     rows = [clips[place] for place in heard.places]
@@ -45,7 +45,19 @@ def judge(found: ShardRows, usual: Usual, identifier: Identifier, number: int) -
                         value=round(verdict.margin, 3),
                     )
                 )
-    return Judged(tuple(findings), identified, agreed)
+    write_rows(found.directory, _key(number), findings)
+    return Identified(identified, agreed)
+
+
+def judged(directory: Store, number: int) -> Iterator[Finding]:
+    """What `judge` found in shard `number`."""
+    key = _key(number)
+    with directory.open(key) as stream:
+        yield from iter_jsonl(stream, Finding, directory.path(key))
+
+
+def _key(number: int) -> str:
+    return f"scratch/judged-{number:05d}.jsonl"
 
 
 def _script(row: PackedClip, text: str) -> Iterator[Finding]:

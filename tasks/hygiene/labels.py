@@ -17,6 +17,10 @@ from tasks.hygiene.text import TASKS, Texts, jaccard, shingles
 _MOST_IN_BUCKET = 50
 """Different texts; where more have a band in common it is a formula."""
 _ROWS_AT_ONCE = 250_000
+_PAIR = np.dtype([("key", "<u8"), ("near", "<i8"), ("far", "<i8")])
+"""Places of two texts among all, by a hash of both."""
+_MIX = np.uint64(0xD6E8FEB86659FD93)
+"""Odd, so that the order of a pair matters."""
 
 
 class Rows(Protocol):
@@ -34,15 +38,17 @@ def shared_texts(texts: Texts, rows: Rows, folder: Path, least: float) -> Iterat
     for part in _parted(texts.sentences, folder / "texts"):
         for sharing in _in_two_splits(part, part["rank"]):
             yield from _equal(texts, rows, sharing)
-    found: dict[tuple[int, int], Finding] = {}
+    proposed = Parted(folder / "pairs", _PAIR, len(texts.sentences))
     for part in _parted(texts.bands, folder / "bands"):
         ranks = texts.sentences["rank"][part["sentence"]]
         for bucket in _in_two_splits(part, ranks):
-            for near, far in _proposed(texts.sentences[bucket["sentence"]]):
-                pair = int(near["key"]), int(far["key"])
-                if pair not in found and (finding := _alike(texts, rows, near, far, least)):
-                    found[pair] = finding
-    yield from found.values()
+            proposed.add(_proposed(texts.sentences, bucket["sentence"]))
+    for part in proposed:
+        _, first = np.unique(part["key"], return_index=True)  # mostly in several bands
+        for pair in part[np.sort(first)]:
+            near, far = texts.sentences[pair["near"]], texts.sentences[pair["far"]]
+            if finding := _alike(texts, rows, near, far, least):
+                yield finding
 
 
 def _parted(rows: NDArray[Any], folder: Path) -> Iterator[NDArray[Any]]:
@@ -82,18 +88,24 @@ def _equal(texts: Texts, rows: Rows, sharing: NDArray[Any]) -> Iterator[Finding]
             )
 
 
-def _proposed(sharing: NDArray[Any]) -> Iterator[tuple[NDArray[Any], NDArray[Any]]]:
+def _proposed(sentences: NDArray[Any], numbers: NDArray[np.int64]) -> NDArray[Any]:
     """Pairs of different texts in different splits, the one nearer to training first.
 
     Of the recordings of a text in a split the first speaks for all.
     """
+    sharing = sentences[numbers]
     _, first = np.unique(sharing[["key", "rank"]], return_index=True)
-    sharing = sharing[first]
     if len(np.unique(sharing["key"])) > _MOST_IN_BUCKET:
-        return
-    for one, other in combinations(sharing[np.argsort(sharing["rank"], kind="stable")], 2):
-        if one["rank"] != other["rank"] and one["key"] != other["key"]:
-            yield one, other
+        return np.zeros(0, _PAIR)
+    ordered = first[np.argsort(sharing["rank"][first], kind="stable")]
+    one, other = ordered[np.array([*combinations(range(len(ordered)), 2)], int).reshape(-1, 2).T]
+    keys, ranks = sharing["key"], sharing["rank"]
+    apart = (ranks[one] != ranks[other]) & (keys[one] != keys[other])
+    one, other = one[apart], other[apart]
+    pairs = np.empty(len(one), _PAIR)
+    pairs["key"] = keys[one] * _MIX + keys[other]
+    pairs["near"], pairs["far"] = numbers[one], numbers[other]
+    return pairs
 
 
 def _alike(

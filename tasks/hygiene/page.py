@@ -3,21 +3,12 @@
 Ids and texts come from other people's data: everything passes `html.escape`.
 """
 
-from collections.abc import Sequence
 from html import escape
 from typing import get_args
 
-from data_contracts.hygiene import (
-    HYGIENE,
-    Finding,
-    FindingKind,
-    Histogram,
-    HygieneReport,
-)
+from data_contracts.hygiene import HYGIENE, FindingKind, Histogram, HygieneReport
 from data_contracts.records import Split
 
-MOST_SHOWN = 25
-"""Findings of a kind on the page; `hygiene.json` has all."""
 _STYLE = """
 :root { color-scheme: light dark; --ink: light-dark(#1c2024, #e4e7eb);
   --paper: light-dark(#fff, #14171b); --muted: light-dark(#667080, #97a1ae);
@@ -54,10 +45,10 @@ def render(report: HygieneReport) -> str:
         f"<title>Hygiene of the corpus</title>\n<style>{_STYLE}</style>\n</head>\n<body>\n"
         "<h1>Hygiene of the corpus</h1>\n"
         f"<p>{report.recordings:,} recordings, {hours:.2f} hours; {report.compositions:,} clips "
-        f"composed of them. {_verdict(report.findings)}</p>\n"
+        f"composed of them. {_verdict(report)}</p>\n"
         f'<p class="note">{report.proposed_pairs:,} pairs had similar fingerprints, and their '
         f"waveforms were compared. Language: {escape(report.identifier)}.</p>\n"
-        f"<h2>Findings</h2>\n{_findings(report.findings)}"
+        f"<h2>Findings</h2>\n{_findings(report)}"
         f'<h2>What is in it</h2>\n<div class="tables">{tables}</div>\n'
         '<h2>How it is spread</h2>\n<p class="note">A row for each group, scaled to its highest '
         f'bar; the outer bars hold what lies beyond.</p>\n<div class="plots">{plots}</div>\n'
@@ -65,10 +56,10 @@ def render(report: HygieneReport) -> str:
     )
 
 
-def _verdict(findings: Sequence[Finding]) -> str:
-    leaks = sum(_stops(found.kind) for found in findings)
+def _verdict(report: HygieneReport) -> str:
+    leaks = sum(count for kind, count in report.counts.items() if _stops(kind))
     if leaks:
-        return f'<strong class="bad">Leaks between splits: {leaks}.</strong>'
+        return f'<strong class="bad">Leaks between splits: {leaks:,}.</strong>'
     return '<strong class="good">No leaks between splits.</strong>'
 
 
@@ -76,23 +67,24 @@ def _stops(kind: FindingKind) -> bool:
     return any(rule.column == kind and rule.severity == "stop" for rule in HYGIENE.rules)
 
 
-def _findings(findings: Sequence[Finding]) -> str:
+def _findings(report: HygieneReport) -> str:
     sections = []
     for rule in HYGIENE.rules:
-        found = [finding for finding in findings if finding.kind == rule.column]
+        found = [finding for finding in report.findings if finding.kind == rule.column]
         if not found:
             continue
         rows = "".join(
             f'<tr><th scope="row"><code>{escape(finding.clip)}</code></th>'
             f"<td>{escape(finding.detail)}</td></tr>\n"
-            for finding in found[:MOST_SHOWN]
+            for finding in found
         )
-        more = len(found) - MOST_SHOWN
-        rest = f'<p class="note">{more:,} more in hygiene.json.</p>\n' if more > 0 else ""
+        count = report.counts[found[0].kind]
+        more = count - len(found)
+        rest = f'<p class="note">{more:,} more in hygiene.jsonl.</p>\n' if more else ""
         colour = "bad" if rule.severity == "stop" else ""
         title = (rule.column or "").replace("_", " ")
         sections.append(
-            f'<h3 class="{colour}">{title}: {len(found):,}</h3>\n'
+            f'<h3 class="{colour}">{title}: {count:,}</h3>\n'
             f'<p class="note">{escape(rule.remedy)}</p>\n'
             f'<div class="wide"><table><tbody>\n{rows}</tbody></table></div>\n{rest}'
         )

@@ -8,17 +8,22 @@ as Opus; drills print all of it. Noise 20 dB below a copy hides it often, and so
 or if less than half is common.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
+from itertools import count, islice
 from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from data_contracts.hygiene import Finding
-from data_contracts.leaks import SPLIT_ORDER
 from data_contracts.records import PackedClip
 from infra.store import Store
 from tasks.clips import ClipReader
 from tasks.context import StageContext
+from tasks.hygiene.families import SAME, Families, Leak, Repeat
 from tasks.hygiene.fingerprint import HOP_SAMPLES
 from tasks.hygiene.gathered import Gathered, Recordings
 from tasks.hygiene.search import Match, find_matches
@@ -31,64 +36,89 @@ _ROWS_FOR = 5000
 
 @dataclass(frozen=True)
 class _Pair:
+    match: Match
     first: PackedClip
     second: PackedClip
-    offset: int
-    """Samples."""
-    bit_error: float
 
 
-def same_recordings(
+def compare(
     context: StageContext,
     gathered: Gathered,
     folder: Path,
     max_bit_error: float,
     min_overlap: float,
     min_correlation: float,
-) -> tuple[int, list[Finding]]:
-    """How many pairs were proposed, and those whose waveforms agree as findings.
+) -> int:
+    """Tell `gathered.families` which recordings are one; returns how many pairs were proposed.
 
     Args:
         folder: where the index of fingerprints is made; left to be deleted.
     """
+    proposed = count()
     matches = find_matches(gathered.prints, folder, max_bit_error, min_overlap)
-    portions = _portions(gathered.recordings, matches)
-    compare = partial(_same, context.directory, min_correlation)
-    findings = [found for part in context.compute.map(compare, portions) for found in part]
-    return len(matches), findings
+    counted = (match for match, _ in zip(matches, proposed, strict=False))
+    judge = partial(_same, context.directory, min_correlation)
+    for same in context.compute.map(judge, _portions(gathered.recordings, counted)):
+        gathered.families.add(same)
+    return next(proposed)
 
 
-def _portions(recordings: Recordings, matches: Sequence[Match]) -> Iterator[list[_Pair]]:
+def same_recordings(families: Families, recordings: Recordings) -> Iterator[Finding]:
+    """A finding for each recording that is in a later split too, and one for each that is several
+    times in a split, however often.
+    """
+    leaks = families.leaks()
+    while some := list(islice(leaks, _ROWS_FOR)):
+        rows = recordings.of(number for leak in some for number in (leak.near, leak.far))
+        yield from (_leaked(leak, rows[leak.near], rows[leak.far]) for leak in some)
+    repeats = families.repeats()
+    while found := list(islice(repeats, _ROWS_FOR)):
+        rows = recordings.of(number for each in found for number in (each.first, each.other))
+        yield from (_repeated(each, rows[each.first], rows[each.other]) for each in found)
+
+
+def _portions(recordings: Recordings, matches: Iterable[Match]) -> Iterator[list[_Pair]]:
     """The work of one task each."""
-    for start in range(0, len(matches), _ROWS_FOR):
-        some = matches[start : start + _ROWS_FOR]
+    remaining = iter(matches)
+    while some := list(islice(remaining, _ROWS_FOR)):
         rows = recordings.of(number for match in some for number in (match.first, match.second))
-        pairs = [
-            _Pair(rows[m.first], rows[m.second], m.offset * HOP_SAMPLES, m.bit_error) for m in some
-        ]
+        pairs = [_Pair(match, rows[match.first], rows[match.second]) for match in some]
         for place in range(0, len(pairs), _PAIRS_AT_ONCE):
             yield pairs[place : place + _PAIRS_AT_ONCE]
 
 
-def _same(directory: Store, least: float, pairs: Sequence[_Pair]) -> list[Finding]:
+def _same(directory: Store, least: float, pairs: Sequence[_Pair]) -> NDArray[Any]:
+    """The pairs of SAME among some."""
     rows = {row.id: row for pair in pairs for row in (pair.first, pair.second)}
     reader = ClipReader(directory, list(rows.values()))
-    findings = []
+    same = []
     for pair in pairs:
-        value = correlation(reader[pair.first.id], reader[pair.second.id], pair.offset)
+        first, second, offset, bit_error = pair.match
+        waveforms = reader[pair.first.id], reader[pair.second.id]
+        value = correlation(*waveforms, offset * HOP_SAMPLES)
         if value >= least:
-            findings.append(_finding(pair, value))
-    return findings
+            same.append((first, second, value, bit_error))
+    return np.array(same, SAME)
 
 
-def _finding(pair: _Pair, value: float) -> Finding:
-    near, far = sorted((pair.first, pair.second), key=lambda row: SPLIT_ORDER[row.split])
+def _leaked(leak: Leak, near: PackedClip, far: PackedClip) -> Finding:
     exact = "the same samples" if near.sha256 == far.sha256 else "the same recording"
     return Finding(
-        kind="repeated_audio" if near.split == far.split else "audio_leak",
+        kind="audio_leak",
         clip=near.id,
         other=far.id,
-        detail=f"{exact} as {far.id!r}: {near.split} and {far.split}, correlation {value:.2f}, "
-        f"{pair.bit_error:.0%} of fingerprint bits differ",
-        value=round(value, 4),
+        detail=f"{exact} as {far.id!r}: {near.split} and {far.split}, correlation "
+        f"{leak.value:.2f}, {leak.bit_error:.0%} of fingerprint bits differ",
+        value=round(leak.value, 4),
+    )
+
+
+def _repeated(repeat: Repeat, first: PackedClip, other: PackedClip) -> Finding:
+    return Finding(
+        kind="repeated_audio",
+        clip=first.id,
+        other=other.id,
+        detail=f"the same recording as {other.id!r}, {repeat.num_sources} times in {first.split}, "
+        f"correlation {repeat.lowest:.2f} at least",
+        value=repeat.num_sources,
     )

@@ -30,6 +30,12 @@ _CHANCE_BITS = 19
 _LATER = 6
 """Hops to the sub-fingerprint that lengthens a key: closer ones are too much alike."""
 _POSTING = np.dtype([("key", "<u8"), ("place", "<i8")])
+_FOUND = np.dtype(
+    [("key", "<u8"), ("first", "<i8"), ("second", "<i8"), ("offset", "<i8"), ("bit_error", "<f8")]
+)
+"""A `Match`, by a hash of its recordings."""
+_MIX = np.uint64(0xD6E8FEB86659FD93)
+"""Odd: so that products of different numbers differ."""
 _HOPS_AT_ONCE = 250_000
 _PROPOSALS_AT_ONCE = 1_000_000
 _HOPS_PER_BATCH = 1_000_000
@@ -42,13 +48,16 @@ class Prints:
     bits: NDArray[np.uint32]
     starts: NDArray[np.int64]
     """Where each recording begins in `bits`; one more entry for the end."""
+    twins: NDArray[np.int64]
+    """A recording that speaks for each, mostly itself; no other is proposed."""
 
     @classmethod
     def join(cls, prints: Sequence[NDArray[np.uint32]]) -> "Prints":
         """Of one array a recording."""
         lengths = [len(found) for found in prints]
         bits = np.concatenate(prints) if prints else np.zeros(0, np.uint32)
-        return cls(bits, np.concatenate([[0], np.cumsum(lengths, dtype=np.int64)]))
+        starts = np.concatenate([[0], np.cumsum(lengths, dtype=np.int64)])
+        return cls(bits, starts, np.arange(len(prints)))
 
     def lengths(self, recordings: NDArray[np.int64]) -> NDArray[np.int64]:
         """Hops of some recordings."""
@@ -85,24 +94,27 @@ def extra_bits(num_hops: int) -> int:
 
 def find_matches(
     prints: Prints, folder: Path, max_bit_error: float, min_overlap: float
-) -> list[Match]:
+) -> Iterator[Match]:
     """Pairs of recordings with at most `max_bit_error`, each once, at its best offset.
 
     Args:
         folder: where the index is made; left to be deleted.
         min_overlap: share of the shorter recording that both must have in common.
     """
-    best: dict[tuple[int, int], Match] = {}
+    found = Parted(folder / "matches", _FOUND, len(prints.starts))
     for proposed in _proposals(prints, _index(prints, folder)):
         for batch in _batches(prints, proposed, min_overlap):
             errors = _bit_errors(prints, batch)
-            close = np.nonzero(errors <= max_bit_error)[0]
-            columns = (*batch.take(close), errors[close])
-            for match in map(Match._make, zip(*(c.tolist() for c in columns), strict=True)):
-                known = best.get(match[:2])
-                if known is None or match.bit_error < known.bit_error:
-                    best[match[:2]] = match
-    return [best[pair] for pair in sorted(best)]
+            close = errors <= max_bit_error
+            rows = np.empty(int(close.sum()), _FOUND)
+            rows["first"], rows["second"], rows["offset"] = batch.take(close)
+            rows["bit_error"] = errors[close]
+            rows["key"] = rows["first"].astype(np.uint64) * _MIX + rows["second"].astype(np.uint64)
+            found.add(rows)
+    for part in found:
+        ordered = part[np.argsort(part, order=("first", "second", "bit_error", "offset"))]
+        _, best = np.unique(ordered[["first", "second"]], return_index=True)
+        yield from (Match(*row[1:]) for row in ordered[best].tolist())
 
 
 def _index(prints: Prints, folder: Path) -> Parted:
@@ -113,10 +125,12 @@ def _index(prints: Prints, folder: Path) -> Parted:
     for start in range(0, len(prints.bits), _HOPS_AT_ONCE):
         words = prints.bits[start : start + _HOPS_AT_ONCE + later].astype(np.uint64)
         places = np.arange(start, min(start + _HOPS_AT_ONCE, len(prints.bits) - later))
+        following = np.searchsorted(prints.starts, places, side="right")
         # A recording's last hops have no later one of their own.
-        ends = prints.starts[np.searchsorted(prints.starts, places, side="right")]
-        # One without a bit is silence, of which there may be any amount under one key.
-        places = places[(places + later < ends) & (words[places - start] != 0)]
+        indexed = places + later < prints.starts[following]
+        indexed &= prints.twins[following - 1] == following - 1
+        # A hop without a bit is silence, of which there may be any amount under one key.
+        places = places[indexed & (words[places - start] != 0)]
         extra = words[places - start + later] & np.uint64((1 << more) - 1)
         rows = np.empty(len(places), _POSTING)
         rows["key"] = words[places - start] | extra << np.uint64(NUM_BITS)

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -48,11 +48,11 @@ class Spool:
                 str(self._path),
             ) from error
 
-    def mapped(self) -> NDArray[Any]:
-        """All rows, in memory that the system can take back."""
+    def mapped(self, mode: Literal["r", "r+"] = "r") -> NDArray[Any]:
+        """All rows, in memory that the system can take back; "r+": they may be changed."""
         if len(self) == 0:
             return np.zeros(0, self._dtype)  # which mmap refuses
-        return np.memmap(self._path, self._dtype, "r")
+        return np.memmap(self._path, self._dtype, mode)
 
 
 class Parted:
@@ -69,12 +69,14 @@ class Parted:
             Spool(folder / str(part), dtype) for part in range(1 + expected_rows // _ROWS_PER_PART)
         ]
         self._pending: list[NDArray[Any]] = []
+        self._num_pending = 0
         self._most_pending = max(_PENDING_ROWS, _PENDING_ROWS_PER_PART * len(self._parts))
 
     def add(self, rows: NDArray[Any]) -> None:
         """Append rows of the given type."""
         self._pending.append(rows)
-        if sum(map(len, self._pending)) >= self._most_pending:
+        self._num_pending += len(rows)
+        if self._num_pending >= self._most_pending:
             self._write()
 
     def __iter__(self) -> Iterator[NDArray[Any]]:
@@ -84,7 +86,7 @@ class Parted:
 
     def _write(self) -> None:
         rows = np.concatenate([np.zeros(0, self._dtype), *self._pending])
-        self._pending = []
+        self._pending, self._num_pending = [], 0
         part_of = ((rows["key"] * _SPREAD) >> np.uint64(32)) % np.uint64(len(self._parts))
         order = np.argsort(part_of, kind="stable")
         ends = np.searchsorted(part_of[order], np.arange(1, len(self._parts)))

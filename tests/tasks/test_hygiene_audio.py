@@ -41,9 +41,8 @@ def propose(waveforms: Sequence[np.ndarray]) -> list[Match]:
 
 def matches(found: Sequence[np.ndarray]) -> list[Match]:
     with TemporaryDirectory() as folder:
-        return find_matches(
-            Prints.join(found), Path(folder), RECIPE.max_bit_error, RECIPE.min_overlap
-        )
+        prints = Prints.join(found)
+        return [*find_matches(prints, Path(folder), RECIPE.max_bit_error, RECIPE.min_overlap)]
 
 
 def same(waveforms: Sequence[np.ndarray]) -> set[tuple[int, int]]:
