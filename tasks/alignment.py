@@ -120,6 +120,7 @@ def align(
             initial,
             SpellingFactory(supervised, "".join(sorted(heard))),
             plan,
+            mixture.pools(table),
             optimizer,
             recipe.tuning,
         )

@@ -1,4 +1,7 @@
-"""Proof of which examples a training run consumed: each as often as planned, none lost.
+"""Proof of which examples a training run consumed: each once an epoch, none lost.
+
+Two things make it: what all workers computed is the plan, and the plan takes no example of a group
+again before it took all of them.
 
 Every worker notes what it computes, and writes its notes down before each training state. A step
 that was interrupted, or undone by going back to an earlier state, is computed again by a later
@@ -8,14 +11,20 @@ left nothing in the weights.
 
 import json
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
+from infra.patience import FinalError
 from infra.patient_store import PatientStore
 
 _FOLDER = "scratch/audit"
+
+
+class AuditError(FinalError):
+    """A training computed something else than its plan, or its plan has no exact epochs."""
 
 
 @dataclass(frozen=True)
@@ -119,13 +128,68 @@ def audit(
     return Audit(lost, repeated)
 
 
-def epochs_are_exact(plan: np.ndarray, pools: Iterable[Sequence[int]]) -> bool:
-    """Whether the plan takes all examples of each pool before it takes one of them again."""
+def too_early(plan: NDArray[np.int64], pools: NDArray[np.int32]) -> dict[int, int]:
+    """Examples that the plan takes again before it took all of their pool -> first such step.
+
+    Args:
+        plan: int64 [steps, examples_per_step].
+        pools: [examples]: which of them are drawn in turn; negative: not at all.
+    """
     drawn = plan.ravel()
-    for pool in pools:
-        mine = drawn[np.isin(drawn, pool)]
-        for start in range(0, len(mine), len(pool)):
-            epoch = mine[start : start + len(pool)]
-            if len(np.unique(epoch)) < len(epoch):
-                return False
-    return True
+    order = np.argsort(pools[drawn], kind="stable")  # each pool's draws, in their order
+    examples, codes = drawn[order], pools[drawn][order]
+    starts = np.searchsorted(codes, codes)
+    sizes = np.bincount(pools[pools >= 0], minlength=1)
+    epochs = (np.arange(len(order)) - starts) // sizes[codes]
+    again = np.flatnonzero((codes < 0) | _seen_before(examples, epochs))
+    steps = order[again] // plan.shape[1]
+    found: dict[int, int] = {}
+    for example, step in sorted(zip(examples[again].tolist(), steps.tolist(), strict=True)):
+        found.setdefault(example, step)
+    return found
+
+
+def _seen_before(examples: NDArray[np.int64], epochs: NDArray[np.int64]) -> NDArray[np.bool_]:
+    """Where an example was in the same epoch before."""
+    order = np.lexsort((epochs, examples))
+    same = (np.diff(examples[order]) == 0) & (np.diff(epochs[order]) == 0)
+    seen = np.zeros(len(examples), bool)
+    seen[order[1:][same]] = True
+    return seen
+
+
+def check_epochs(plan: NDArray[np.int64], pools: NDArray[np.int32]) -> None:
+    """Refuse a plan that takes an example again too early; arguments as of `too_early`.
+
+    Raises:
+        AuditError: it does.
+    """
+    if again := too_early(plan, pools):
+        told = [f"{example} in step {step}" for example, step in list(again.items())[:5]]
+        raise AuditError(
+            f"audit: the plan takes {len(again)} examples again before all of their group came, "
+            f"such as {', '.join(told)}. In an epoch each is drawn once: plan with `Mixture.plan`, "
+            "and take `Mixture.pools` of the same table."
+        )
+
+
+def hold_against(
+    plan: NDArray[np.int64],
+    pools: NDArray[np.int32],
+    consumed: Iterable[Consumed],
+    admitted: NDArray[np.int64],
+) -> Audit:
+    """The audit of a training, which has to be exact; arguments as of `audit` and `too_early`.
+
+    Raises:
+        AuditError: it is not.
+    """
+    check_epochs(plan, pools)
+    found = audit(plan, consumed, admitted)
+    if not found.is_exact:
+        raise AuditError(
+            f"audit: {found}. Each planned example has to be computed once in its step, whatever "
+            "interrupts training: these weights learnt from other data. Delete the stage's folder "
+            "and run it again; if that ends like this too, the loader is at fault."
+        )
+    return found

@@ -154,7 +154,9 @@ def run(context: StageContext, recipe: DpoRecipe) -> StageResult:
     )
     factory = DpoFactory(corpus, tuple(pairs), reference, recipe.beta)
     held_out = pick_held_out(corpus, recipe.optimizer.seed, ())
-    metrics = fit(context, initial, factory, plan, recipe.optimizer, recipe.tuning, held_out)
+    pools = np.zeros(len(pairs), np.int32)  # all are drawn in turn
+    optimizer, tuning = recipe.optimizer, recipe.tuning
+    metrics = fit(context, initial, factory, plan, pools, optimizer, tuning, held_out)
     return StageResult(len(pairs), plan.size, metrics=metrics)
 
 

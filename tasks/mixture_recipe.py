@@ -65,6 +65,14 @@ class Mixture(BaseModel):
         groups = self._groups(table)
         return plan_groups(groups, self._task_weights(groups), steps, examples_per_step, seed)
 
+    def pools(self, table: ExampleTable) -> NDArray[np.int32]:
+        """[N]: the group of each example, which a plan takes in turn; -1 where none does."""
+        pools = np.full(len(table), -1, np.int32)
+        groups = (group for some in self._groups(table).values() for group in some)
+        for number, group in enumerate(groups):
+            pools[group.examples] = number
+        return pools
+
     def shares(self, table: ExampleTable) -> NDArray[np.float64]:
         """[N]: the part of all draws that each example is wanted to have; their sum is 1."""
         groups = self._groups(table)

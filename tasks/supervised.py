@@ -118,7 +118,8 @@ def fit_supervised(
         skipping=recipe.damage.skipping(context.directory),
     )
     schedule = optimizer.model_copy(update={"steps": steps})
-    metrics = fit(context, initial, factory, plan, schedule, recipe.tuning, held_out)
+    pools = mixture.pools(table)
+    metrics = fit(context, initial, factory, plan, pools, schedule, recipe.tuning, held_out)
     skipped = skipped_clips(context.directory)
     for clip in skipped:
         context.progress(f"skipped, damaged: clip {clip.id} in {clip.shard} at byte {clip.offset}")

@@ -18,6 +18,7 @@ from data_contracts.validation import validate
 from infra.store import Store
 from model.tuning import TuningRecipe
 from tasks.announcing import announcing
+from tasks.audit import check_epochs
 from tasks.context import StageContext
 from tasks.held_out import ExaminerFactory
 from tasks.optimization import OptimizerRecipe
@@ -32,6 +33,7 @@ def fit(
     initial: Store,
     objective: ObjectiveFactory,
     plan: np.ndarray,
+    pools: np.ndarray,
     optimizer: OptimizerRecipe,
     tuning: TuningRecipe,
     held_out: ExaminerFactory | None = None,
@@ -43,13 +45,19 @@ def fit(
         initial: folder of the checkpoint to begin with.
         objective: called on each worker.
         plan: int64 [steps, examples_per_step], which examples each step takes.
+        pools: int32 [examples], which of them the plan takes in turn, each once an epoch.
         tuning: which parts of the model learn, and how.
         held_out: makes the early evaluation, where there is one.
+
+    Raises:
+        AuditError: the plan has no exact epochs, or was not what the workers computed.
     """
+    check_epochs(plan, pools)
     job = TrainingJob(
         initial=initial,
         directory=context.directory,
         plan=plan,
+        pools=pools,
         objective=objective,
         optimizer=optimizer,
         tuning=tuning,

@@ -35,6 +35,8 @@ class TrainingJob:
     """The artifact's folder."""
     plan: np.ndarray
     """int64 [steps, examples_per_step]: which examples each step takes."""
+    pools: np.ndarray
+    """int32 [examples]: which of them the plan takes in turn, each once an epoch."""
     objective: ObjectiveFactory
     optimizer: OptimizerRecipe
     tuning: TuningRecipe

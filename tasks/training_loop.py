@@ -16,8 +16,8 @@ from infra.patient_store import PatientStore
 from model.activation_checkpointing import checkpoint_activations
 from model.flops import measured_peak
 from tasks.announcing import reach
-from tasks.audit import Trail, audit
-from tasks.checkpoints.folder import Checkpoints
+from tasks.audit import Trail, hold_against
+from tasks.checkpoints.folder import POSITION, Checkpoints
 from tasks.checkpoints.upload import Uploader
 from tasks.device_report import gpu_metrics
 from tasks.export import export
@@ -34,7 +34,7 @@ from tasks.optimization import (
 )
 from tasks.stall import StallGuard
 from tasks.strategies.choice import open_strategy
-from tasks.training_job import TrainingJob
+from tasks.training_job import FINAL_STATE, TrainingJob
 from tasks.training_state import TrainingState
 from tasks.watch import LOSS, NORM, RollBackError, Watch
 
@@ -46,6 +46,7 @@ def train(job: TrainingJob, worker: Worker) -> None:
         DivergedError: loss or gradient are not finite, or a spike; the log names the examples.
         StallError: a step took longer than `stall_seconds`; the log has the stacks.
         UploadError: the store did not take a training state.
+        AuditError: what was computed is not what was planned.
         ParityError: the export answers otherwise than the trained model.
     """
     watch: Watch | None = None
@@ -134,8 +135,8 @@ class _Training:
                     self._save(uploader)
                 guard.beat(self.state.step)
         _agree(self.state.step, worker)  # every worker has written down its notes
-        if worker.rank == 0 and first < self.state.step:
-            self._audit()
+        if worker.rank == 0 and not job.directory.exists(f"{FINAL_STATE}/{POSITION}"):
+            self._audit()  # no model is exported without; the final state is there once it passed
         trained = self.strategy.trained()
         if trained is not None:
             export(job, trained, self.state, self.checkpoints)
@@ -231,7 +232,8 @@ class _Training:
 
     def _audit(self) -> None:
         """Hold what all workers consumed against the plan, and say how it is."""
-        found = audit(self.job.plan, self.trail.of_all_workers(), self.plan)
+        consumed = self.trail.of_all_workers()
+        found = hold_against(self.job.plan, self.job.pools, consumed, self.plan)
         self.notices(Notice(f"audit: {found}", {"q2a.audit": str(found)}))
 
 

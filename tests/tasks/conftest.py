@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from recordings import stage_context
-from training_jobs import EXAMPLES_PER_STEP, STEPS, Finished, Training
+from training_jobs import EXAMPLES_PER_STEP, STEPS, TEXT_ONLY_STEP, Finished, Training
 
 from data_contracts.records import Conversation, Turn
 from model.augment import AugmentRecipe
@@ -20,7 +20,6 @@ from tasks.manifest import DataSource
 from tasks.optimization import OptimizerRecipe
 from tasks.supervised import SupervisedFactory
 
-TEXT_ONLY_STEP = 7
 RECIPE = OptimizerRecipe(
     steps=STEPS, examples_per_step=EXAMPLES_PER_STEP, learning_rate=3e-3, warmup_steps=3,
     rate_factors={"audio_encoder": 0.5},

@@ -1,49 +1,22 @@
 """Micro-batches made ahead: the same ones, in order, over any interruption."""
 
-import random
 import threading
-import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field, replace
-from pathlib import Path
+from dataclasses import replace
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from example_numbers import Numbers
 
 from infra.compute import Loading, Worker
-from infra.patient_store import PatientStore
-from infra.store import Store
-from tasks.audit import Consumed, Trail, audit, epochs_are_exact
+from tasks.audit import Consumed, audit
 from tasks.loader import LoadedStep, Loader
 from tasks.mixture import plan_mixture
-from tasks.split import Load, SplitError
+from tasks.split import SplitError
 
-POOL = range(60)
-PLAN = plan_mixture({"asr": POOL}, {"asr": 1}, steps=60, examples_per_step=10, seed=3)
+PLAN = plan_mixture({"asr": range(60)}, {"asr": 1}, steps=60, examples_per_step=10, seed=3)
 """Ten epochs."""
-
-
-@dataclass
-class Numbers:
-    """Examples of different lengths, whose batch is their numbers; slow where it is told."""
-
-    damaged: frozenset[int] = frozenset()
-    slow_steps: frozenset[int] = frozenset()
-    made: list[int] = field(default_factory=list)
-
-    def loads(self, examples: Sequence[int]) -> list[Load]:
-        return [Load(20 + 7 * (i % 11), 10 + 7 * (i % 11)) for i in examples]
-
-    def prepare(self, examples: Sequence[int], step: int, /) -> tuple[int, ...]:
-        if step in self.slow_steps:
-            time.sleep(0.01)
-        self.made.append(step)
-        if broken := self.damaged & set(examples):
-            raise ValueError(f"example {min(broken)} of step {step} is damaged")
-        return (step, *examples)
 
 
 def load(source: Numbers, ahead: int = 2, n: int = 2) -> Loader[tuple[int, ...]]:
@@ -72,114 +45,6 @@ def test_no_more_steps_are_made_than_may_wait() -> None:
         next(iter(loader))
         loader._threads.shutdown()  # when all is made that may be
     assert sorted(set(source.made)) == [0, 1, 2, 3]
-
-
-@dataclass(frozen=True)
-class Interruption:
-    """One attempt: how many workers it has, how far it comes, and how far back the next begins."""
-
-    num_workers: int
-    threads: int
-    ahead: int
-    steps: int
-    undone: int
-
-
-INTERRUPTIONS = st.lists(
-    st.builds(
-        Interruption,
-        num_workers=st.integers(1, 5),
-        threads=st.integers(1, 3),
-        ahead=st.integers(0, 4),
-        steps=st.integers(0, 6),
-        undone=st.integers(0, 3),
-    ),
-    min_size=20,
-    max_size=24,
-)
-
-
-@settings(max_examples=50)
-@given(INTERRUPTIONS, st.randoms(use_true_random=False))
-def test_no_example_is_lost_or_repeated_over_a_thousand_interruptions(
-    interruptions: list[Interruption], draw: random.Random
-) -> None:
-    """50 runs of 20 to 24 interruptions each, with changing workers, threads and depth."""
-    notes: list[Consumed] = []
-    position = 0
-
-    def attempt(workers: int, loading: Loading, steps: int) -> int:
-        notes[:] = [note for note in notes if note.step < position]  # the others are undone
-        ends = []
-        for rank in range(workers):
-            # The workers of a killed group end at different places of the step after the last.
-            end = min(len(PLAN), position + steps + draw.randint(0, 1) * (steps < len(PLAN)))
-            with Loader(PLAN, Numbers(), Worker(rank, workers), 300, loading, position) as loader:
-                for ready in loader:
-                    if ready.step >= end:
-                        break
-                    for some in ready.micro_batches:
-                        notes.append(Consumed(some[0], some[1:]))
-            ends.append(end)
-        return min(ends)
-
-    for cut in interruptions:
-        reached = attempt(
-            cut.num_workers, Loading(threads=cut.threads, steps_ahead=cut.ahead), cut.steps
-        )
-        position = max(position, reached - cut.undone)  # the last checkpoint
-    attempt(2, Loading(), len(PLAN))
-    found = audit(PLAN, notes)
-    assert found.is_exact, str(found)
-    assert epochs_are_exact(PLAN, [POOL])
-
-
-def test_the_audit_names_what_is_lost_and_what_is_repeated() -> None:
-    plan = np.array([[1, 2, 3], [4, 5, 6]])
-    whole = [Consumed(0, (1, 2)), Consumed(0, (3,)), Consumed(1, (6, 5, 4))]
-    assert audit(plan, whole).is_exact
-    without = audit(plan, whole[::2])
-    assert without.lost == {0: (3,)}
-    assert "step 0 lost 3" in str(without)
-    twice = audit(plan, [*whole, Consumed(1, (5,)), Consumed(7, (9,))])
-    assert (twice.repeated, twice.lost) == ({1: (5,), 7: (9,)}, {})
-    assert str(twice) == "2 examples differ from the plan: step 1 repeated 5; step 7 repeated 9"
-
-
-def test_what_a_roll_back_left_out_is_not_missed() -> None:
-    plan, admitted = np.array([[1, 2], [3, 2]]), np.array([[1, -1], [3, -1]])
-    assert audit(plan, [Consumed(0, (1, 2)), Consumed(1, (3,))], admitted).is_exact
-    assert audit(plan, [Consumed(0, (1, 2)), Consumed(1, (2,))], admitted).lost == {1: (3,)}
-
-
-def test_a_trail_forgets_what_is_computed_again(tmp_path: Path) -> None:
-    patient = PatientStore(Store(str(tmp_path)), print)
-    plan = np.array([[1, 2], [3, 4], [5, 6]])
-
-    def work(rank: int, first: int, shares: dict[int, list[int]], until: int) -> Trail:
-        trail = Trail(patient, rank, first)
-        for step, examples in shares.items():
-            trail.note(step, [examples])
-            if step + 1 == until:
-                trail.write_down(until)
-        return trail
-
-    for rank in (0, 1):  # both are killed in step 2, after the state of step 2
-        work(rank, 0, {step: [int(plan[step][rank])] for step in range(3)}, until=2)
-    work(1, 2, {2: [6]}, until=3)  # and one of the next group after its last notes
-    last = Trail(patient, 0, 2)
-    last.forget_undone()
-    last.note(2, [[5], [6]])
-    last.write_down(3)
-    assert audit(plan, last.of_all_workers()).is_exact
-    again = Trail(patient, 0, 0)
-    again.forget_undone()
-    assert again.of_all_workers() == []
-
-
-def test_an_epoch_that_repeats_an_example_is_not_exact() -> None:
-    assert epochs_are_exact(np.array([[1, 2], [2, 1]]), [[1, 2]])
-    assert not epochs_are_exact(np.array([[1, 1], [2, 2]]), [[1, 2]])
 
 
 def test_an_error_comes_at_its_step_and_ends_the_threads() -> None:

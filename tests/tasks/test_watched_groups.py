@@ -124,6 +124,7 @@ class Watched:
             self.training.initial,
             planted,
             self.training.plan,
+            self.training.pools,
             self.training.optimizer.model_copy(update={"watch": watch}),
             self.training.tuning,
             EarlyEvaluation(planted.factory.corpus, tuple(held_out)),

@@ -34,6 +34,7 @@ from tasks.strategies.choice import open_strategy
 from tasks.training import FINAL_STATE, ObjectiveFactory, fit
 
 STEPS = 20
+TEXT_ONLY_STEP = 7
 EXAMPLES_PER_STEP = 6
 
 
@@ -115,8 +116,15 @@ class Training:
             ),
         )
         objective = AuditedFactory(self.factory, folder, incident)
-        fit(context, self.initial, objective, self.plan, self.optimizer, self.tuning)
+        fit(
+            context, self.initial, objective, self.plan, self.pools, self.optimizer, self.tuning
+        )  # fmt: skip
         return Finished(folder, self)
+
+    @property
+    def pools(self) -> np.ndarray:
+        """Examples are drawn at will: each is a group of its own."""
+        return np.arange(int(self.plan.max()) + 1, dtype=np.int32)
 
     def under(self, num_workers: int, **resources: Any) -> "Training":
         """The same with other resources."""

@@ -1,0 +1,32 @@
+"""Examples that are nothing but numbers: what a loader hands out can be read off."""
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from tasks.split import Load
+
+
+@dataclass
+class Numbers:
+    """Examples of different lengths, whose batch is their numbers; slow where it is told."""
+
+    damaged: frozenset[int] = frozenset()
+    slow_steps: frozenset[int] = frozenset()
+    written_every: int = 1000
+    """One in so many is text alone."""
+    made: list[int] = field(default_factory=list)
+
+    def loads(self, examples: Sequence[int]) -> list[Load]:
+        return [
+            Load(20 + 7 * (i % 11), 0 if i % self.written_every == 1 else 10 + 7 * (i % 11))
+            for i in examples
+        ]
+
+    def prepare(self, examples: Sequence[int], step: int, /) -> tuple[int, ...]:
+        if step in self.slow_steps:
+            time.sleep(0.01)
+        self.made.append(step)
+        if broken := self.damaged & set(examples):
+            raise ValueError(f"example {min(broken)} of step {step} is damaged")
+        return (step, *examples)
