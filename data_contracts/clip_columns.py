@@ -24,7 +24,7 @@ from data_contracts.records import (
 
 AnyClip = TypeVar("AnyClip", Clip, PackedClip)
 
-DENSE_SCRIPTS = frozenset({"zh", "ja", "ko"})
+_DENSE_SCRIPTS = frozenset({"am", "cr", "ii", "iu", "ja", "ko", "oj", "ti", "yue", "zh"})
 """Languages whose characters are words or syllables: no common characters per second."""
 _ROWS_AT_ONCE = 4096
 """Clips that stay in the processor's cache while column after column is taken from them."""
@@ -50,7 +50,7 @@ def characters(clips: Iterable[PackedClip]) -> list[int | None]:
     """Lengths of the transcripts that have a speaking rate."""
     return [
         None
-        if (text := clip.targets.get("asr")) is None or clip.language in DENSE_SCRIPTS
+        if (text := clip.targets.get("asr")) is None or clip.language in _DENSE_SCRIPTS
         else len(text)
         for clip in clips
     ]

@@ -17,26 +17,48 @@ from data_contracts.records import PackedClip
 from tasks.hygiene.text import normalise
 
 _WRITTEN_IN: Mapping[str, str] = {
-    "LATIN": "af ca cs cy da de en es et eu fi fr ga gl hr hu id is it lt lv ms mt nb nl nn no pl "
-    "pt ro sk sl so sq sr sv sw tl tr vi",
-    "CYRILLIC": "be bg kk ky mk mn ru sr tg uk",
-    "ARABIC": "ar fa ps ur",
-    "DEVANAGARI": "hi mr ne sa",
+    "LATIN": "aa af ak an ay az bi bm br bs ca ch co cr cs cy da de ee en eo es et eu ff fi fj fo "
+    "fr fy ga gd gl gn gv ha ho hr ht hu hz ia id ie ig ik io is it iu jv kg ki kj kl kr ku kw la "
+    "lb lg li ln lt lu lv mg mh mi ms mt na nb nd ng nl nn no nr nv ny oc oj om pl pt qu rm rn ro "
+    "rw sc se sg sk sl sm sn so sq sr ss st su sv sw tk tl tn to tr ts tw ty uz ve vi vo wa wo xh "
+    "yo za zu",
+    "CYRILLIC": "ab av az ba be bg bs ce cu cv kk ku kv ky mk mn os ru sr tg tk tt ug uk uz",
+    "ARABIC": "ar az fa ff ha kk kr ks ku ms pa ps sd tk ug ur wo",
+    "DEVANAGARI": "hi ks mr ne sa sd",
     "HEBREW": "he yi",
     "GREEK": "el",
     "ARMENIAN": "hy",
     "GEORGIAN": "ka",
-    "BENGALI": "bn",
+    "BENGALI": "as bn",
+    "GURMUKHI": "pa",
+    "GUJARATI": "gu",
+    "ORIYA": "or",
     "TAMIL": "ta",
     "TELUGU": "te",
+    "KANNADA": "kn",
+    "MALAYALAM": "ml",
+    "SINHALA": "si",
+    "THAANA": "dv",
     "THAI": "th",
-    "ETHIOPIC": "am",
+    "LAO": "lo",
+    "TIBETAN": "bo dz",
+    "MYANMAR": "my",
+    "KHMER": "km",
+    "MONGOLIAN": "mn",
+    "ETHIOPIC": "am ti",
+    "CANADIAN": "cr iu oj",
+    "NKO": "bm",
+    "ADLAM": "ff",
+    "GLAGOLITIC": "cu",
+    "AVESTAN": "ae",
+    "YI": "ii",
     "HANGUL": "ko",
-    "CJK": "zh ja ko",
+    "CJK": "ja ko yue za zh",
     "HIRAGANA": "ja",
     "KATAKANA": "ja",
 }
-"""Script, as Unicode names its letters -> languages; of languages not here nothing is said."""
+"""Script, as the first word in Unicode's names of its letters -> languages that are written with
+it. Of Pali, which is written with any, nothing is said."""
 LEAST_LETTERS = 20
 _LEAST_TEXTS, _MOST_TEXTS = 30, 5000
 _MARGIN = 0.5

@@ -95,7 +95,7 @@ def held_out_texts(
         return  # digits, questions and commands repeat theirs: what is held out is the voice
     for task in _SPELLED:
         if task in held_out and (text := normalise(row.targets.get(task, ""))):
-            yield task, row.language if task == "asr" else "en", text
+            yield task, row.language if task == "asr" else row.target_language, text
     asks = "voice_chat" in held_out and "voice_chat" in row.targets
     if asks and (text := normalise(row.targets.get("asr") or row.phrase or "")):
         yield "voice_chat", row.language, text

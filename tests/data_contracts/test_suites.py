@@ -308,6 +308,7 @@ def test_characters_per_second_count_the_speech_of_alphabetic_asr_rows_only() ->
         packed("14 characters in 2 s", num_samples=32_000),
         packed("shorter than its silence", num_samples=1_600),
         packed("chinese", targets={"asr": "你好"}, language="zh"),
+        packed("cantonese", targets={"asr": "你好"}, language="yue"),
         packed("translated", targets={"s2tt": "A dog."}),
     ]
 

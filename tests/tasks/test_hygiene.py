@@ -14,6 +14,7 @@ from recordings import digests, packed, row, stage_context, tone, write_manifest
 from data_contracts.contract_result import ContractBreachError, enforce
 from data_contracts.hygiene import Finding, HygieneReport
 from data_contracts.jsonl import from_jsonl
+from data_contracts.languages import LANGUAGES
 from data_contracts.records import Clip, PackedClip, Rejected, Task
 from infra.store import Store
 from tasks import ingest
@@ -230,6 +231,16 @@ def test_a_held_out_sentence_of_recorded_speech_belongs_to_one_split(
     assert shared(rows, tmp_path / "free", held_out=()) == []
 
 
+@pytest.mark.parametrize(("into", "found"), [("en", ["text_leak"]), ("sv", []), ("de", [])])
+def test_a_translation_is_compared_with_those_into_its_language(
+    into: str, found: list[str], tmp_path: Path
+) -> None:
+    """ "Ja." is right in German and in Swedish: two sentences, whatever was said."""
+    one = said("a", "train", targets={"s2tt": "Ja."}, language="fr")
+    other = said("b", "test", targets={"s2tt": "ja"}, language="de", target_language=into)
+    assert [finding.kind for finding in shared([one, other], tmp_path / "texts")] == found
+
+
 def test_a_spoken_question_is_compared_by_its_words_and_not_by_its_answer(tmp_path: Path) -> None:
     chat: dict[str, Any] = {"targets": {"voice_chat": "Yes."}}
     one = said("a", "train", phrase="is water wet", **chat)
@@ -279,13 +290,35 @@ def test_texts_and_places_are_parted_on_disk_and_none_is_lost(tmp_path: Path) ->
     assert np.array_equal(np.sort(np.concatenate(parts), order="place"), rows)
 
 
-def test_a_script_is_judged_only_where_the_language_has_a_settled_one() -> None:
-    assert wrong_script("доброе утро", "ru") is None
-    assert wrong_script("dobroe utro", "ru") == "LATIN"
-    assert wrong_script("доброе утро", "en") == "CYRILLIC"
-    assert wrong_script("こんにちは 世界", "ja") is None
-    assert wrong_script("42", "ru") is None
-    assert wrong_script("dobroe utro", "os") is None
+@pytest.mark.parametrize(
+    ("text", "language", "script"),
+    [
+        ("доброе утро", "ru", None),
+        ("dobroe utro", "ru", "LATIN"),
+        ("доброе утро", "en", "CYRILLIC"),
+        ("こんにちは 世界", "ja", None),
+        ("42", "ru", None),
+        ("добро јутро", "sr", None),
+        ("dobro jutro", "sr", None),
+        ("你今日食咗飯未呀", "yue", None),
+        ("plain english", "yue", "LATIN"),
+        ("plain english", "am", "LATIN"),
+        ("ಶುಭೋದಯ", "kn", None),
+        ("ಶುಭೋದಯ", "te", "KANNADA"),
+        ("ສະບາຍດີ", "lo", None),
+        ("ꆈꌠꉙ", "ii", None),
+        ("plain english", "pi", None),
+    ],
+)
+def test_the_script_of_most_letters_has_to_be_one_of_the_languages(
+    text: str, language: str, script: str | None
+) -> None:
+    assert wrong_script(normalise(text), language) == script
+
+
+def test_every_language_but_one_that_is_written_with_any_script_has_its_scripts() -> None:
+    unjudged = {code for code in LANGUAGES if wrong_script("ⴰⵣⵓⵍ", code) is None}
+    assert unjudged == {"pi"}
 
 
 def test_swapped_languages_are_found_by_their_letters_and_few_others_are_accused() -> None:
