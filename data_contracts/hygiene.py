@@ -17,6 +17,7 @@ FindingKind = Literal[
     "text_leak",  # one held-out text in two splits
     "tolerated_leak",  # either of them where the recipe only reports leaks
     "repeated_audio",  # one recording several times in a split, from different sources
+    "shared_question",  # one question with one answer in two splits: choices, conversations
     "similar_text",  # nearly the same held-out text in two splits
     "wrong_script",  # letters that the language is not written with
     "other_language",  # a text that looks like another language's
@@ -83,6 +84,8 @@ _REMEDIES: dict[FindingKind, str] = {
     "tolerated_leak": "ingest.hygiene.on_leak=report let it pass: results on these clips measure "
     "memory. Set it to stop or drop.",
     "repeated_audio": "Keep one of them in the manifest: each counts the recording once more.",
+    "shared_question": "Read it: where only one recording can be meant, training knows the answer "
+    "to a test question. Give both one split, or remove one.",
     "similar_text": "Read both: a paraphrase of a test sentence makes its score too good.",
     "wrong_script": "Correct the language or the text of the row.",
     "other_language": "Read the text: the language may be wrong, or the text of another row.",

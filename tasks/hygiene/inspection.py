@@ -234,7 +234,7 @@ def _suites_by_recording(
 
 def _name_suites(found: Finding, asked: Mapping[str, set[str]]) -> Finding:
     names = asked.get(found.other or "", set())
-    if not names or found.kind not in LEAKS | {"tolerated_leak"}:
+    if not names or found.kind not in LEAKS | {"tolerated_leak", "shared_question"}:
         return found
     return found.model_copy(
         update={"detail": f"{found.detail}, asked in {', '.join(sorted(names))}"}

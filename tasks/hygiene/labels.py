@@ -12,7 +12,7 @@ from data_contracts.hygiene import Finding
 from data_contracts.leaks import SPLITS
 from data_contracts.records import PackedClip
 from tasks.hygiene.spool import Parted
-from tasks.hygiene.text import TASKS, Texts, jaccard, shingles
+from tasks.hygiene.text import ASKED, TASKS, Texts, jaccard, shingles
 
 _MOST_IN_BUCKET = 50
 """Different texts; where more have a band in common it is a formula."""
@@ -77,13 +77,12 @@ def _equal(texts: Texts, rows: Rows, sharing: NDArray[Any]) -> Iterator[Finding]
     text, other = texts.text(far), rows[int(far["recording"])]
     for near in sharing[sharing["rank"] < far["rank"]]:
         if texts.text(near) == text:
-            clip = rows[int(near["recording"])]
+            clip, task = rows[int(near["recording"])], TASKS[far["task"]]
             yield Finding(
-                kind="text_leak",
+                kind="shared_question" if task in ASKED else "text_leak",
                 clip=clip.id,
                 other=other.id,
-                detail=f"{TASKS[far['task']]} text {text!r} as {other.id!r}: {clip.split} and "
-                f"{other.split}",
+                detail=f"{task} text {text!r} as {other.id!r}: {clip.split} and {other.split}",
                 value=1.0,
             )
 

@@ -30,9 +30,13 @@ SENTENCE = np.dtype(
 )
 """A held-out text: hash of task, language and text; whose; where its bytes are; its split by its
 place in `SPLITS`, its task by that in `TASKS`."""
-TASKS: tuple[Task, ...] = get_args(Task)
+CONVERSATION = "conversation"
+TASKS: tuple[str, ...] = (*get_args(Task), CONVERSATION)
+ASKED = frozenset({"choice", CONVERSATION})
+"""Question and answer together. Many recordings may be asked alike, so this stops nothing."""
 BAND = np.dtype([("key", "<u8"), ("sentence", "<i8")])
-"""What texts that may be alike have in common: hash of task, language and a band's minima."""
+"""What texts that may be alike have in common: hash of task, language and a band's minima. Of what
+is `ASKED` there are none: questions that follow one pattern are alike."""
 
 _SPELLED: tuple[Task, ...] = ("asr", "s2tt")
 """Targets that are the sentence itself. The answer of a voice chat is not: its question is the
@@ -59,14 +63,14 @@ class Texts:
 
     @classmethod
     def of(cls, rows: Sequence[PackedClip], held_out: Collection[Task]) -> "Texts":
-        """What rows say and other splits must not, of the tasks `held_out`."""
+        """What rows say and other splits must not, of the tasks `held_out` and of all `ASKED`."""
         words, bands = bytearray(), [np.zeros(0, BAND)]
         sentences: list[tuple[int, ...]] = []
         for recording, row in enumerate(rows):
             for task, language, text in held_out_texts(row, held_out):
                 group, begin = f"{task} {language}", len(words)
                 words += text.encode()
-                keys = band_keys(group, text)
+                keys = np.zeros(0, np.uint64) if task in ASKED else band_keys(group, text)
                 found = np.empty(len(keys), BAND)
                 found["key"], found["sentence"] = keys, len(sentences)
                 bands.append(found)
@@ -89,8 +93,13 @@ def normalise(text: str) -> str:
 
 def held_out_texts(
     row: PackedClip, held_out: Collection[Task]
-) -> Iterator[tuple[Task, str | None, str]]:
+) -> Iterator[tuple[str, str | None, str]]:
     """Task, language and normalised text of what a row says and other splits must not."""
+    if "choice" in row.targets:
+        yield "choice", row.language, normalise(f"{row.question}\n{row.targets['choice']}")
+    if row.conversation:
+        said = "\n".join(f"{turn.role}: {turn.text}" for turn in row.conversation)
+        yield CONVERSATION, row.language, normalise(said)
     if row.kind != "speech":
         return  # digits, questions and commands repeat theirs: what is held out is the voice
     for task in _SPELLED:
