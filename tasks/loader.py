@@ -120,8 +120,11 @@ class Loader(Generic[M]):
         drawn = [example for example in self._plan[step].tolist() if example >= 0]
         if not drawn:
             return LoadedStep(step, [], [])
-        loads = self._source.loads(drawn)
-        mine = split(drawn, loads, self._worker.world_size, self._max_tokens)[self._worker.rank]
+        loads, workers = self._source.loads(drawn), self._worker.world_size
+        shares = split(drawn, loads, workers, self._max_tokens)
+        # Workers take turns: else the first would always have the longest, and of a mixture of long
+        # and short clips the same kind.
+        mine = shares[(self._worker.rank + step) % workers]
         return LoadedStep(
             step, mine, [self._source.prepare(some or drawn[:1], step) for some in mine]
         )

@@ -1,4 +1,4 @@
-"""Which worker computes which examples of a step, in which micro-batches.
+"""Which shares a step has, one a worker, and which micro-batches each.
 
 A pure function of the step's examples and their loads, so that every worker finds the whole split
 by itself, and a run that continues on another number of workers splits the same steps anew.
@@ -43,18 +43,19 @@ class _MicroBatch:
 def split(
     examples: Sequence[int], loads: Sequence[Load], num_workers: int, max_tokens: int
 ) -> list[list[list[int]]]:
-    """Divide a step: rank -> its micro-batches -> the numbers of their examples.
+    """Divide a step: share -> its micro-batches -> the numbers of their examples.
 
-    Every rank gets equally many micro-batches, as few as the budget allows. All are about equally
-    much work, and those that the ranks compute at the same time are most alike. Every micro-batch
-    has audio where there are as many examples with audio as micro-batches. The order of `examples`
-    plays no part. Less than one a rank are empty: where there are too few examples, or such long
-    ones that each needs a micro-batch of its own.
+    Every share gets equally many micro-batches, as few as the budget allows. All are about equally
+    much work, and those that are computed at the same time are most alike. Every micro-batch has
+    audio where there are as many examples with audio as micro-batches; one of text alone hears a
+    moment of silence (`model/forward.py`), so that no worker waits in vain for its gradient. The
+    order of `examples` plays no part. Less than one a share are empty: where there are too few
+    examples, or such long ones that each needs a micro-batch of its own.
 
     Args:
         examples: their numbers; one may be there twice.
         loads: of each of them.
-        num_workers: ranks.
+        num_workers: as many shares.
         max_tokens: most tokens of a micro-batch.
 
     Raises:
@@ -98,15 +99,11 @@ def _fill(
 
 
 def _deal(batches: list[_MicroBatch], num_workers: int) -> list[list[list[int]]]:
-    """The longest to all ranks first, back and forth, so that their sums are alike too.
-
-    Which rank comes first changes from step to step: else the first would always have the longest.
-    """
-    first = sum(example for batch in batches for example in batch.examples) % num_workers
+    """The longest to all ranks first, back and forth, so that their sums are alike too."""
     ordered = sorted(batches, key=lambda batch: (-batch.work, batch.examples))
     ranks: list[list[list[int]]] = [[] for _ in range(num_workers)]
     for turn, start in enumerate(range(0, len(ordered), num_workers)):
         row = ordered[start : start + num_workers]
         for rank, batch in zip(ranks, row[::-1] if turn % 2 else row, strict=True):
             rank.append(batch.examples)
-    return ranks[first:] + ranks[:first]
+    return ranks

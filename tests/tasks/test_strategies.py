@@ -6,10 +6,11 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from processes import GroupFailedError, Processes
-from training_jobs import STEPS, Finished, Incident, Training, refuse_a_step
+from training_jobs import STEPS, TEXT_ONLY_STEP, Finished, Incident, Training, refuse_a_step
 
 from infra.compute import Resources, StrategyName
 from infra.on_ray import OnRay
@@ -61,6 +62,29 @@ def test_two_workers_train_as_one(
     found = training.under(2, strategy=strategy, **MICRO_BATCHES).run(tmp_path)
     assert_same_training(found, alone)
     assert max(len(batches) for batches in found.consumed.values()) > 2
+
+
+@pytest.mark.parametrize(
+    "strategy",
+    ["ddp", "fsdp2", *(pytest.param(s, marks=pytest.mark.drill) for s in ("zero2", "zero3"))],
+)
+def test_a_worker_whose_micro_batch_has_no_audio_neither_hangs_nor_changes_the_step(
+    training: Training, tmp_path: Path, strategy: str
+) -> None:
+    """A clip less than there are workers: what hears nothing hears a moment of silence."""
+    plan = training.plan[:3].copy()
+    written = np.unique(training.plan[TEXT_ONLY_STEP])
+    plan[1, 1:] = written[: plan.shape[1] - 1]
+    plan[1, 0] = training.plan[1, 1]
+    optimizer = training.optimizer.model_copy(update={"steps": 3, "warmup_steps": 1})
+    short = replace(training, plan=plan, optimizer=optimizer)
+    expected = short.run(tmp_path / "alone")
+    found = short.under(2, strategy=strategy).run(tmp_path / "together")
+    apart = [set(batch) <= set(written.tolist()) for batch in found.consumed[1]]
+    assert sorted(apart) == [False, True], "one worker has text alone"
+    assert found.losses == pytest.approx(expected.losses, rel=0, abs=1e-5)
+    for name, weights in expected.weights.items():
+        torch.testing.assert_close(found.weights[name], weights, rtol=0, atol=1e-4, msg=name)
 
 
 @pytest.mark.parametrize(
