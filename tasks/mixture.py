@@ -9,7 +9,9 @@ from numpy.typing import NDArray
 
 
 class MixtureError(ValueError):
-    """A mixture has a weight that is none, or gives no task of the corpus a positive one."""
+    """A mixture has a weight that is none, weights that no number can hold together, or gives no
+    task of the corpus a positive one.
+    """
 
 
 @dataclass(frozen=True)
@@ -49,8 +51,8 @@ def plan_groups(
     corpus lacks are left out, and the other weights keep their ratios.
 
     Raises:
-        MixtureError: a weight is negative or not finite, or no task of positive weight has an
-            example.
+        MixtureError: a weight is negative or not finite, weights have no finite sum, or no task of
+            positive weight has an example.
     """
     used = {task: _used(some) for task, some in groups.items()}
     tasks, shares = task_shares([task for task, some in used.items() if some], weights)
@@ -79,8 +81,16 @@ def task_shares(
             f"mixture weighs {sorted(weights)}: "
             "nothing is left to train on. Give one of the corpus's tasks a positive weight."
         )
-    shares = np.array([weights[task] for task in drawn], dtype=np.float64)
-    return drawn, shares / shares.sum()
+    return drawn, _shares({task: weights[task] for task in drawn})
+
+
+def group_shares(groups: Sequence[Group]) -> NDArray[np.float64]:
+    """The part of a task's draws that each of its groups gets.
+
+    Raises:
+        MixtureError: the weights have no finite sum.
+    """
+    return _shares({f"group {number}": group.weight for number, group in enumerate(groups)})
 
 
 def check_weights(weights: Mapping[str, float], what: str) -> None:
@@ -92,6 +102,16 @@ def check_weights(weights: Mapping[str, float], what: str) -> None:
         )
 
 
+def _shares(weights: Mapping[str, float]) -> NDArray[np.float64]:
+    """Each weight over the sum of all."""
+    if not math.isfinite(total := sum(weights.values())):
+        raise MixtureError(
+            f"mixture weights {dict(weights)} add up to {total}; their sum has to be finite. Only "
+            "their ratios count: divide all by the largest."
+        )
+    return np.array([*weights.values()]) / total
+
+
 def _used(groups: Sequence[Group]) -> list[Group]:
     return [group for group in groups if len(group.examples) and group.weight > 0]
 
@@ -100,7 +120,7 @@ def _draws(groups: Sequence[Group], count: int, seed: int, task: int) -> NDArray
     """`count` examples of a task."""
     if len(groups) == 1:
         return _epochs(np.array(groups[0].examples), count, [seed, 1, task])
-    turns = _alternating([group.weight for group in groups], count, [seed, 2, task])
+    turns = _alternating(group_shares(groups), count, [seed, 2, task])
     draws = np.empty(count, dtype=np.int64)
     for number, group in enumerate(groups):
         places = np.flatnonzero(turns == number)
@@ -108,13 +128,12 @@ def _draws(groups: Sequence[Group], count: int, seed: int, task: int) -> NDArray
     return draws
 
 
-def _alternating(weights: Sequence[float], count: int, seed: list[int]) -> NDArray[np.intp]:
+def _alternating(shares: NDArray[np.float64], count: int, seed: list[int]) -> NDArray[np.intp]:
     """[count]: the group whose turn it is.
 
     A group of share q has its turns at the times (i + u) / q, with u random: between two times
     lie as many turns as its share asks for, to within one.
     """
-    shares = np.array(weights) / sum(weights)
     phases = np.random.default_rng(seed).random(len(shares))
     turns = [math.ceil(count * share) + 1 for share in shares]
     times = [

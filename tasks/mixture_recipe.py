@@ -1,7 +1,7 @@
 """How often examples of each task, language and corpus are drawn; what was wanted and what came."""
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -11,7 +11,14 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from data_contracts.records import Record
 from model.audio import SAMPLE_RATE
 from tasks.example_table import NO_LANGUAGE, Column, ExampleTable
-from tasks.mixture import Group, MixtureError, check_weights, plan_groups, task_shares
+from tasks.mixture import (
+    Group,
+    MixtureError,
+    check_weights,
+    group_shares,
+    plan_groups,
+    task_shares,
+)
 
 
 class Mixture(BaseModel):
@@ -32,13 +39,12 @@ class Mixture(BaseModel):
     )
     temperature: float | None = Field(
         None,
-        gt=0,
         description="T: what has n examples counts its weight times n^(1/T), and 1 for a weight "
         "that is not given: 1 keeps the data's proportions, more draws what is rare more often. "
         "None: weights are shares, whatever n",
     )
     epochs: float | None = Field(
-        None, gt=0, description="end when as many examples were drawn, where `steps` are more"
+        None, description="end when as many examples were drawn, where `steps` are more"
     )
 
     @model_validator(mode="before")
@@ -46,12 +52,26 @@ class Mixture(BaseModel):
     def _accept_short_form(cls, value: Any) -> Any:
         return {"tasks": value} if isinstance(value, dict) and "tasks" not in value else value
 
+    @model_validator(mode="after")
+    def _has_numbers(self) -> "Mixture":
+        for what in ("tasks", "languages", "corpora"):
+            check_weights(getattr(self, what), f"member of {what}")
+        for name in ("temperature", "epochs"):
+            value = getattr(self, name)
+            if value is not None and not (value > 0 and math.isfinite(value)):
+                raise MixtureError(
+                    f"mixture.{name} is {value}; it has to be above 0 and finite. Leave it out for "
+                    f"{'shares as weighed' if name == 'temperature' else 'all steps'}."
+                )
+        return self
+
     def num_steps(self, table: ExampleTable, examples_per_step: int, most: int) -> int:
         """Steps until `epochs` are over, at most `most`."""
         if self.epochs is None:
             return most
         count = int((self.shares(table) > 0).sum())
-        return min(most, math.ceil(self.epochs * count / examples_per_step))
+        wanted = self.epochs * count / examples_per_step
+        return math.ceil(wanted) if wanted < most else most
 
     def plan(
         self, table: ExampleTable, steps: int, examples_per_step: int, seed: int
@@ -59,8 +79,9 @@ class Mixture(BaseModel):
         """The examples of each step, int64 [steps, examples_per_step].
 
         Raises:
-            MixtureError: a weight is negative or not finite; languages or corpora have weights,
-                but not all that the data has; nothing is left to train on.
+            MixtureError: weights are too large or too small together, the temperature too low;
+                languages or corpora have weights, but not all that the data has; nothing is left
+                to train on.
         """
         groups = self._groups(table)
         return plan_groups(groups, self._task_weights(groups), steps, examples_per_step, seed)
@@ -78,20 +99,29 @@ class Mixture(BaseModel):
         groups = self._groups(table)
         shares = np.zeros(len(table))
         for task, share in zip(*task_shares([*groups], self._task_weights(groups)), strict=True):
-            whole = sum(group.weight for group in groups[task])
-            for group in groups[task]:
-                shares[group.examples] = share * group.weight / whole / len(group.examples)
+            parts = group_shares(groups[task])
+            for group, part in zip(groups[task], parts, strict=True):
+                shares[group.examples] = share * part / len(group.examples)
         return shares
 
     def _task_weights(self, groups: Mapping[str, list[Group]]) -> dict[str, float]:
         counts = {task: sum(len(g.examples) for g in some) for task, some in groups.items()}
         return {
-            task: weight * self._of_count(counts.get(task, 1))
+            task: weight and _product((weight, self._of_count(counts.get(task, 1))), task)
             for task, weight in self.tasks.items()
         }
 
     def _of_count(self, count: int) -> float:
-        return float(count ** (1 / self.temperature)) if self.temperature else 1.0
+        if self.temperature is None:
+            return 1.0
+        try:
+            return float(count ** (1 / self.temperature))
+        except OverflowError as error:
+            raise MixtureError(
+                f"mixture.temperature {self.temperature} weighs {count} examples as {count} to the "
+                f"power of {1 / self.temperature:g}, which no number holds. 1 keeps the data's "
+                "proportions; take more to draw more often what is rare."
+            ) from error
 
     def _groups(self, table: ExampleTable) -> dict[str, list[Group]]:
         """The examples of each task, by language and corpus where these are told apart."""
@@ -106,18 +136,18 @@ class Mixture(BaseModel):
         groups: dict[str, list[Group]] = {}
         for examples in np.split(order, starts[1:]) if len(order) else ():
             first = int(examples[0])
-            weight = (
-                languages.get(table.language[first], 1.0)
-                * corpora.get(table.corpus[first], 1.0)
-                * self._of_count(len(examples))
+            weights = (
+                languages.get(table.language[first], 1.0),
+                corpora.get(table.corpus[first], 1.0),
+                self._of_count(len(examples)),
             )
-            if weight > 0:
+            if all(weights):
+                weight = _product(weights, f"{table.language[first]} of {table.corpus[first]}")
                 groups.setdefault(table.task[first], []).append(Group(examples, weight))
         return groups
 
     def _factors(self, column: Column, weights: dict[str, float], what: str) -> dict[str, float]:
         """The weight of each name; none where the names are not told apart."""
-        check_weights(weights, f"member of {what}")
         there = {column.names[code] for code in np.unique(column.codes)}
         if not weights:
             return dict.fromkeys(there, 1.0) if self.temperature else {}
@@ -133,6 +163,16 @@ class Mixture(BaseModel):
                 f"{sorted(there)}. Correct the name, or leave it out."
             )
         return given
+
+
+def _product(factors: Sequence[float], what: str) -> float:
+    """Of positive factors, which has to be positive and finite too."""
+    if 0 < (product := math.prod(factors)) < math.inf:
+        return product
+    raise MixtureError(
+        f"the mixture weighs {what} as {' times '.join(map(str, factors))}, which comes "
+        f"out as {product}. Only ratios count: bring the weights nearer to 1."
+    )
 
 
 class MixtureRow(Record):

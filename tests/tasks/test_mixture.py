@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tasks.mixture import MixtureError, plan_mixture
+from tasks.mixture import Group, MixtureError, plan_groups, plan_mixture
 
 POOLS = {"asr": range(100), "digits": range(100, 400), "sound": range(400, 407)}
 TASK_OF = {number: task for task, pool in POOLS.items() for number in pool}
@@ -80,6 +80,20 @@ def test_tasks_without_examples_or_weight_are_left_out_and_the_others_keep_their
 def test_a_weight_that_is_no_share_is_refused(weight: float) -> None:
     with pytest.raises(MixtureError, match=rf"'asr': {weight}.*use 0"):
         plan_mixture(POOLS, {"asr": weight, "digits": 1}, 1, 1, 0)
+
+
+def test_weights_without_a_finite_sum_are_refused_and_ratios_however_large_are_not() -> None:
+    message = (
+        r"'asr': 1e\+308.*add up to inf; their sum has to be finite.*divide all by the largest"
+    )
+    with pytest.raises(MixtureError, match=message):
+        plan_mixture(POOLS, {"asr": 1e308, "digits": 1e308}, 1, 1, 0)
+    groups = {"asr": [Group(range(3), 1e308), Group(range(3, 6), 1e308)]}
+    with pytest.raises(MixtureError, match=message.replace("asr", "group 0")):
+        plan_groups(groups, {"asr": 1}, 1, 1, 0)
+    assert set(plan_mixture(POOLS, {"asr": 1e-320, "digits": 1}, 9, 9, 0).ravel()) <= {
+        *POOLS["digits"]
+    }
 
 
 @pytest.mark.parametrize("weights", [{}, {"caption": 1}, {"asr": 0}, {"lid": 1}])

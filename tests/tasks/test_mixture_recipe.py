@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from itertools import chain
+from typing import Any
 
 import numpy as np
 import pytest
@@ -161,17 +162,56 @@ def test_a_weight_of_0_leaves_a_language_out() -> None:
     [
         ({"languages": {"en": 1}}, r"weighs the languages \['en'\].*\['de'\] too.*0 to leave"),
         ({"corpora": {"a": 1, "b": 1}}, r"corpora \['b'\], which the data lacks; it has \['a'\]"),
-        ({"corpora": {"a": -1.0}}, r"'a': -1.0.*use 0 to leave a member of corpora out"),
         ({"languages": {"en": 0, "de": 0}}, "nothing is left to train on"),
+        (
+            {"corpora": {"a": 1e200}, "languages": {"en": 1e200, "de": 1}},
+            r"weighs en of a as 1e\+200 times 1e\+200 times 1.0, which comes out as inf.*to 1",
+        ),
+        (
+            {"corpora": {"a": 1e-200}, "languages": {"en": 1e-200, "de": 1}},
+            r"1e-200 times 1e-200 times 1.0, which comes out as 0.0.*nearer to 1",
+        ),
+        (
+            {"languages": {"en": 1e308, "de": 1e308}},
+            r"'group 0': 1e\+308, 'group 1': 1e\+308} add up to inf.*divide all by the largest",
+        ),
+        (
+            {"temperature": 1e-3},
+            r"temperature 0.001 weighs \d+ examples as \d+ to the power of 1000.*1 keeps the data",
+        ),
+        ({"tasks": {"asr": 0}}, "nothing is left to train on"),
         ({"tasks": {"lid": 1}}, r"examples for \['asr'\].*weighs \['lid'\]"),
     ],
 )
-def test_weights_that_do_not_fit_the_data_are_refused(
-    fields: dict[str, dict[str, float]], message: str
-) -> None:
+def test_weights_that_do_not_fit_the_data_are_refused(fields: dict[str, Any], message: str) -> None:
     table = table_of(("asr", "en", "a", 10), ("asr", "de", "a", 30))
-    with pytest.raises(MixtureError, match=message):
-        Mixture(**{"tasks": {"asr": 1}} | fields).plan(table, 1, 1, seed=0)  # type: ignore[arg-type]
+    mixture = Mixture(**{"tasks": {"asr": 1}} | fields)
+    for use in (lambda: mixture.plan(table, 1, 1, seed=0), lambda: mixture.shares(table)):
+        with pytest.raises(MixtureError, match=message):
+            use()
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        *(
+            ({what: {"a": value}}, rf"'a': {value}.*use 0 to leave a member of {what} out")
+            for what in ("tasks", "languages", "corpora")
+            for value in (-1.0, float("nan"), float("inf"))
+        ),
+        *(
+            ({name: value}, rf"mixture\.{name} is {value}; it has to be above 0 and finite\. Leave")
+            for name in ("temperature", "epochs")
+            for value in (0.0, -1.0, float("nan"), float("inf"))
+        ),
+    ],
+)
+def test_what_is_no_number_to_weigh_with_is_refused_with_the_recipe(
+    fields: dict[str, Any], message: str
+) -> None:
+    """Before anything is read: a stage later it would cost the stages before it."""
+    with pytest.raises(ValidationError, match=message):
+        Mixture(**{"tasks": {"asr": 1}} | fields)
 
 
 def test_epochs_end_a_run_and_never_prolong_it() -> None:
@@ -180,6 +220,7 @@ def test_epochs_end_a_run_and_never_prolong_it() -> None:
     assert Mixture(tasks={"asr": 1}, epochs=2).num_steps(table, 8, most=7) == 7
     assert Mixture(tasks={"asr": 1, "lid": 1}, epochs=0.5).num_steps(table, 8, most=999) == 10
     assert Mixture(tasks={"asr": 1}).num_steps(table, 8, most=999) == 999
+    assert Mixture(tasks={"asr": 1}, epochs=1e308).num_steps(table, 8, most=999) == 999
 
 
 def test_what_was_drawn_is_counted_by_hand() -> None:
