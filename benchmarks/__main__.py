@@ -50,6 +50,7 @@ BENCHMARKS: Mapping[str, Benchmark] = {
     "stream": streaming.stream,
     "ingest": ingestion.ingest,
     "contracts": contracts.contracts,
+    "contracts-memory": contracts.contracts_memory,
     "memory": memory.memory,
 }
 ON_REQUEST: Mapping[str, Benchmark] = {"ingest-million": ingestion.ingest_million}
@@ -57,7 +58,8 @@ ON_REQUEST: Mapping[str, Benchmark] = {"ingest-million": ingestion.ingest_millio
 PROCESSES: Mapping[str, Callable[[Benchmark], Sequence[Row]]] = {
     **dict.fromkeys(("mel", "loading"), under_both_allocators),
     **dict.fromkeys(
-        ("head-memory", "sft-memory", "ingest", "ingest-million", "memory"), with_memory_returned
+        ("head-memory", "sft-memory", "ingest", "ingest-million", "contracts-memory", "memory"),
+        with_memory_returned,
     ),
 }
 """In what process, where it is not one that keeps the memory that it frees."""

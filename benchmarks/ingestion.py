@@ -32,7 +32,7 @@ from tasks.manifest import DataSource
 
 _ROWS = (50_000, 200_000)
 _MILLION = (50_000, 1_000_000)
-_MOST_BYTES_A_ROW = 50
+MOST_BYTES_A_ROW = 50
 """A million rows then take 50 MB more than a few."""
 _MAX_PARTS = 1000
 """Of the recordings of a kind that may become parts of compositions; the recipe's 20,000 would fill
@@ -60,7 +60,7 @@ def ingest(sizes: tuple[int, int] = _ROWS) -> Iterator[Row]:
         goal=None,
         stretch=None,
         conditions=(
-            Condition("more bytes a row", growth, "<=", _MOST_BYTES_A_ROW),
+            Condition("more bytes a row", growth, "<=", MOST_BYTES_A_ROW),
             Condition("rows lost, repeated or out of order", sum(lost), "<=", 0),
         ),
     )

@@ -4,16 +4,15 @@ A million rows are some hundred megabytes, and the tables of contracts look at a
 time: the system may take back what nobody looks at.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import islice
 from tempfile import NamedTemporaryFile
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 import pyarrow as pa
-from numpy.typing import NDArray
 
-from data_contracts.leaks import NO_KEY, SPEAKER_TASKS, SPLIT_ORDER, TEXT
+from data_contracts.leaks import NO_KEY, RANK_BITS, SPEAKER_TASKS, SPLIT_ORDER, TEXT, Keys
 from data_contracts.records import (
     MIN_SECONDS,
     Clip,
@@ -30,6 +29,16 @@ _ROWS_AT_ONCE = 4096
 """Clips that stay in the processor's cache while column after column is taken from them."""
 
 
+class _Fields(dict[str, list[Any]]):
+    """The values of a field, clip by clip, taken when they are first asked for."""
+
+    def __init__(self, clips: Sequence[Clip | PackedClip]) -> None:
+        self._clips = [clip.__dict__ for clip in clips]
+
+    def __missing__(self, name: str) -> list[Any]:
+        return self.setdefault(name, [clip[name] for clip in self._clips])
+
+
 def manifest_columns(clips: Iterable[Clip]) -> pa.Table:
     """What the contract of a manifest looks at."""
     return _spooled(clips, _of_manifest)
@@ -40,20 +49,17 @@ def index_columns(clips: Iterable[PackedClip]) -> pa.Table:
     return _spooled(clips, _of_index)
 
 
-def numbers(columns: pa.Table, name: str) -> NDArray[np.int64]:
-    """A column of whole numbers, copied into memory."""
-    found: NDArray[np.int64] = columns[name].to_numpy()
-    return found
+def keys_of(columns: pa.Table, name: str) -> Keys:
+    """A column of hashes as keys, in memory."""
+    hashes: Keys = columns[name].to_numpy()  # a copy, as the table has several pieces or is empty
+    hashes = hashes if hashes.flags.writeable else hashes.copy()
+    hashes &= ~RANK_BITS
+    return hashes
 
 
-def characters(clips: Iterable[PackedClip]) -> list[int | None]:
+def characters(clips: Sequence[PackedClip]) -> list[int | None]:
     """Lengths of the transcripts that have a speaking rate."""
-    return [
-        None
-        if (text := clip.targets.get("asr")) is None or clip.language in _DENSE_SCRIPTS
-        else len(text)
-        for clip in clips
-    ]
+    return _characters(_Fields(clips))
 
 
 def _spooled(
@@ -71,102 +77,127 @@ def _spooled(
 
 
 def _of_manifest(clips: list[Clip]) -> dict[str, pa.Array]:
+    fields = _Fields(clips)
     return {
-        "language": pa.array([clip.language for clip in clips], TEXT),
+        "language": pa.array(fields["language"], TEXT),
         "unlabelled": pa.array(
-            [_text_without_language(clip) if clip.language is None else None for clip in clips],
+            [
+                _text_without_language(targets) if language is None else None
+                for targets, language in zip(fields["targets"], fields["language"], strict=True)
+            ],
             TEXT,
         ),
         "empty": pa.array(
             [
-                None if all(map(str.strip, clip.targets.values())) else _empty_targets(clip)
-                for clip in clips
+                None if all(map(str.strip, targets.values())) else _empty_targets(targets)
+                for targets in fields["targets"]
             ],
             TEXT,
         ),
-        **_keys(clips),
+        **_keys(fields),
     }
 
 
 def _of_index(clips: list[PackedClip]) -> dict[str, pa.Array]:
+    fields = _Fields(clips)
+    contents = zip(fields["sha256"], fields["targets"], strict=True)
+    cuts = zip(clips, fields["cut_seconds"], strict=True)
+    origins = zip(fields["id"], fields["origin"], strict=True)
     return {
-        "offset": pa.array([clip.offset for clip in clips], pa.int64()),
-        "size": pa.array([clip.size for clip in clips], pa.int64()),
-        "num_samples": pa.array([clip.num_samples for clip in clips], pa.int64()),
-        "rms": pa.array([clip.rms for clip in clips], pa.float64()),
-        "clipped_share": pa.array([clip.clipped_share for clip in clips], pa.float64()),
-        "characters": pa.array(characters(clips), pa.float64()),
-        "cut_answers": pa.array(
-            [_cut_answers(clip) if clip.cut_seconds else None for clip in clips], TEXT
-        ),
+        "offset": pa.array(fields["offset"], pa.int64()),
+        "size": pa.array(fields["size"], pa.int64()),
+        "num_samples": pa.array(fields["num_samples"], pa.int64()),
+        "rms": pa.array(fields["rms"], pa.float64()),
+        "clipped_share": pa.array(fields["clipped_share"], pa.float64()),
+        "characters": pa.array(_characters(fields), pa.float64()),
+        "cut_answers": pa.array([_cut_answers(clip) if cut else None for clip, cut in cuts], TEXT),
         "content_key": pa.array(
-            [hash((clip.sha256, frozenset(clip.targets.items()))) for clip in clips], pa.int64()
+            [hash((digest, frozenset(targets.items()))) for digest, targets in contents], pa.int64()
         ),
         "parts": pa.array(
-            [None if clip.origin == (clip.id,) else clip.origin for clip in clips], pa.list_(TEXT)
+            [None if origin == (name,) else origin for name, origin in origins], pa.list_(TEXT)
         ),
-        **_keys(clips),
+        **_keys(fields),
     }
 
 
-def _keys(clips: Sequence[Clip | PackedClip]) -> dict[str, pa.Array]:
+def _keys(fields: _Fields) -> dict[str, pa.Array]:
     """What a row is called, its split, and what must stay in one split.
 
-    What is compared are hashes of 64 bits, which never leave this process: a million rows have two
-    alike by chance once in thirty million times.
+    What is compared are hashes of 62 bits, which never leave this process: a million rows have two
+    alike by chance once in some million times.
     """
-    phrases = [_phrase(clip) if clip.phrase else None for clip in clips]
+    ids = fields["id"]
+    phrases = [
+        f"{kind} '{phrase}'" if phrase and _tests_phrase(kind, targets) else None
+        for kind, phrase, targets in zip(
+            fields["kind"], fields["phrase"], fields["targets"], strict=True
+        )
+    ]
     return {
-        "id": pa.array([clip.id for clip in clips], TEXT),
-        "id_key": pa.array([hash(clip.id) for clip in clips], pa.int64()),
-        "rank": pa.array([SPLIT_ORDER[clip.split] for clip in clips], pa.int8()),
-        "recording_key": _hashes([clip.sha256 for clip in clips]),
+        "id": pa.array(ids, TEXT),
+        "id_key": pa.array(list(map(hash, ids)), pa.int64()),
+        "rank": pa.array([SPLIT_ORDER[split] for split in fields["split"]], pa.int8()),
+        "recording_key": _hashes(fields["sha256"]),
         "phrase": pa.array(phrases, TEXT),
         "phrase_key": _hashes(phrases),
-    } | _voices(clips)
+    } | _voices(fields["speaker"], fields["targets"])
 
 
-def _voices(clips: Sequence[Clip | PackedClip]) -> dict[str, pa.Array]:
+def _voices(
+    speakers: Sequence[str | None], targets: Sequence[Mapping[Task, str]]
+) -> dict[str, pa.Array]:
     """Who speaks, and the keys of those who do in the clips of each task that learns voices."""
-    tasks: frozenset[Task] = frozenset().union(*(clip.targets for clip in clips))
-    if tasks.isdisjoint(SPEAKER_TASKS):
-        nobody = pa.array(np.full(len(clips), NO_KEY))
-        keys = dict.fromkeys(SPEAKER_TASKS, nobody)
-        speakers = pa.nulls(len(clips), TEXT)
-    else:
-        keys = {
-            task: _hashes([clip.speaker if task in clip.targets else None for clip in clips])
-            for task in SPEAKER_TASKS
+    if frozenset().union(*targets).isdisjoint(SPEAKER_TASKS):
+        nobody = pa.array(np.full(len(speakers), NO_KEY))
+        return {
+            "speaker": pa.nulls(len(speakers), TEXT),
+            **{f"{task}_voice_key": nobody for task in SPEAKER_TASKS},
         }
-        speakers = pa.array([clip.speaker for clip in clips], TEXT)
-    return {"speaker": speakers} | {f"{task}_voice_key": found for task, found in keys.items()}
+    return {
+        "speaker": pa.array(speakers, TEXT),
+        **{
+            f"{task}_voice_key": _hashes(
+                [
+                    speaker if task in served else None
+                    for speaker, served in zip(speakers, targets, strict=True)
+                ]
+            )
+            for task in SPEAKER_TASKS
+        },
+    }
 
 
 def _hashes(texts: Sequence[str | None]) -> pa.Array:
     return pa.array([hash(text) if text else NO_KEY for text in texts], pa.int64())
 
 
-def _phrase(clip: Clip | PackedClip) -> str | None:
+def _characters(fields: _Fields) -> list[int | None]:
+    return [
+        None if (text := targets.get("asr")) is None or language in _DENSE_SCRIPTS else len(text)
+        for targets, language in zip(fields["targets"], fields["language"], strict=True)
+    ]
+
+
+def _tests_phrase(kind: str, targets: Mapping[Task, str]) -> bool:
     """Phrases of one kind are compared: the word "dog" and the sound "dog" are two things.
 
     Digits, questions and commands repeat their few sentences in every split on purpose: what is
     held out there is the voice.
     """
-    if clip.kind == "speech":
-        is_tested = "asr" in clip.targets or "s2tt" in clip.targets
-    else:
-        is_tested = clip.kind in ("sound", "note")
-    return f"{clip.kind} '{clip.phrase}'" if is_tested else None
+    if kind == "speech":
+        return "asr" in targets or "s2tt" in targets
+    return kind in ("sound", "note")
 
 
-def _text_without_language(clip: Clip) -> str | None:
+def _text_without_language(targets: Mapping[Task, str]) -> str | None:
     """The prompts of transcription and translation name the language that is spoken."""
-    task = next((task for task in ("asr", "s2tt") if task in clip.targets), None)
+    task = next((task for task in ("asr", "s2tt") if task in targets), None)
     return task and f"{task} text without a language"
 
 
-def _empty_targets(clip: Clip) -> str:
-    return ", ".join(task for task, text in clip.targets.items() if not text.strip())
+def _empty_targets(targets: Mapping[Task, str]) -> str:
+    return ", ".join(task for task, text in targets.items() if not text.strip())
 
 
 def _cut_answers(clip: PackedClip) -> str | None:

@@ -12,8 +12,9 @@ import pandas as pd
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from data_contracts.clip_columns import characters, index_columns, manifest_columns, numbers
+from data_contracts.clip_columns import characters, index_columns, keys_of, manifest_columns
 from data_contracts.leaks import (
+    RANK_BITS,
     SPEAKER_TASKS,
     SPLITS,
     TEXT,
@@ -28,7 +29,7 @@ from data_contracts.leaks import (
 )
 from data_contracts.records import SAMPLES_PER_SECOND, Clip, PackedClip, Task
 
-SLICE_ROWS = 1 << 18
+SLICE_ROWS = 1 << 19
 """What is in memory at a time; each slice costs Great Expectations a tenth of a second besides."""
 _SILENT_SECONDS = 0.15
 """Silence around the speech of a trimmed recording, which no character accounts for."""
@@ -118,10 +119,10 @@ def _problems(columns: pa.Table) -> dict[str, Told]:
     return {
         "repeated_id": _repeated_ids(columns),
         "phrase_leaks_into": _leaks(
-            columns, numbers(columns, "phrase_key"), lambda row: f"with {phrases(row)}"
+            columns, keys_of(columns, "phrase_key"), lambda row: f"with {phrases(row)}"
         ),
         "recording_leaks_into": _leaks(
-            columns, numbers(columns, "recording_key"), lambda _: "of the same recording"
+            columns, keys_of(columns, "recording_key"), lambda _: "of the same recording"
         ),
         "speaker_leaks_into": first_of([_voice_leaks(columns, task) for task in SPEAKER_TASKS]),
     }
@@ -139,19 +140,19 @@ def _leaks(columns: pa.Table, keys: Keys, what: Callable[[int], str]) -> Told:
 
 def _voice_leaks(columns: pa.Table, task: Task) -> Told:
     speakers = _texts(columns, "speaker")
-    keys = numbers(columns, f"{task}_voice_key")
+    keys = keys_of(columns, f"{task}_voice_key")
     return _leaks(columns, keys, lambda row: f"with {task} speaker '{speakers(row)}'")
 
 
 def _repeated_ids(columns: pa.Table) -> Told:
-    rows, firsts = repeats(numbers(columns, "id_key"))
+    rows, firsts = repeats(keys_of(columns, "id_key"))
     return Told(rows, lambda n: f"row {firsts[n] + 1} has it first")
 
 
 def _duplicates(columns: pa.Table) -> Told:
     """Rows with the bytes and the answers of an earlier one, which they name."""
     ids = _texts(columns, "id")
-    rows, firsts = repeats(numbers(columns, "content_key"))
+    rows, firsts = repeats(keys_of(columns, "content_key"))
     again = rows != firsts
     rows, firsts = rows[again], firsts[again]
     return Told(rows, lambda n: ids(firsts[n]))
@@ -161,8 +162,8 @@ def _origin_leaks(columns: pa.Table) -> Told:
     """Compositions: no recording may be heard in two splits, alone or as a part."""
     lists = columns["parts"].combine_chunks()
     composed, names = lists.value_parent_indices().to_numpy(), lists.flatten().to_pylist()
-    id_keys = numbers(columns, "id_key")
-    part_keys: Keys = np.array([hash(name) for name in names], np.int64)
+    id_keys = keys_of(columns, "id_key")
+    part_keys: Keys = np.array([hash(name) for name in names], np.int64) & ~RANK_BITS
     alone = np.flatnonzero(are_in(id_keys, part_keys))
     rows = np.concatenate([alone, composed])
     order = rows.argsort(kind="stable")

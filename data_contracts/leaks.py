@@ -24,8 +24,8 @@ TEXT = pa.large_string()
 NO_KEY = 0
 _TEXT: Any = pd.StringDtype("pyarrow", na_value=np.nan)
 _AT_ONCE = 1 << 16
-_RANK_BITS = 0b11
-"""Of a key, where a split's place in `SPLITS` fits instead."""
+RANK_BITS = 0b11
+"""They are 0 in every key, so that a split's place in `SPLITS` fits there."""
 
 Rows = NDArray[np.int64]
 Keys = NDArray[np.int64]
@@ -67,11 +67,15 @@ def strays(ranks: Ranks, keys: Keys) -> tuple[Rows, Rows]:
     A key's home is the first of train, dev, test that has it. Rows elsewhere are the strays, so
     their number is what must move, and not the size of the group.
     """
-    keys = keys & ~_RANK_BITS
-    ordered = np.sort(keys | ranks)  # keys in their order, and the splits of each
-    before, after = ordered[:-1], ordered[1:]
-    in_two = (before != after) & (before & ~_RANK_BITS == after & ~_RANK_BITS)
-    rows, hosts = _of_one_key(keys, after[in_two] & ~_RANK_BITS, ranks)
+    shared = [np.zeros(0, np.int64)]
+    ordered = keys | ranks  # keys in their order, and the splits of each
+    ordered.sort()
+    for begin in range(0, len(keys), _AT_ONCE):
+        some = ordered[begin : begin + _AT_ONCE + 1]
+        apart = some[1:] ^ some[:-1]
+        shared.append(some[1:][(apart > 0) & (apart <= RANK_BITS)] & ~RANK_BITS)
+    del ordered
+    rows, hosts = _of_one_key(keys, np.concatenate(shared), ranks)
     stray = ranks[rows] > ranks[hosts]
     return rows[stray], hosts[stray]
 
@@ -79,7 +83,9 @@ def strays(ranks: Ranks, keys: Keys) -> tuple[Rows, Rows]:
 def repeats(keys: Keys) -> tuple[Rows, Rows]:
     """Rows that share their key with others, in their order, and for each the first that has it."""
     ordered = np.sort(keys)
-    return _of_one_key(keys, ordered[1:][ordered[1:] == ordered[:-1]], np.zeros(len(keys), np.int8))
+    several = ordered[1:][ordered[1:] == ordered[:-1]]
+    del ordered
+    return _of_one_key(keys, several, np.zeros(len(keys), np.int8))
 
 
 def first_of(found: Sequence[Told]) -> Told:
