@@ -13,6 +13,8 @@ _ROWS_PER_PART = 1_000_000
 _PENDING_ROWS = 250_000
 _PENDING_ROWS_PER_PART = 500
 """Each time that rows are written all parts are: of many parts this makes it seldom."""
+_MOST_PIECES = 1000
+"""Pending arrays: an object of its own for each few rows would take more than the rows."""
 _SPREAD = np.uint64(0x9E3779B97F4A7C15)
 """2^64 over the golden ratio: the products' high bits part keys evenly, however they cluster."""
 
@@ -74,8 +76,12 @@ class Parted:
 
     def add(self, rows: NDArray[Any]) -> None:
         """Append rows of the given type."""
+        if len(rows) == 0:
+            return
         self._pending.append(rows)
         self._num_pending += len(rows)
+        if len(self._pending) > _MOST_PIECES:
+            self._pending = [np.concatenate(self._pending)]
         if self._num_pending >= self._most_pending:
             self._write()
 

@@ -2,6 +2,7 @@
 
 import json
 import re
+import tracemalloc
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -288,6 +289,21 @@ def test_texts_and_places_are_parted_on_disk_and_none_is_lost(tmp_path: Path) ->
     assert sum(map(len, keys)) == len(np.unique(rows["key"]))
     assert all(np.all(np.diff(part["place"]) > 0) for part in parts)
     assert np.array_equal(np.sort(np.concatenate(parts), order="place"), rows)
+
+
+def test_rows_that_come_one_by_one_or_not_at_all_take_no_more_memory_than_rows(
+    tmp_path: Path,
+) -> None:
+    one = np.ones(1, np.dtype([("key", "<u8"), ("place", "<i8")]))
+    parted = Parted(tmp_path / "parts", one.dtype, 1)
+    tracemalloc.start()
+    for _ in range(50_000):
+        parted.add(one.copy())
+        parted.add(one[:0].copy())
+    held, _ = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert held < 2 * 50_000 * one.itemsize
+    assert [len(part) for part in parted] == [50_000]
 
 
 @pytest.mark.parametrize(
