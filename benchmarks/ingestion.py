@@ -1,10 +1,11 @@
 """Row of ingest: the memory that it takes for many recordings.
 
 One thing is left out: the files that the recordings come from. Each row gets three quarters of a
-second of noise of its own instead, and a sentence of its own. All else is what `q2a ingest` runs:
-reading and checking the manifest, planning, encoding, shards with sidecars, hygiene, which compares
-all with all, dialogues, prompts, suites and the index. `python -m benchmarks ingest-million`
-measures the size that the goal names; it takes half an hour.
+second of noise of its own instead, and a sentence of its own. All else is what the stage runs:
+reading the manifest, planning, encoding, shards with sidecars, hygiene, which compares all with
+all, dialogues, prompts, suites and the index. The contracts before and after it have rows of their
+own. `python -m benchmarks ingest-million` measures the size that the goal names; it takes half an
+hour.
 """
 
 import json

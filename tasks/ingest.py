@@ -8,7 +8,7 @@ run that was killed continues with the shards that are missing, and a damaged on
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator
 from dataclasses import replace
-from itertools import chain
+from itertools import chain, count
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -97,11 +97,14 @@ def run(context: StageContext, recipe: IngestRecipe, source: DataSource) -> Stag
         TooManyRejectedError: with the counts by reason; `rejected.jsonl` is there to read.
     """
     directory, rule = context.directory, LengthRule(recipe.long_audio, recipe.max_seconds)
-    composed = plan_compositions(clips_of(source), recipe.compose)
+    counter = count()
+    counted = (clip for clip, _ in zip(clips_of(source), counter, strict=False))
+    composed = plan_compositions(counted, recipe.compose)
+    num_shards = -(-(next(counter) + len(composed)) // recipe.clips_per_shard)
     planned = chain(map(plain, clips_of(source)), composed)
     jobs = plan_shards(planned, recipe.clips_per_shard)
     packing = Packing(rule, recipe.codec, recipe.levels)
-    summaries = pack(context, jobs, packing, source_places(source))
+    summaries = pack(context, jobs, num_shards, packing, source_places(source))
     found = ShardRows(directory, len(summaries))
     hygiene = inspection.examine(context, recipe.hygiene, found)
     leaks = inspection.dropped(hygiene, recipe.hygiene, found)

@@ -3,6 +3,7 @@
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from datetime import timedelta
 from functools import partial
 from itertools import count, islice
 from pathlib import PurePosixPath
@@ -20,6 +21,9 @@ from tasks.levels import LevelRecipe
 from tasks.long_audio import Kept, LengthRule
 from tasks.segments import OVERSHOOT_SECONDS
 from tasks.shards import MadeClip, find_shard, read_summary, write_shard
+
+_BAR = 20
+"""Characters of the bar that shows progress."""
 
 
 @dataclass(frozen=True)
@@ -57,18 +61,24 @@ def plan_shards(planned: Iterable[Composition], clips_per_shard: int) -> Iterato
 
 
 def pack(
-    context: StageContext, jobs: Iterable[ShardJob], packing: Packing, places: Sequence[str]
+    context: StageContext,
+    jobs: Iterable[ShardJob],
+    num_jobs: int,
+    packing: Packing,
+    places: Sequence[str],
 ) -> list[ShardSummary]:
     """Write the shards that are not there yet, in parallel; returns the summaries of all, in order.
 
     Args:
+        num_jobs: how many there will be.
         places: folders or URLs that the places of source files are told from.
 
     Raises:
         AssertionError: a record is neither packed nor rejected.
     """
     summaries: dict[int, ShardSummary] = {}
-    num_records, seconds, began = 0, 0.0, time.monotonic()
+    progress = _Progress(num_jobs)
+    num_records = 0
 
     def counted() -> Iterator[ShardJob]:
         nonlocal num_records
@@ -80,17 +90,38 @@ def pack(
     for summary, found in context.compute.map(task, counted()):
         number = int(PurePosixPath(summary.shard).stem.rpartition("-")[2])
         summaries[number] = summary
+        progress.add(summary, found)
         if not found:
-            seconds += summary.seconds
-            speed = seconds / 3600 / max(time.monotonic() - began, 1e-3)
-            context.progress(
-                f"shard {number} written, {len(summaries)} so far, "
-                f"{seconds / 3600:.2f} h of audio at {speed:.3f} h/s"
-            )
+            context.progress(f"shard {number} written: {progress}")
     done = sum(summary.clips + summary.rejected for summary in summaries.values())
     if done != num_records:
         raise AssertionError(f"{num_records} in, {done} packed or rejected")
     return [summaries[number] for number in sorted(summaries)]
+
+
+class _Progress:
+    """How far packing came, how fast it is, and when it will be done."""
+
+    def __init__(self, num_shards: int) -> None:
+        self._num_shards = num_shards
+        self._done, self._written = 0, 0
+        self._hours, self._began = 0.0, time.monotonic()
+
+    def add(self, shard: ShardSummary, found: bool) -> None:
+        """One more is there; what was `found` says nothing about the speed."""
+        self._done += 1
+        if not found:
+            self._written += 1
+            self._hours += shard.seconds / 3600
+
+    def __str__(self) -> str:
+        spent = max(time.monotonic() - self._began, 1e-3)
+        left = (self._num_shards - self._done) * spent / max(self._written, 1)
+        bar = "#" * (_BAR * self._done // self._num_shards)
+        return (
+            f"[{bar:-<{_BAR}}] {self._done} of {self._num_shards}, {self._hours:.2f} h of audio at "
+            f"{self._hours / spent:.3f} h/s, about {timedelta(seconds=round(left))} left"
+        )
 
 
 def pack_shard(

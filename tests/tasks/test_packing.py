@@ -1,7 +1,10 @@
 """What is taken of a file for a row: the whole, or the part that the row is about."""
 
 from collections.abc import Sequence
+from dataclasses import replace
+from itertools import count
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -11,7 +14,7 @@ from recordings import noise, row, sound_file, stage_context, write_manifest
 from data_contracts.jsonl import from_jsonl
 from data_contracts.records import PackedClip, Rejected, SourceFile
 from infra.store import Store
-from tasks import ingest, last_read
+from tasks import ingest, last_read, packing
 from tasks.clips import ClipReader
 from tasks.decode import read_audio
 from tasks.ingest import IngestRecipe
@@ -56,6 +59,33 @@ def test_a_recording_that_ends_before_its_row_says_is_rejected_with_both_lengths
     assert {bad.reason for bad in rejected.values()} == {"ends_early"}
     assert "has 2.000 s from 0 s on; its row speaks of 4.000 s" in rejected["half of it"].detail
     assert "has 0.500 s from 1.5 s on; its row speaks of 18.5" in rejected["behind the end"].detail
+
+
+def test_progress_tells_shards_hours_speed_and_the_time_that_is_left(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seconds = count(step=10)  # that pass from one look at the clock to the next
+    monkeypatch.setattr(packing, "time", SimpleNamespace(monotonic=lambda: next(seconds)))
+    (tmp_path / "a.wav").write_bytes(sound_file(noise(30, 1)))
+    source = write_manifest(tmp_path, [row(name, audio="a.wav") for name in "abcdefg"])
+    told: list[str] = []
+    context = replace(stage_context(tmp_path / "out"), progress=told.append)
+    ingest.run(context, IngestRecipe(clips_per_shard=2), source)
+    assert told[:4] == [
+        "shard 0 written: [#####---------------] 1 of 4, 0.02 h of audio at 0.002 h/s, "
+        "about 0:00:30 left",
+        "shard 1 written: [##########----------] 2 of 4, 0.03 h of audio at 0.002 h/s, "
+        "about 0:00:20 left",
+        "shard 2 written: [###############-----] 3 of 4, 0.05 h of audio at 0.002 h/s, "
+        "about 0:00:10 left",
+        "shard 3 written: [####################] 4 of 4, 0.06 h of audio at 0.001 h/s, "
+        "about 0:00:00 left",
+    ]
+    (tmp_path / "out/corpus/shard-00001.tar").unlink()
+    told.clear()
+    ingest.run(context, IngestRecipe(clips_per_shard=2), source)
+    assert told[0].startswith("shard 1 written: [##########----------] 2 of 4, 0.02 h of audio")
+    assert "about 0:00:20 left" in told[0]
 
 
 def test_a_clip_names_the_part_of_the_file_that_it_was_made_of(tmp_path: Path) -> None:
