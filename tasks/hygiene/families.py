@@ -37,7 +37,7 @@ same, itself where there is none; one of a later split that is the same, -1 wher
 by what measure; the lowest correlation that holds its family together, of its root."""
 _NUMBERED = np.dtype([("key", "<u8"), ("number", "<i8")])
 _MEMBER = np.dtype([("key", "<u8"), ("source", "<u8"), ("number", "<i8")])
-_AT_ONCE = 250_000
+_AT_ONCE = 50_000
 
 
 class Leak(NamedTuple):
@@ -151,6 +151,7 @@ class Families:
 
     def _take_equal(self, part: NDArray[Any]) -> None:
         """Twins of a part, and the first of each split against that of the last one."""
+        part = _repeated(part)
         ranks = self._identities["rank"][part["number"]]
         order = np.lexsort((part["number"], ranks, part["key"]))
         part, ranks = part[order], ranks[order]
@@ -187,6 +188,16 @@ class Families:
             self._rank(before), float(known["value"]), -before
         ):  # fmt: skip
             known["far"], known["value"], known["bit_error"] = far, value, bit_error
+
+
+def _repeated(part: NDArray[Any]) -> NDArray[Any]:
+    """The rows whose key is there twice, which are few: all that follows is made of them."""
+    order = np.argsort(part["key"], kind="stable")
+    equal = np.diff(part["key"][order]) == 0
+    again = np.zeros(len(part), bool)
+    again[:-1] = equal
+    again[1:] |= equal
+    return part[np.sort(order[again])]
 
 
 def _portions(count: int) -> Iterator[NDArray[np.int64]]:
