@@ -95,8 +95,7 @@ class Clip(Record):
     source: Text = "user"
     license: Text = "unknown"
     seconds: float | None = Field(None, ge=0, allow_inf_nan=False)
-    """How long the recording, or the part that this row is about, lasts, where that is told: what
-    ends earlier is not packed."""
+    """How long the whole recording lasts, where that is told: one that ends earlier is damaged."""
     sha256: str | None = None
     """Digest of the audio file; with it the ledger need not read every file to know the input."""
 

@@ -51,10 +51,10 @@ def validate_slices(
     with _ONE_AT_A_TIME:
         definition = _definition(contract)
         for frame in frames:
+            if found and (whole := {r.name for r in contract.all_rules} - _of_slices(contract)):
+                raise ValueError(f"the rules {sorted(whole)} are about whole columns, not slices")
             rows += len(frame)
             found.append(_found_in(contract, definition, frame))
-    if len(found) > 1 and (whole := {r.name for r in contract.all_rules} - _of_slices(contract)):
-        raise ValueError(f"the rules {sorted(whole)} are about whole columns, not about slices")
     return ContractResult(
         contract=contract.name,
         table=name,

@@ -189,7 +189,8 @@ def hold_against(
     if not found.is_exact:
         raise AuditError(
             f"audit: {found}. Each planned example has to be computed once in its step, whatever "
-            "interrupts training: these weights learnt from other data. Delete the stage's folder "
-            "and run it again; if that ends like this too, the loader is at fault."
+            "interrupts training. Either these weights learnt from other data, or notes below "
+            f"{_FOLDER} are lost. Delete the stage's folder and run it again; if that ends like "
+            "this too, the loader is at fault."
         )
     return found

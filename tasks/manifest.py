@@ -248,7 +248,7 @@ def _labelled_by_place(path: Path, name: str) -> Clip:
     except UnicodeDecodeError as error:
         raise ValueError(f"transcript {transcript.name} is not UTF-8 text: {error}") from error
     first, *below = name.split("/")
-    is_language = bool(below) and len(first) == 2 and first.isalpha()
+    is_language = bool(below) and (first == "yue" or (len(first) == 2 and first.isalpha()))
     return Clip(
         id=name,
         audio=str(path),

@@ -207,10 +207,10 @@ def _refuse_early_end(part: Clip, seconds: float) -> None:
     Raises:
         DecodeError: `ends_early`.
     """
-    told = part.seconds if part.end_seconds is None else part.end_seconds - part.begin_seconds
-    if told is not None and seconds < told - OVERSHOOT_SECONDS:
+    end = part.seconds if part.end_seconds is None else part.end_seconds
+    if end is not None and part.begin_seconds + seconds < end - OVERSHOOT_SECONDS:
         raise DecodeError(
             "ends_early",
-            f"{part.audio} has {seconds:.3f} s from {part.begin_seconds:g} s on; its row speaks of "
-            f"{told:.3f} s. Correct `seconds` or `end_seconds`, or copy the recording again",
+            f"{part.audio} ends {part.begin_seconds + seconds:.3f} s after its begin; its row "
+            f"speaks of {end:.3f} s. Correct `seconds` or `end_seconds`, or copy it again",
         )

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator
 from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic_core import from_json
 
 from data_contracts.records import Clip, OneLine, Record, Task, Text
 from model.audio import MAX_SECONDS
@@ -72,7 +73,7 @@ def clips_of_line(line: str) -> list[Clip]:
     Raises:
         ValidationError: the line is no row.
     """
-    if '"segments"' not in line:
+    if not _has_segments(line):
         return [Clip.model_validate_json(line)]
     row = _SegmentedRow.model_validate_json(line)
     shared = {name: value for name, value in row.other_fields.items() if name != "seconds"}
@@ -90,27 +91,54 @@ def clips_of_line(line: str) -> list[Clip]:
     ]
 
 
+def _has_segments(line: str) -> bool:
+    if '"segments"' not in line:
+        return False
+    try:
+        fields = from_json(line)
+    except ValueError:
+        return False  # which a clip's own rules tell
+    return isinstance(fields, dict) and "segments" in fields
+
+
 def joined(segments: Iterable[Segment], max_seconds: float = MAX_SECONDS) -> Iterator[Segment]:
     """Segments behind one another as one, while that lasts no longer than `max_seconds`.
 
     Only a segment that is itself longer makes a longer one, or several that overlap: there is no
     place to cut. What is said at the same time stands in the order in which it begins.
     """
+    group: Segment | None = None
+    for unit in _apart(segments):
+        if group is None:
+            group = unit
+        elif unit.end_seconds - group.begin_seconds > max_seconds:
+            yield group
+            group = unit
+        else:
+            group = _as_one(group, unit)
+    if group is not None:
+        yield group
+
+
+def _apart(segments: Iterable[Segment]) -> Iterator[Segment]:
+    """What is said, in time's order; segments that overlap are one."""
+    unit: Segment | None = None
     spoken = (segment for segment in segments if segment.text.strip())
-    group: list[Segment] = []
-    end = 0.0
     for segment in sorted(spoken, key=lambda segment: segment.begin_seconds):
-        later = max(end, segment.end_seconds)
-        is_cut_here = segment.begin_seconds > end - _ROUNDING_SECONDS
-        if group and is_cut_here and later - group[0].begin_seconds > max_seconds:
-            yield _as_one(group, end)
-            group, later = [], segment.end_seconds
-        group.append(segment)
-        end = later
-    if group:
-        yield _as_one(group, end)
+        if unit is None:
+            unit = segment
+        elif segment.begin_seconds > unit.end_seconds - _ROUNDING_SECONDS:
+            yield unit
+            unit = segment
+        else:
+            unit = _as_one(unit, segment)
+    if unit is not None:
+        yield unit
 
 
-def _as_one(group: list[Segment], end: float) -> Segment:
-    text = " ".join(segment.text.strip() for segment in group)
-    return Segment(begin_seconds=group[0].begin_seconds, end_seconds=end, text=text)
+def _as_one(first: Segment, second: Segment) -> Segment:
+    return Segment(
+        begin_seconds=first.begin_seconds,
+        end_seconds=max(first.end_seconds, second.end_seconds),
+        text=f"{first.text.strip()} {second.text.strip()}",
+    )

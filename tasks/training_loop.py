@@ -224,6 +224,8 @@ class _Training:
         """Copy the state of now, and upload it while training goes on."""
         uploader.flush()  # before another copy of the state is made
         self.trail.write_down(self.state.step)
+        # A state is never newer than the notes of any worker: they could not be made again.
+        _agree(self.state.step, self.worker)
         trained = self.strategy.trained()
         if trained is not None:
             self.state.window, self.state.watch = self.meter.window, self.watch.memory

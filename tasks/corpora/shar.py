@@ -89,6 +89,8 @@ def _rows_of(cut: dict[str, Any]) -> tuple[str, list[Row]]:
     if speaker := next((said["speaker"] for said in spoken if said.get("speaker")), None):
         shared["speaker"] = str(speaker)
     segments = [_segment(said, seconds) for said in spoken]
+    if not any(segment.text.strip() for segment in segments):
+        raise ValueError("none of its supervisions has a text")
     if seconds > MAX_SECONDS:
         return cut_id, [
             {
@@ -100,7 +102,7 @@ def _rows_of(cut: dict[str, Any]) -> tuple[str, list[Row]]:
             }
             for part in joined(segments)
         ]
-    text = " ".join(segment.text for segment in segments)
+    text = " ".join(segment.text.strip() for segment in segments if segment.text.strip())
     return cut_id, [{**shared, "id": cut_id, "targets": {"asr": text}, "seconds": seconds}]
 
 
@@ -114,7 +116,7 @@ def _segment(said: dict[str, Any], seconds: float) -> Segment:
             "nobody knows how much of the text is heard. Cut at the supervisions"
         )
     text = str(said.get("text") or "")
-    return Segment(begin_seconds=max(begin, 0.0), end_seconds=end, text=text)
+    return Segment(begin_seconds=max(begin, 0.0), end_seconds=min(end, seconds), text=text)
 
 
 CORPUS = Corpus(

@@ -85,7 +85,11 @@ def read_table(
     """
     lines = _Lines(files, key, encoding)
     reader = csv.reader(lines, strict=True, **dialect)
-    names = list(columns) if not header else next(reader, [])
+    try:
+        names = next(reader, []) if header else list(columns)
+    except csv.Error as error:
+        raise CorpusError(f"the header of {files.place(key)} can't be read: {error}.") from error
+    yield from lines.take_bad()
     if absent := [column for column in columns if column not in names]:
         raise CorpusError(
             f"{files.place(key)} has the columns {', '.join(names)[:500]}; {absent} are missing. "
@@ -105,8 +109,10 @@ def read_table(
                     "corpus again."
                 ) from error
             fields, why = [], str(error)
+        if lines.is_torn:
+            why = "a line within it can't be read"
         yield from lines.take_bad()
-        if fields and len(fields) != len(names):
+        if fields and not why and len(fields) != len(names):
             why = f"it has {len(fields)} columns, the table has {len(names)}"
         if why:
             yield _rejected(key, lines.number, why)
@@ -140,17 +146,22 @@ class _Lines:
     def __init__(self, files: CorpusFiles, key: str, encoding: str) -> None:
         self._files, self._key, self._encoding = files, key, encoding
         self._bad: list[Rejected] = []
+        self._has_begun = False
         self.number = 0
         """Of the last line that was read."""
+        self.is_torn = False
+        """Whether a bad line came behind a good one of the same row."""
 
     def __iter__(self) -> Iterator[str]:
         with self._files.open(self._key) as stream:
             for number, line in numbered_lines(stream, self._key, self._encoding):
                 self.number = number
                 if not isinstance(line, Rejected):
+                    self._has_begun = True
                     yield line
                     continue
                 self._bad.append(line)
+                self.is_torn |= self._has_begun
                 if len(self._bad) > _MAX_BAD_LINES:
                     raise CorpusError(
                         f"{self._files.place(self._key)} is no table: over {_MAX_BAD_LINES} lines "
@@ -159,8 +170,9 @@ class _Lines:
                     )
 
     def take_bad(self) -> list[Rejected]:
-        """What waited."""
+        """What waited; another row begins."""
         bad, self._bad = self._bad, []
+        self._has_begun = self.is_torn = False
         return bad
 
 

@@ -49,7 +49,8 @@ def test_a_recording_that_ends_before_its_row_says_is_rejected_with_both_lengths
             row("rounded", audio="a.wav", seconds=2.4),
             row("half of it", audio="a.wav", seconds=4.0),
             row("part", audio="a.wav", begin_seconds=0.5, end_seconds=1.5),
-            row("part to the end", audio="a.wav", begin_seconds=1.5, seconds=0.5),
+            row("part to the end", audio="a.wav", begin_seconds=1.5, seconds=2.0),
+            row("part of half of it", audio="a.wav", begin_seconds=1.5, seconds=4.0),
             row("rounded part", audio="a.wav", begin_seconds=1.0, end_seconds=2.4),
             row("behind the end", audio="a.wav", begin_seconds=1.5, end_seconds=20.0),
         ],
@@ -57,8 +58,11 @@ def test_a_recording_that_ends_before_its_row_says_is_rejected_with_both_lengths
     assert packed.keys() == {"whole", "rounded", "part", "part to the end", "rounded part"}
     assert packed["rounded part"].num_samples == 16_000
     assert {bad.reason for bad in rejected.values()} == {"ends_early"}
-    assert "has 2.000 s from 0 s on; its row speaks of 4.000 s" in rejected["half of it"].detail
-    assert "has 0.500 s from 1.5 s on; its row speaks of 18.5" in rejected["behind the end"].detail
+    assert rejected.keys() == {"half of it", "part of half of it", "behind the end"}
+    for name, told in (("half of it", 4), ("part of half of it", 4), ("behind the end", 20)):
+        assert (
+            f"ends 2.000 s after its begin; its row speaks of {told}.000" in rejected[name].detail
+        )
 
 
 def test_progress_tells_shards_hours_speed_and_the_time_that_is_left(

@@ -65,6 +65,8 @@ def test_every_word_is_in_one_part_and_no_part_is_longer_than_it_must_be(
 def test_who_speaks_at_the_same_time_is_heard_in_one_clip() -> None:
     parts = list(joined([segment(0, 20, "one"), segment(25, 40, "three"), segment(19, 31, "two")]))
     assert parts == [segment(0, 40, "one two three")]
+    parts = list(joined([segment(0, 20, "one"), segment(20, 29, "two"), segment(28, 33, "three")]))
+    assert parts == [segment(0, 20, "one"), segment(20, 33, "two three")]
 
 
 def test_times_that_are_rounded_apart_are_no_speech_at_the_same_time() -> None:
@@ -127,3 +129,7 @@ def test_a_row_whose_segments_are_wrong_is_refused_with_the_rule(
 def test_the_word_segments_in_a_text_is_no_list_of_them() -> None:
     (clip,) = clips_of_line(line(text='the "segments" of a worm'))
     assert clip.targets == {"asr": 'the "segments" of a worm'}
+    (clip,) = clips_of_line(line(text="segments", speaker="segments"))
+    assert clip.targets == {"asr": "segments"}
+    with pytest.raises(ValidationError, match="Invalid JSON"):
+        clips_of_line('{"segments": [')

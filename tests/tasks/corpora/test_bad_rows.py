@@ -321,3 +321,24 @@ def test_a_split_that_was_asked_for_and_has_no_record_is_an_error(
     message = rf"split {missing} of corpus {name} in .* has no record. Wanted is .*name the splits"
     with pytest.raises(CorpusError, match=message):
         list(corpus_rows(source_of(name, tmp_path / name, splits)))
+
+
+def test_a_row_with_a_bad_line_within_it_is_rejected_and_not_told_without_it(
+    tmp_path: Path,
+) -> None:
+    lines = (b"id,text", b'1,"first', b"\xff", b'last"', b"\xff", b"2,whole", b'3,"two', b'lines"')
+    (tmp_path / "a.csv").write_bytes(b"\n".join(lines) + b"\n")
+    found = list(read_table(CorpusFiles(str(tmp_path)), "a.csv", ("id", "text")))
+    assert [row.id if isinstance(row, Rejected) else row for row in found] == [
+        "a.csv line 3",
+        "a.csv line 4",
+        "a.csv line 5",
+        {"id": "2", "text": "whole"},
+        {"id": "3", "text": "two\nlines"},
+    ]
+
+
+def test_a_quotation_mark_that_stays_open_in_the_header_is_told(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text('id,"text\n1,a\n')
+    with pytest.raises(CorpusError, match=r"header of .*a\.csv can't be read"):
+        list(read_table(CorpusFiles(str(tmp_path)), "a.csv", ("id", "text")))

@@ -634,7 +634,12 @@ def shar(root: Path) -> Tree:
     with gzip.open(root / "dev/cuts.000000.jsonl.gz", "wt") as lines:
         lines.writelines(json.dumps(cut) + "\n" for cut in cuts)
         lines.writelines(
-            ('{"id": "\\ud800", "duration": 1}\n', json.dumps(cuts[0]) + "\n", "[7]\n", "{no\n")
+            (
+                json.dumps(cuts[0] | {"id": "\ud800"}) + "\n",
+                json.dumps(cuts[0]) + "\n",
+                "[7]\n",
+                "{no\n",
+            )
         )
         lines.write(
             '{"id": 7}\n{"id": "cut-3", "duration": 1, "supervisions": [{"text": "when"}]}\n'
