@@ -319,7 +319,6 @@ def test_characters_per_second_count_the_speech_of_alphabetic_asr_rows_only() ->
     assert all(math.isnan(rate) for rate in rates[2:])
 
 
-@in_slices
 @pytest.mark.parametrize("text", ["four!", "x" * 45])  # 5 and 45 characters in 1.85 s of speech
 def test_implausible_texts_are_reported_from_above_two_per_cent_on(text: str) -> None:
     def share(stale: int) -> RuleOutcome:
