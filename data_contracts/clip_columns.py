@@ -26,7 +26,7 @@ AnyClip = TypeVar("AnyClip", Clip, PackedClip)
 _DENSE_SCRIPTS = frozenset({"am", "cr", "ii", "iu", "ja", "ko", "oj", "ti", "yue", "zh"})
 """Languages whose characters are words or syllables: no common characters per second."""
 _ROWS_AT_ONCE = 4096
-"""Clips that stay in the processor's cache while column after column is taken from them."""
+"""Clips that are held while column after column is taken from them."""
 
 
 class _Fields(dict[str, list[Any]]):

@@ -30,7 +30,7 @@ from data_contracts.leaks import (
 from data_contracts.records import SAMPLES_PER_SECOND, Clip, PackedClip, Task
 
 SLICE_ROWS = 1 << 19
-"""What is in memory at a time; each slice costs Great Expectations a tenth of a second besides."""
+"""What is in memory at a time; each slice costs Great Expectations some time besides its rows."""
 _SILENT_SECONDS = 0.15
 """Silence around the speech of a trimmed recording, which no character accounts for."""
 

@@ -54,7 +54,7 @@ def _end_of_samples(data: bytes) -> int:
         if data[place : place + 4] in (b"data", b"SSND"):
             return place + 8 + size if size < _UNKNOWN_SIZE else 0
         place += 8 + size + size % 2
-    return min(place, _UNKNOWN_SIZE) if place < _UNKNOWN_SIZE else 0
+    return place if place < _UNKNOWN_SIZE else 0
 
 
 def _pages(data: bytes) -> Iterator[tuple[int, int, int]]:
@@ -64,7 +64,6 @@ def _pages(data: bytes) -> Iterator[tuple[int, int, int]]:
         sizes = place + _PAGE_HEADER_BYTES
         count = data[sizes - 1] if sizes <= len(data) else 0
         end = sizes + count + sum(data[sizes : sizes + count])
-        end = max(end, sizes + count)
         yield place, end, data[place + 5] if place + 5 < len(data) else 0
         place = end
 
