@@ -9,13 +9,13 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from clock import Clock
 
 from benchmarks.__main__ import main
 from benchmarks.harness import Condition, Race, Row, peak_bytes, race
 from benchmarks.isolation import KEEP_MEMORY, in_own_process, with_memory_returned
 from benchmarks.workload import clip_samples
 from model.audio import SAMPLE_RATE
+from tests.support.clock import Clock
 
 
 def row(ratio: float, error: float, goal: float | None = 2.0) -> Row:

@@ -9,11 +9,11 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 import pytest
-from drill_tools import Drill, DrillReport
-from tiny_run import OVERRIDES, Driver, TinyRun, run_tiny
 
 from flows.config import load_config
 from infra.settings import Settings
+from tests.support.drill_tools import Drill, DrillReport
+from tests.support.tiny_run import OVERRIDES, Driver, TinyRun, run_tiny
 
 REPORT = pytest.StashKey[DrillReport]()
 

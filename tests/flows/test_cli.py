@@ -7,12 +7,12 @@ import sys
 from pathlib import Path
 
 import pytest
-from tiny_run import TinyRun
 
 from flows import cli
 from flows.pipeline import STAGES
 from tasks.corpora import corpora
 from tasks.manifest import DataSourceError
+from tests.support.tiny_run import TinyRun
 
 
 @pytest.fixture(autouse=True)

@@ -11,7 +11,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from drill_tools import (
+
+from flows.runners import open_tracking
+from infra.settings import Settings
+from infra.store import Store
+from tasks.evaluate import read_report
+from tests.support.drill_tools import (
     NAMES,
     Q2A,
     WEIGHTS,
@@ -25,13 +30,8 @@ from drill_tools import (
     train_workers,
     wait_until,
 )
-from seaweed import BUCKET, KEYS, free_port, seaweed
-from tiny_run import DRIVER, Driver, Hold, numbers, training_states
-
-from flows.runners import open_tracking
-from infra.settings import Settings
-from infra.store import Store
-from tasks.evaluate import read_report
+from tests.support.seaweed import BUCKET, KEYS, free_port, seaweed
+from tests.support.tiny_run import DRIVER, Driver, Hold, numbers, training_states
 
 pytestmark = pytest.mark.drill
 

@@ -4,11 +4,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from tiny_run import DRIVER, Driver, Hold, TinyRun, numbers, run_tiny, training_states
 
 from flows.runners import open_tracking
 from infra.settings import Settings
 from tasks.evaluate import read_report
+from tests.support.tiny_run import DRIVER, Driver, Hold, TinyRun, numbers, run_tiny, training_states
 
 
 @pytest.fixture

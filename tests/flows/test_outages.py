@@ -6,7 +6,9 @@ from dataclasses import dataclass
 from typing import Any
 
 import pytest
-from drill_tools import (
+from mlflow import MlflowClient
+
+from tests.support.drill_tools import (
     Q2A,
     UNTIL_PRETRAIN,
     Drill,
@@ -17,9 +19,8 @@ from drill_tools import (
     start_mlflow_server,
     start_prefect_server,
 )
-from mlflow import MlflowClient
-from seaweed import free_port
-from tiny_run import history_numbers, training_states
+from tests.support.seaweed import free_port
+from tests.support.tiny_run import history_numbers, training_states
 
 pytestmark = pytest.mark.drill
 

@@ -10,7 +10,6 @@ from pathlib import Path
 import pytest
 import torch
 from mlflow.entities import Run
-from tiny_run import TinyRun, run_tiny
 from transformers import Qwen2AudioForConditionalGeneration, Qwen2AudioProcessor
 
 from data_contracts.jsonl import from_jsonl
@@ -20,6 +19,7 @@ from infra.settings import Settings
 from model.generate import GenerationSettings
 from tasks.answering import Answerer
 from tasks.evaluate import ITEMS, read_report
+from tests.support.tiny_run import TinyRun, run_tiny
 
 NAMES = [stage.name for stage in STAGES]
 TRAINED = ["pretrain", "sft", "dpo"]

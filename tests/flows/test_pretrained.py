@@ -7,7 +7,6 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import load_file
-from tiny_run import TinyRun, run_tiny
 from tokenizers import Tokenizer, decoders, pre_tokenizers, trainers
 from tokenizers.models import BPE
 from transformers import (
@@ -27,6 +26,7 @@ from model.parts import part_of
 from tasks.initial import WeightSource, WeightSourceError, weights_digest
 from tasks.training import CHECKPOINT, FINAL_STATE, PARITY
 from tasks.training_state import PARAMETERS
+from tests.support.tiny_run import TinyRun, run_tiny
 
 WIDTH = 32
 

@@ -11,10 +11,7 @@ from typing import Any, ClassVar
 import fsspec
 import pytest
 import torch
-from clock import Clock
-from drill_tools import DrillReport
 from fsspec.implementations.local import LocalFileSystem
-from tiny_run import TinyRun, history_numbers
 
 from infra.compute import InProcess, Resources
 from infra.store import Store
@@ -23,6 +20,9 @@ from tasks import pretrain, supervised
 from tasks.context import StageContext
 from tasks.stall import StallError, StallGuard
 from tasks.watch import DivergedError, WatchRecipe
+from tests.support.clock import Clock
+from tests.support.drill_tools import DrillReport
+from tests.support.tiny_run import TinyRun, history_numbers
 
 WEIGHTS = "checkpoint/model.safetensors"
 

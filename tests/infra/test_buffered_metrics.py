@@ -4,10 +4,10 @@ import threading
 from collections.abc import Mapping
 
 import pytest
-from clock import Clock
 
 from infra.buffered_metrics import BufferedMetrics
 from infra.patience import Patience
+from tests.support.clock import Clock
 
 PATIENT = Patience(seconds=3600, first_pause=0.01, longest_pause=0.01)
 IMPATIENT = Patience(seconds=0, attempts=3, first_pause=0.001)

@@ -2,11 +2,11 @@
 
 import pytest
 import torch
-from oracle import RECIPE, TEXTS
 from transformers import Qwen2AudioForConditionalGeneration, Qwen2AudioProcessor
 
 from model.construct import build_model
 from model.tokenizer import build_processor, train_tokenizer
+from tests.support.oracle import RECIPE, TEXTS
 
 
 @pytest.fixture(scope="session")

@@ -2,12 +2,12 @@
 
 import pytest
 import torch
-from oracle import CONVERSATIONS, reference_logits, tokens_of
 from torch import Tensor
 from torch.nn.functional import scaled_dot_product_attention
 from transformers import Qwen2AudioForConditionalGeneration, Qwen2AudioProcessor
 
 from model.attention import NAME, AttentionPlan, Packed, Tree, use_packed_attention
+from tests.support.oracle import CONVERSATIONS, reference_logits, tokens_of
 
 
 def qkv(total: int) -> list[Tensor]:

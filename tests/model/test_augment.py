@@ -2,11 +2,11 @@
 
 import pytest
 import torch
-from oracle import FEATURES, RECIPE, make_waveform
 
 from model.audio import MAX_SAMPLES
 from model.augment import AugmentRecipe, augment_features
 from model.features import log_mel_spectrogram
+from tests.support.oracle import FEATURES, RECIPE, make_waveform
 
 STILL = AugmentRecipe(
     time_stretch=(1.0, 1.0), mel_shift=0, noise_std=0.0, num_time_masks=0, num_mel_masks=0

@@ -11,7 +11,14 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from oracle import (
+from torch import Tensor
+from transformers import Qwen2AudioForConditionalGeneration, Qwen2AudioProcessor
+
+from model.batch import AnswerPair, Batch, collate, collate_pairs
+from model.encoder import encode_audio
+from model.forward import cross_entropy, hidden_states
+from model.sequence import TokenSequence
+from tests.support.oracle import (
     CLIPS,
     CONVERSATIONS,
     FEATURES,
@@ -20,13 +27,6 @@ from oracle import (
     reference_tokens,
     tokens_of,
 )
-from torch import Tensor
-from transformers import Qwen2AudioForConditionalGeneration, Qwen2AudioProcessor
-
-from model.batch import AnswerPair, Batch, collate, collate_pairs
-from model.encoder import encode_audio
-from model.forward import cross_entropy, hidden_states
-from model.sequence import TokenSequence
 
 Model = Qwen2AudioForConditionalGeneration
 Compute = Callable[[Model], Tensor]

@@ -7,13 +7,13 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from oracle import FEATURES
 from torch import Tensor
 from transformers import Qwen2AudioForConditionalGeneration, Qwen2AudioProcessor
 
 from model.ctc import Alphabet, class_embeddings, class_log_probs, ctc_loss, spelling
 from model.encoder import encode_audio
 from model.tokenizer import AUDIO
+from tests.support.oracle import FEATURES
 
 Model = Qwen2AudioForConditionalGeneration
 

@@ -10,7 +10,6 @@ from typing import Any
 
 import pytest
 import torch
-from oracle import CONVERSATIONS, FEATURES, RECIPE, make_waveform, prompt_of, tokens_of
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
@@ -23,6 +22,14 @@ from model.encoder import encode_audio
 from model.features import log_mel_spectrogram
 from model.forward import cross_entropy, hidden_states, pair_log_probs
 from model.generate import GenerationSettings, _next_logits, generate
+from tests.support.oracle import (
+    CONVERSATIONS,
+    FEATURES,
+    RECIPE,
+    make_waveform,
+    prompt_of,
+    tokens_of,
+)
 
 Model = Qwen2AudioForConditionalGeneration
 META = torch.device("meta")

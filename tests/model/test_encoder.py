@@ -2,13 +2,13 @@
 
 import pytest
 import torch
-from oracle import CLIPS, FEATURES, RECIPE, make_waveform, reference_tokens
 from torch import Tensor
 from transformers import Qwen2AudioForConditionalGeneration
 
 from model.audio import MAX_SAMPLES, num_audio_tokens
 from model.encoder import encode_audio
 from model.features import log_mel_spectrogram
+from tests.support.oracle import CLIPS, FEATURES, RECIPE, make_waveform, reference_tokens
 
 
 def test_any_batch_of_clips_equals_the_reference(model: Qwen2AudioForConditionalGeneration) -> None:

@@ -2,11 +2,11 @@
 
 import pytest
 import torch
-from oracle import make_waveform, reference_features
 from torch import Tensor
 
 from model.audio import MAX_SAMPLES, AudioError
 from model.features import log_mel_spectrogram
+from tests.support.oracle import make_waveform, reference_features
 
 LENGTHS = [321, 479, 480, 481, 16_000, 16_001, 33_333, 100_159, 160_000]
 ENDS = [479_679, 479_799, 479_800, 479_801, 479_999, MAX_SAMPLES]

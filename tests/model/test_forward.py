@@ -2,7 +2,6 @@
 
 import pytest
 import torch
-from oracle import CONVERSATIONS, FEATURES, prompt_of, reference_logits, tokens_of
 from torch import Tensor
 from torch.nn import functional
 from transformers import Qwen2AudioForConditionalGeneration, Qwen2AudioProcessor
@@ -11,6 +10,7 @@ from model import forward
 from model.batch import AnswerPair, collate, collate_pairs
 from model.forward import cross_entropy, label_log_probs, pair_log_probs
 from model.sequence import TokenSequence, render_answer
+from tests.support.oracle import CONVERSATIONS, FEATURES, prompt_of, reference_logits, tokens_of
 
 Model = Qwen2AudioForConditionalGeneration
 

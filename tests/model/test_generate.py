@@ -2,7 +2,6 @@
 
 import pytest
 import torch
-from oracle import CLIPS, CONVERSATIONS, FEATURES, RECIPE, padded_inputs, prompt_of
 from transformers import Qwen2AudioForConditionalGeneration, Qwen2AudioProcessor
 
 from model import cache
@@ -10,6 +9,7 @@ from model.batch import collate
 from model.forward import hidden_states
 from model.generate import GenerationSettings, Sample, _choose, _Row, generate
 from model.sequence import TokenSequence
+from tests.support.oracle import CLIPS, CONVERSATIONS, FEATURES, RECIPE, padded_inputs, prompt_of
 
 Model = Qwen2AudioForConditionalGeneration
 NAMES = [conversation.id for conversation in CONVERSATIONS]

@@ -2,13 +2,13 @@
 
 import pytest
 import torch
-from oracle import FEATURES
 from torch import Tensor
 from transformers import Qwen2AudioForConditionalGeneration
 
 from model import projector
 from model.encoder import encode_audio, encode_frames
 from model.projector import fit_projector, transcript_targets
+from tests.support.oracle import FEATURES
 
 Model = Qwen2AudioForConditionalGeneration
 

@@ -6,12 +6,20 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from oracle import CLIPS, CONVERSATIONS, TOKENS_PER_CLIP, chat, completion, prompt_of, tokens_of
 from transformers import Qwen2AudioProcessor
 
 from data_contracts.records import Conversation, Turn
 from model.sequence import SequenceError, letters, render, render_answer
 from model.tokenizer import CONTROL_TOKENS, END_OF_TEXT
+from tests.support.oracle import (
+    CLIPS,
+    CONVERSATIONS,
+    TOKENS_PER_CLIP,
+    chat,
+    completion,
+    prompt_of,
+    tokens_of,
+)
 
 CHATS = [c for c in CONVERSATIONS if c.format == "chat"]
 

@@ -3,10 +3,10 @@
 from pathlib import Path
 
 import pytest
-from oracle import TEXTS
 from transformers import Qwen2AudioProcessor
 
 from model.tokenizer import AUDIO, CONTROL_TOKENS, build_processor, train_tokenizer
+from tests.support.oracle import TEXTS
 
 
 def test_the_same_texts_give_the_same_tokenizer() -> None:

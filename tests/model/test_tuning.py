@@ -4,7 +4,6 @@ from pathlib import Path
 
 import pytest
 import torch
-from oracle import CONVERSATIONS, FEATURES, reference_logits, tokens_of
 from pydantic import ValidationError
 from transformers import Qwen2AudioForConditionalGeneration, Qwen2AudioProcessor
 
@@ -13,6 +12,7 @@ from model.checkpoint import load_checkpoint, save_checkpoint
 from model.forward import cross_entropy
 from model.parts import part_of
 from model.tuning import TuningRecipe, apply_tuning, merge_adapters
+from tests.support.oracle import CONVERSATIONS, FEATURES, reference_logits, tokens_of
 
 Model = Qwen2AudioForConditionalGeneration
 BOTH = TuningRecipe(audio_encoder="lora", language_model="lora", lora_rank=4)

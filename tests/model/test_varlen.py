@@ -11,7 +11,6 @@ from typing import Any
 
 import pytest
 import torch
-from oracle import CONVERSATIONS, FEATURES, prompt_of, tokens_of
 from torch import Tensor
 from torch.nn.attention.varlen import varlen_attn
 from transformers import Qwen2AudioForConditionalGeneration, Qwen2AudioProcessor
@@ -20,6 +19,7 @@ from model import varlen
 from model.attention import AttentionPlan, Packed, Tree
 from model.batch import AnswerPair, collate, collate_pairs
 from model.forward import cross_entropy, pair_log_probs
+from tests.support.oracle import CONVERSATIONS, FEATURES, prompt_of, tokens_of
 
 Model = Qwen2AudioForConditionalGeneration
 

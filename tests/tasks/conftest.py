@@ -4,8 +4,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from recordings import stage_context
-from training_jobs import EXAMPLES_PER_STEP, STEPS, TEXT_ONLY_STEP, Finished, Training
 
 from data_contracts.records import Conversation, Turn
 from model.augment import AugmentRecipe
@@ -19,6 +17,8 @@ from tasks.initial import build_initial
 from tasks.manifest import DataSource
 from tasks.optimization import OptimizerRecipe
 from tasks.supervised import SupervisedFactory
+from tests.support.recordings import stage_context
+from tests.support.training_jobs import EXAMPLES_PER_STEP, STEPS, TEXT_ONLY_STEP, Finished, Training
 
 RECIPE = OptimizerRecipe(
     steps=STEPS, examples_per_step=EXAMPLES_PER_STEP, learning_rate=3e-3, warmup_steps=3,

@@ -6,7 +6,6 @@ import jiwer
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from recordings import stage_context
 
 from data_contracts.contract_result import enforce
 from data_contracts.jsonl import to_jsonl
@@ -22,6 +21,7 @@ from tasks.collect_preferences import (
     run,
 )
 from tasks.ranking import AnswerAccuracy
+from tests.support.recordings import stage_context
 
 
 def prompt(reference: str = "the answer", name: str = "p", split: str = "train") -> Conversation:

@@ -10,15 +10,6 @@ from typing import Any, BinaryIO
 
 import numpy as np
 import pytest
-from recordings import (
-    digests,
-    row,
-    sound_file,
-    stage_context,
-    tone,
-    write_manifest,
-    write_tones,
-)
 
 from data_contracts.contract_result import ContractBreachError, enforce
 from data_contracts.jsonl import from_jsonl
@@ -34,6 +25,15 @@ from tasks.long_audio import LengthRule
 from tasks.manifest import DataSource
 from tasks.shards import INDEX, read_index
 from tasks.suites import SuiteRecipe
+from tests.support.recordings import (
+    digests,
+    row,
+    sound_file,
+    stage_context,
+    tone,
+    write_manifest,
+    write_tones,
+)
 
 REAL = IngestRecipe(
     clips_per_shard=40,

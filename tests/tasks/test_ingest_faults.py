@@ -11,8 +11,6 @@ from pathlib import Path
 import psutil
 import pytest
 from botocore.retries.standard import ExponentialBackoff
-from recordings import digests, row, stage_context, write_manifest, write_tones
-from seaweed import BUCKET, KEYS, FaultyProxy, seaweed
 
 from data_contracts.records import ShardSummary
 from infra import remote
@@ -22,6 +20,8 @@ from tasks import ingest
 from tasks.ingest import IngestRecipe
 from tasks.manifest import DataSource
 from tasks.shards import INDEX, SHARDS, read_index
+from tests.support.recordings import digests, row, stage_context, write_manifest, write_tones
+from tests.support.seaweed import BUCKET, KEYS, FaultyProxy, seaweed
 
 RECIPE = IngestRecipe(clips_per_shard=3)
 SHARD = "corpus/shard-00001"
@@ -95,7 +95,7 @@ FILL_THE_DISK = """
 import resource, sys
 from pathlib import Path
 sys.path.insert(0, sys.argv[4])
-from recordings import stage_context
+from tests.support.recordings import stage_context
 from tasks import ingest
 from tasks.manifest import DataSource
 if sys.argv[3] != "0":
@@ -120,9 +120,9 @@ def test_a_disk_that_fills_while_a_shard_is_written_ends_clearly_and_the_next_ru
 
     def ingest_within(most_bytes: int, out: str) -> str:
         script = [sys.executable, "-c", FILL_THE_DISK, str(tmp_path / out), str(source.manifest)]
-        tests = str(Path(__file__).parent)
+        root = str(Path(__file__).parents[2])
         done = subprocess.run(
-            [*script, str(most_bytes), tests], check=True, capture_output=True, text=True
+            [*script, str(most_bytes), root], check=True, capture_output=True, text=True
         )
         return done.stdout
 

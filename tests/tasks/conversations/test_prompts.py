@@ -1,0 +1,167 @@
+"""Prompts: published ones, held-out ones that training never shows, and the predecessor's tags."""
+
+from pathlib import Path
+from typing import get_args
+
+import pytest
+
+from data_contracts.contract_result import ContractBreachError, enforce
+from data_contracts.records import Clip, Conversation, PackedClip, Task, Turn
+from data_contracts.suites import DIALOGUES
+from data_contracts.tables import dialogues_frame
+from data_contracts.validation import validate
+from infra.store import Store
+from model.tokenizer import train_tokenizer
+from tasks.corpus_index import CorpusIndex
+from tasks.dialogues import DialogueRecipe, make_dialogues
+from tasks.examples import ClipTable, completion_examples
+from tasks.initial import training_texts
+from tasks.prompts import (
+    CHAT_QUESTIONS,
+    COMPLETION_PROMPTS,
+    TWO_CLIPS_QUESTION,
+    evaluation_prompt,
+    held_out_fragments,
+    training_prompts,
+)
+from tasks.shards import write_index
+from tasks.suites import SuiteRecipe, make_suites
+from tasks.tags import tag_names, tag_prompt
+from tests.support.recordings import packed
+
+QUESTION = "Which animal is it?\nA. a cat\nB. a dog"
+ANSWERS: dict[Task, str] = {task: f"about {task}" for task in COMPLETION_PROMPTS}
+ANSWERS["choice"] = "B. a dog"
+
+
+def clip(name: str = "c", task: Task | None = None, **fields: object) -> PackedClip:
+    targets = ANSWERS if task is None else {task: ANSWERS[task]}
+    values = {"id": name, "audio": "a", "targets": targets, "language": "fr", "question": QUESTION}
+    return packed(Clip.model_validate(values | fields))
+
+
+@pytest.mark.parametrize(
+    ("task", "published"),
+    [
+        ("asr", "Detect the language and recognize the speech: <|fr|>"),
+        ("s2tt", "Detect the language and translate the speech into English: <|fr|>"),
+        ("ser", "Recognize the emotion with keywords in English:"),
+        ("vocal", "Classify the human vocal sound to VocalSound in English:"),
+        ("caption", "Generate the caption in English:"),
+    ],
+)
+def test_evaluation_asks_with_the_published_prompt(task: Task, published: str) -> None:
+    assert evaluation_prompt(task, clip()) == published
+
+
+def test_a_translation_is_asked_for_in_the_language_of_its_target() -> None:
+    into = clip(language="en", target_language="zh")
+    assert evaluation_prompt("s2tt", into) == (
+        "Detect the language and translate the speech into Mandarin: <|en|>"
+    )
+    into_german = clip(language="en", target_language="de")
+    assert all("German" in text for text in training_prompts("s2tt", into_german))
+
+
+def test_every_task_that_is_asked_in_words_has_paraphrases_and_held_out_prompts() -> None:
+    assert set(COMPLETION_PROMPTS) == set(get_args(Task)) - {"voice_chat"}
+    for prompts in COMPLETION_PROMPTS.values():
+        assert len(prompts.paraphrases) >= 2
+        assert len(prompts.held_out) >= 2
+        texts = (prompts.canonical, *prompts.paraphrases, *prompts.held_out)
+        assert len(set(texts)) == len(texts)
+
+
+def test_no_training_example_shows_a_held_out_prompt(tmp_path: Path) -> None:
+    clips = [clip(f"{task}-{n}", task) for task in ANSWERS for n in range(8)]
+    write_index(Store(str(tmp_path)), clips)
+    index = CorpusIndex(Store(str(tmp_path)))
+    examples, table = completion_examples(index, ClipTable.of(index), "natural")
+    assert set(table.task.names) == set(COMPLETION_PROMPTS)
+    shown = [d.turns[0].text.lower() for n in range(len(examples)) for d in examples[n]]
+    shown += [
+        turn.text.lower() for d in make_dialogues(clips, DialogueRecipe()) for turn in d.turns
+    ]
+    shown += [text.lower() for text in training_texts(clips, [], "natural")]
+    shown += [text.lower() for texts in CHAT_QUESTIONS.values() for text in texts]
+    shown.append(TWO_CLIPS_QUESTION.lower())
+    for fragment in held_out_fragments():
+        assert len(fragment) >= 10
+        assert not [text for text in shown if fragment.lower() in text]
+
+
+def test_suites_ask_with_held_out_prompts_or_tags_where_the_recipe_says_so() -> None:
+    clips = [clip(f"{task}-{n}", task, split="test") for task in ANSWERS for n in range(16)]
+    made = {
+        style: make_suites(clips, [], SuiteRecipe(items=16, asked_with=style))
+        for style in ("canonical", "held_out", "tags")
+    }
+    for task in COMPLETION_PROMPTS:
+        asked = {
+            style: {item.conversation.turns[0].text for item in suites[task]}
+            for style, suites in made.items()
+        }
+        assert len(asked["canonical"]) == len(asked["tags"]) == 1
+        assert len(asked["held_out"]) == len(COMPLETION_PROMPTS[task].held_out)
+        assert not asked["held_out"] & {*training_prompts(task, clips[0]), *asked["canonical"]}
+        references = [item.conversation.answer for item in made["tags"][task]]
+        assert references == [item.conversation.answer for item in made["canonical"][task]]
+
+
+@pytest.mark.parametrize(("split", "is_refused"), [("train", True), ("dev", True), ("test", False)])
+def test_a_users_dialogue_with_a_held_out_prompt_breaks_the_contract(
+    split: str, is_refused: bool
+) -> None:
+    asked = f"Please: {COMPLETION_PROMPTS['sound'].held_out[0].upper()}"
+    turns = (Turn(role="user", text=asked, audio=("c",)), Turn(role="assistant", text="a dog"))
+    values = {"id": "d", "format": "chat", "turns": turns, "task": "sound", "split": split}
+    dialogue = Conversation.model_validate(values | {"mode": "audio_analysis"})
+    frame = dialogues_frame([dialogue], {"c"}, held_out_fragments())
+    result = validate(DIALOGUES, frame, "dialogues")
+    if not is_refused:
+        enforce(result)
+        return
+    with pytest.raises(ContractBreachError, match=r"held_out_prompts_are_for_evaluation") as caught:
+        enforce(result)
+    assert "State what makes this sound" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("task", "tags"),
+    [
+        ("asr", "<|startoftranscript|><|fr|><|transcribe|><|fr|><|notimestamps|><|wo_itn|>"),
+        ("s2tt", "<|startoftranscript|><|fr|><|translate|><|en|><|notimestamps|><|itn|>"),
+        (
+            "caption",
+            "<|startofanalysis|><|unknown|><|caption|><|en|><|notimestamps|><|caption_clotho|>",
+        ),
+        (
+            "ser",
+            "<|startofanalysis|><|en|><|keyword|><|en|><|notimestamps|><|emotion_recognition|>",
+        ),
+        (
+            "vocal",
+            "<|startofanalysis|><|en|><|keyword|><|en|><|notimestamps|><|vocal_classification|>",
+        ),
+        ("choice", f"<|startofanalysis|><|en|><|question|>{QUESTION}<|answer|>"),
+    ],
+)
+def test_tags_are_those_of_the_predecessors_evaluation(task: Task, tags: str) -> None:
+    asked = clip(source="clotho")
+    assert tag_prompt(task, asked) == tags
+    assert training_prompts(task, asked, "tags") == (tags,)
+    assert evaluation_prompt(task, asked, "tags") == tags
+
+
+def test_tags_are_single_tokens_of_a_tokenizer_that_has_them() -> None:
+    asked = clip()
+    tokenizer = train_tokenizer(["some text"], 400, sorted({"fr", *tag_names()}))
+    for task in COMPLETION_PROMPTS:
+        if task != "choice":
+            text = tag_prompt(task, asked)
+            assert len(tokenizer.encode(text)) == text.count("<|")
+
+
+def test_a_choice_without_a_question_is_refused() -> None:
+    with pytest.raises(ValueError, match="choice needs a question that lists the choices"):
+        Clip.model_validate({"id": "a", "audio": "a", "targets": {"choice": "A. x"}})

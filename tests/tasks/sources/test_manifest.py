@@ -1,0 +1,304 @@
+"""Manifests and folders, with every way in which they can be wrong."""
+
+import json
+import os
+import re
+import shutil
+import tracemalloc
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from pydantic import ValidationError
+
+from data_contracts.records import Rejected
+from tasks.manifest import DataSource, DataSourceError, iter_source, read_source, source_digest
+from tests.support.recordings import row, sound_file, tone, write_manifest, write_tones
+
+
+def test_the_short_form_is_one_target(tmp_path: Path) -> None:
+    short = {"id": "a", "audio": "a.wav", "task": "asr", "text": "Good morning.", "language": "en"}
+    (clip,) = read_source(write_manifest(tmp_path, [short])).clips
+    assert clip.targets == {"asr": "Good morning."}
+    assert clip.language == "en"
+
+
+GOOD = json.dumps(row("good"))
+
+
+@pytest.mark.parametrize(
+    ("line", "rule"),
+    [
+        ('{"id": "a", ', "line 1 column"),
+        ("[1, 2]", "should be an object"),
+        ("[" * 100_000, "recursion"),
+        ('{"id": "a", "seconds": 1' + "0" * 5_000 + "}", "out of range"),
+        (json.dumps(row("a", colour="red")), "colour: Extra inputs are not permitted (got 'red')"),
+        (json.dumps(row("a", split="training")), "'train', 'dev' or 'test' (got 'training')"),
+        (json.dumps(row("a", targets={"asr": 5})), "targets.asr: Input should be a valid string"),
+        (json.dumps(row("a", targets={"song": "la"})), "targets.song"),
+        (json.dumps(row("a", targets={"asr": "x" * 10_001})), "at most 10000 characters"),
+        (json.dumps(row("two\nlines")), "id: String should match pattern"),
+        (json.dumps(row("a", audio="a\0.wav")), "audio: String should match pattern"),
+        (json.dumps(row("")), "id: String should have at least 1 character"),
+        ('{"id": "\\ud800", "audio": "a.wav", "targets": {}}', "hex escape"),
+        (json.dumps(row("a", phrase="half a pair \ud800")), "hex escape"),
+        ('{"id": "a", "audio": "a.wav", "targets": {}, "seconds": NaN}', "finite"),
+        (
+            '{"id": "a", "audio": "a.wav", "task": ["asr"], "text": "b"}',
+            "give task and text, targets, or a conversation",
+        ),
+        (
+            '{"id": "a", "audio": "a.wav", "text": "b"}',
+            "give task and text, targets, or a conversation",
+        ),
+    ],
+)
+def test_a_line_that_is_no_row_is_rejected_by_number_and_rule(
+    line: str, rule: str, tmp_path: Path
+) -> None:
+    manifest = read_source(write_manifest(tmp_path, [GOOD, "", line, GOOD]))
+    assert [clip.id for clip in manifest.clips] == ["good", "good"]
+    (rejected,) = manifest.rejected
+    assert (rejected.id, rejected.reason) == ("line 3", "invalid_row")
+    assert rule in rejected.detail
+    assert len(rejected.detail) < 1_000
+    assert manifest.num_records == 3
+
+
+def test_line_ends_and_byte_order_marks_of_windows_are_accepted(tmp_path: Path) -> None:
+    path = tmp_path / "manifest.jsonl"
+    path.write_bytes(b"\xef\xbb\xbf" + f"{GOOD}\r\n{GOOD}\r\n".encode())
+    assert len(read_source(DataSource(manifest=str(path))).clips) == 2
+
+
+@pytest.mark.parametrize(
+    ("audio", "resolved"),
+    [
+        ("clips/a.wav", "{folder}/clips/a.wav"),
+        ("at 10:30.wav", "{folder}/at 10:30.wav"),
+        ("/somewhere/a.wav", "/somewhere/a.wav"),
+        ("s3://bucket/a.wav", "s3://bucket/a.wav"),
+    ],
+)
+def test_relative_audio_starts_from_the_manifest(audio: str, resolved: str, tmp_path: Path) -> None:
+    (clip,) = read_source(write_manifest(tmp_path, [row("a", audio=audio)])).clips
+    assert clip.audio == resolved.format(folder=tmp_path)
+
+
+@pytest.mark.parametrize("fields", [{}, {"manifest": "m.jsonl", "folder": "f"}])
+def test_both_or_neither_of_manifest_and_folder_are_refused(fields: dict[str, str]) -> None:
+    with pytest.raises(ValidationError, match="give exactly one"):
+        DataSource(**fields)
+
+
+@pytest.mark.parametrize("name", ["manifest", "folder"])
+def test_an_empty_path_is_refused_and_does_not_mean_the_working_directory(name: str) -> None:
+    with pytest.raises(ValidationError, match="at least 1 character"):
+        DataSource.model_validate({name: ""})
+
+
+def test_a_source_that_can_not_be_read_says_what_to_do(tmp_path: Path) -> None:
+    (tmp_path / "binary.jsonl").write_bytes(sound_file(tone(0.1)) + b"\xff\xfe")
+    (tmp_path / "empty.jsonl").write_text("\n\n")
+    (tmp_path / "no sound").mkdir()
+    for fields, message in (
+        ({"manifest": f"{tmp_path}/none.jsonl"}, "no manifest .*none.jsonl.* --set data.manifest"),
+        ({"manifest": str(tmp_path)}, "no manifest"),
+        ({"manifest": f"{tmp_path}/binary.jsonl"}, "binary.jsonl.* not UTF-8 .* JSONL"),
+        ({"manifest": f"{tmp_path}/empty.jsonl"}, "empty.jsonl holds no recordings.* JSON object"),
+        ({"manifest": "memory://nothing/here.jsonl"}, "no manifest 'memory://nothing/here.jsonl'"),
+        ({"folder": f"{tmp_path}/none"}, "no folder .*none.* data.folder"),
+        ({"folder": f"{tmp_path}/no sound"}, "holds no recordings.*wav"),
+    ):
+        with pytest.raises(DataSourceError, match=message):
+            read_source(DataSource(**fields))
+
+
+@pytest.mark.parametrize("place", ["carrierpigeon://a/b.jsonl", "pipe:cat rows", "cat rows |"])
+@pytest.mark.parametrize("name", ["manifest", "folder"])
+def test_a_source_is_no_command_and_of_no_unknown_protocol(name: str, place: str) -> None:
+    with pytest.raises(ValidationError, match=r"command pipe|carrierpigeon|'pipe'"):
+        DataSource.model_validate({name: place})
+
+
+COMMANDS = [
+    "pipe:cat /etc/passwd", "sh:touch owned", "sox a.wav -t wav - |", "| tee owned",
+    "simplecache::a.wav", "ssh://host/a.wav", "github://a:b@main/c.wav", "data:audio/wav;base64,AA",
+    "tar://a.wav::x.tar", "ftp://host/x.wav",
+    "foo.ark:1234", "reference::file:///etc/passwd",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("audio", COMMANDS)
+def test_a_row_that_would_run_a_command_or_open_another_protocol_is_refused_by_id(
+    audio: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    source = write_manifest(tmp_path, [GOOD, row("bad", audio=audio), GOOD])
+    manifest = read_source(source)
+    source_digest(source)
+    assert [clip.id for clip in manifest.clips] == ["good", "good"]
+    (rejected,) = manifest.rejected
+    assert (rejected.id, rejected.reason) == ("bad", "refused_url")
+    assert audio in rejected.detail
+    assert re.search(r"Copy the file|name the file", rejected.detail)
+    assert [path.name for path in tmp_path.iterdir()] == ["manifest.jsonl"]
+
+
+def test_a_row_of_100_megabytes_is_refused_without_being_held(tmp_path: Path) -> None:
+    path = tmp_path / "manifest.jsonl"
+    with path.open("wb") as stream:
+        stream.write(b'{"id": "big", "audio": "a.wav", "task": "asr", "text": "')
+        for _ in range(100):
+            stream.write(b"x" * 1_000_000)
+        stream.write(b'"}\n' + GOOD.encode() + b"\n")
+    tracemalloc.start()
+    rejected, clip = iter_source(DataSource(manifest=str(path)))
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert isinstance(rejected, Rejected)
+    assert (rejected.id, rejected.reason) == ("line 1", "invalid_row")
+    assert "longer than 1048576 bytes" in rejected.detail
+    assert clip.id == "good"
+    assert peak < 10_000_000
+
+
+def test_rows_are_read_one_by_one(tmp_path: Path) -> None:
+    path = tmp_path / "manifest.jsonl"
+    with path.open("w") as stream:
+        for number in range(20_000):
+            stream.write(json.dumps(row(f"clip {number}")) + "\n")
+    tracemalloc.start()
+    count = sum(1 for _ in iter_source(DataSource(manifest=str(path))))
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert count == 20_000
+    assert peak < 5_000_000 < 8 * path.stat().st_size
+
+
+def fill_folder(folder: Path) -> None:
+    for name in ("en/hello", "fr/bonjour", "de/nested/tag", "zz", "07/numbered"):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / f"{name}.wav").write_bytes(sound_file(tone(0.2)))
+        (folder / f"{name}.txt").write_text(f" {name.rsplit('/')[-1]}\n")
+
+
+def test_a_folder_gives_transcripts_and_languages(tmp_path: Path) -> None:
+    fill_folder(tmp_path)
+    (tmp_path / "en" / "directory.wav").mkdir()
+    manifest = read_source(DataSource(folder=str(tmp_path)))
+    found = {clip.id: (clip.targets["asr"], clip.language) for clip in manifest.clips}
+    assert found == {
+        "en/hello": ("hello", "en"),
+        "fr/bonjour": ("bonjour", "fr"),
+        "de/nested/tag": ("tag", "de"),
+        "zz": ("zz", None),  # a file's own name is no language
+        "07/numbered": ("numbered", None),
+    }
+    assert all(Path(clip.audio).is_file() for clip in manifest.clips)
+    assert manifest.rejected == ()
+
+
+def test_a_folder_is_walked_in_the_order_of_its_paths_and_never_in_circles(tmp_path: Path) -> None:
+    for name in ("b/x", "a", "a/deep/y", "a.b", "b", "a-/z"):
+        place = tmp_path / f"{name}.wav"
+        place.parent.mkdir(parents=True, exist_ok=True)
+        place.write_bytes(b"")
+        place.with_suffix(".txt").write_text("text")
+    (tmp_path / "b" / "circle").symlink_to(tmp_path)
+    found = [clip.audio for clip in read_source(DataSource(folder=str(tmp_path))).clips]
+    assert found == [str(path) for path in sorted(tmp_path.rglob("*.wav"))]
+    assert len(found) == 6
+
+
+def test_a_transcript_of_a_gigabyte_is_refused_unread(tmp_path: Path) -> None:
+    fill_folder(tmp_path)
+    os.truncate(tmp_path / "zz.txt", 1 << 30)  # a hole: it takes no place on the disk
+    (rejected,) = read_source(DataSource(folder=str(tmp_path))).rejected
+    assert (rejected.id, rejected.reason) == ("zz", "invalid_row")
+    assert "over 65536 bytes" in rejected.detail
+
+
+def test_recordings_of_a_folder_without_a_usable_transcript_or_name_are_rejected(
+    tmp_path: Path,
+) -> None:
+    fill_folder(tmp_path)
+    (tmp_path / "zz.txt").unlink()
+    (tmp_path / "en/hello.txt").write_bytes("café".encode("latin-1"))
+    for name in ("two\nlines", os.fsdecode(b"caf\xe9")):
+        (tmp_path / f"{name}.wav").write_bytes(sound_file(tone(0.2)))
+        (tmp_path / f"{name}.txt").write_text("text")
+    manifest = read_source(DataSource(folder=str(tmp_path)))
+    found = {rejected.id: rejected.detail for rejected in manifest.rejected}
+    assert sorted(found) == ["caf\\udce9", "en/hello", "two\nlines", "zz"]
+    assert "no transcript zz.txt" in found["zz"]
+    assert "hello.txt is not UTF-8" in found["en/hello"]
+    assert "pattern" in found["two\nlines"]
+    assert manifest.num_records == 7
+
+
+def make_source(folder: Path) -> DataSource:
+    write_tones(folder, ["a", "b"])
+    return write_manifest(folder, [row("a"), row("b"), "not JSON"])
+
+
+def test_the_digest_does_not_depend_on_where_files_lie(tmp_path: Path) -> None:
+    digest = source_digest(make_source(tmp_path / "here"))
+    shutil.copytree(tmp_path / "here", tmp_path / "there" / "below")
+    moved = DataSource(manifest=str(tmp_path / "there" / "below" / "manifest.jsonl"))
+    assert source_digest(moved) == digest
+
+
+def test_the_digest_of_a_folder_does_not_depend_on_where_it_lies(tmp_path: Path) -> None:
+    fill_folder(tmp_path / "here")
+    (tmp_path / "here" / "zz.txt").unlink()
+    shutil.copytree(tmp_path / "here", tmp_path / "there")
+    first, second = (source_digest(DataSource(folder=f"{tmp_path}/{n}")) for n in ("here", "there"))
+    assert first == second
+
+
+def edit_rows(folder: Path, edit: Callable[[list[str]], object]) -> None:
+    path = folder / "manifest.jsonl"
+    lines = path.read_text().splitlines()
+    edit(lines)
+    path.write_text("".join(f"{line}\n" for line in lines))
+
+
+CHANGES: dict[str, Callable[[Path], object]] = {
+    "audio bytes": lambda folder: (folder / "a.wav").write_bytes(sound_file(tone(0.5, 301))),
+    "no audio": lambda folder: (folder / "a.wav").unlink(),
+    "rejected line": lambda folder: edit_rows(folder, lambda lines: lines.pop()),
+    "order": lambda folder: edit_rows(folder, lambda lines: lines.reverse()),
+    "new row": lambda folder: edit_rows(folder, lambda lines: lines.append(json.dumps(row("a")))),
+    "text": lambda folder: edit_rows(
+        folder, lambda lines: lines.insert(0, lines.pop(0).replace('"asr": "a"', '"asr": "b"'))
+    ),
+}
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_the_digest_changes_with_audio_and_rows(change: str, tmp_path: Path) -> None:
+    source = make_source(tmp_path)
+    before = source_digest(source)
+    assert source_digest(source) == before
+    CHANGES[change](tmp_path)
+    assert source_digest(source) != before
+
+
+def test_a_row_with_a_sha256_is_taken_at_its_word_and_not_read(tmp_path: Path) -> None:
+    rows = [row("a", sha256="0" * 64)]
+    with_file, without_file = tmp_path / "with", tmp_path / "without"
+    write_tones(with_file, ["a"])
+    digests = {source_digest(write_manifest(folder, rows)) for folder in (with_file, without_file)}
+    assert len(digests) == 1
+
+
+def test_the_digest_opens_no_url_that_decoding_refuses(tmp_path: Path) -> None:
+    path = tmp_path / "a.wav"
+    source = write_manifest(tmp_path, [row("a", audio=f"simplecache::file://{path}")])
+    digests = set()
+    for content in (b"one", b"another"):
+        path.write_bytes(content)
+        digests.add(source_digest(source))
+    assert len(digests) == 1

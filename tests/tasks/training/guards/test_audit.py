@@ -1,0 +1,318 @@
+"""Each example once an epoch, over any interruption; a training that can't prove it ends."""
+
+import random
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
+from itertools import chain, pairwise
+from pathlib import Path
+from unittest.mock import patch
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from infra.compute import InProcess, Loading, Worker
+from infra.patience import HOPELESS
+from infra.patient_store import PatientStore
+from infra.policies import KeepCheckpoints
+from infra.store import Store
+from tasks.audit import (
+    AuditError,
+    Consumed,
+    Trail,
+    audit,
+    check_epochs,
+    hold_against,
+    too_early,
+)
+from tasks.checkpoints.folder import Checkpoints
+from tasks.example_table import Column, ExampleTable
+from tasks.loader import LoadedStep, Loader
+from tasks.mixture import plan_mixture
+from tasks.mixture_recipe import Mixture
+from tasks.training import CHECKPOINT, fit
+from tasks.training_state import Trained, TrainingState
+from tests.support.example_numbers import Numbers
+from tests.support.recordings import stage_context
+from tests.support.training_jobs import Training
+
+NOTHING_LEARNT = Trained(parameters={"weight": torch.zeros(1)}, optimizer={})
+
+
+@dataclass(frozen=True)
+class Planned:
+    """What a run takes in which step, of examples of which some are text alone."""
+
+    pools: Sequence[range]
+    plan: np.ndarray
+    written_every: int
+
+    @property
+    def codes(self) -> np.ndarray:
+        return np.repeat(np.arange(len(self.pools)), [*map(len, self.pools)]).astype(np.int32)
+
+
+@st.composite
+def plans(draw: st.DrawFn) -> Planned:
+    """40 steps of up to three tasks of different sizes."""
+    ends = np.cumsum([0, *draw(st.lists(st.integers(7, 60), min_size=1, max_size=3))]).tolist()
+    pools = [range(*pair) for pair in pairwise(ends)]
+    tasks = {f"task {number}": pool for number, pool in enumerate(pools)}
+    weights = {task: draw(st.floats(0.3, 3)) for task in tasks}
+    plan = plan_mixture(tasks, weights, 40, draw(st.integers(5, 12)), draw(st.integers(0, 999)))
+    return Planned(pools, plan, draw(st.integers(2, 6)))
+
+
+@dataclass(frozen=True)
+class Interruption:
+    """One attempt: its workers, how far it comes, how often it saves and what of the last save
+    was done when it was killed.
+    """
+
+    num_workers: int
+    threads: int
+    ahead: int
+    steps: int
+    save_every: int
+    saved: str
+
+
+INTERRUPTIONS = st.lists(
+    st.builds(
+        Interruption,
+        num_workers=st.integers(1, 5),
+        threads=st.integers(1, 3),
+        ahead=st.integers(0, 4),
+        steps=st.integers(0, 6),
+        save_every=st.integers(1, 3),
+        saved=st.sampled_from(["notes of one worker", "notes", "state"]),
+    ),
+    min_size=20,
+    max_size=24,
+)
+
+
+class Run:
+    """What training does with its store, without a network; it can be killed anywhere."""
+
+    def __init__(self, planned: Planned, url: str, scratch: Path) -> None:
+        self.planned = planned
+        self.patient = PatientStore(Store(url), print)
+        self.checkpoints = Checkpoints(
+            self.patient, {"data plan": "x"}, KeepCheckpoints(), lambda _: None, scratch
+        )
+
+    def attempt(self, cut: Interruption, draw: random.Random) -> None:
+        """From the last state on, as far as the interruption lets it come."""
+        state, _ = self.checkpoints.load_newest() or (TrainingState(), None)
+        self.checkpoints.local.forget()
+        first, workers = state.step, range(cut.num_workers)
+        trails = [Trail(self.patient, rank, first) for rank in workers]
+        trails[0].forget_undone()
+        loading = Loading(threads=cut.threads, steps_ahead=cut.ahead)
+        plan, source = self.planned.plan, Numbers(written_every=self.planned.written_every)
+        with ExitStack() as opened:
+            ready = [
+                iter(
+                    opened.enter_context(
+                        Loader(plan, source, Worker(rank, cut.num_workers), 300, loading, first)
+                    )
+                )
+                for rank in workers
+            ]
+            end = min(len(plan), first + cut.steps)
+            for step in range(first, end):
+                for steps, trail in zip(ready, trails, strict=True):
+                    self._note(step, next(steps), trail)
+                state.step = step + 1
+                if state.step % cut.save_every == 0 or state.step == len(plan):
+                    self._save(state, trails, "state" if state.step < end else cut.saved)
+            for steps, trail in zip(ready, trails, strict=True):
+                if end < len(plan) and draw.random() < 0.5:  # some come further than others
+                    self._note(end, next(steps), trail)
+
+    def _note(self, step: int, loaded: LoadedStep[tuple[int, ...]], trail: Trail) -> None:
+        """Note the numbers in the batches themselves; what only keeps others company is none."""
+        assert loaded.step == step
+        batches = zip(loaded.micro_batches, loaded.examples, strict=True)
+        trail.note(step, [batch[1:] for batch, mine in batches if mine])
+
+    def _save(self, state: TrainingState, trails: Sequence[Trail], done: str) -> None:
+        """As far as it was done before the group was killed."""
+        for trail in trails[:1] if done == "notes of one worker" else trails:
+            trail.write_down(state.step)
+        if done == "state":
+            self.checkpoints.save(self.checkpoints.files_of(NOTHING_LEARNT, state), state.step)
+
+    def consumed(self) -> list[Consumed]:
+        """By what the last attempt's first worker finds in the store."""
+        return Trail(self.patient, 0, len(self.planned.plan)).of_all_workers()
+
+
+@settings(
+    max_examples=50,
+    deadline=None,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
+)
+@given(planned=plans(), interruptions=INTERRUPTIONS, draw=st.randoms(use_true_random=False))
+def test_no_example_is_lost_or_repeated_over_a_thousand_interruptions(
+    planned: Planned,
+    interruptions: list[Interruption],
+    draw: random.Random,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> None:
+    """50 runs of 20 to 24 interruptions each: other plans, and ever other workers and threads."""
+    scratch = tmp_path_factory.mktemp("run")
+    run = Run(planned, str(scratch / "artifact"), scratch)
+    with patch("os.fsync"):  # processes are killed here, not machines
+        for cut in interruptions:
+            run.attempt(cut, draw)
+        run.attempt(replace(interruptions[0], steps=len(planned.plan), saved="state"), draw)
+
+    consumed = run.consumed()
+    hold_against(planned.plan, planned.codes, consumed, planned.plan)
+    # And without the plan: by what was computed alone.
+    times = Counter(chain.from_iterable(note.examples for note in consumed))
+    assert times.total() == planned.plan.size
+    for pool in planned.pools:
+        whole_epochs, more = divmod(sum(times[example] for example in pool), len(pool))
+        in_this_pool = Counter(times[example] - whole_epochs for example in pool)
+        assert in_this_pool == Counter({0: len(pool) - more} | ({1: more} if more else {}))
+
+
+def test_the_audit_names_what_is_lost_and_what_is_repeated() -> None:
+    plan = np.array([[1, 2, 3], [4, 5, 6]])
+    whole = [Consumed(0, (1, 2)), Consumed(0, (3,)), Consumed(1, (6, 5, 4))]
+    assert audit(plan, whole).is_exact
+    without = audit(plan, whole[::2])
+    assert without.lost == {0: (3,)}
+    assert "step 0 lost 3" in str(without)
+    twice = audit(plan, [*whole, Consumed(1, (5,)), Consumed(7, (9,))])
+    assert (twice.repeated, twice.lost) == ({1: (5,), 7: (9,)}, {})
+    assert str(twice) == "2 examples differ from the plan: step 1 repeated 5; step 7 repeated 9"
+
+
+def test_what_a_roll_back_left_out_is_not_missed() -> None:
+    plan, admitted = np.array([[1, 2], [3, 2]]), np.array([[1, -1], [3, -1]])
+    assert audit(plan, [Consumed(0, (1, 2)), Consumed(1, (3,))], admitted).is_exact
+    assert audit(plan, [Consumed(0, (1, 2)), Consumed(1, (2,))], admitted).lost == {1: (3,)}
+
+
+def test_a_trail_forgets_what_is_computed_again(tmp_path: Path) -> None:
+    patient = PatientStore(Store(str(tmp_path)), print)
+    plan = np.array([[1, 2], [3, 4], [5, 6]])
+
+    def work(rank: int, first: int, shares: dict[int, list[int]], until: int) -> Trail:
+        trail = Trail(patient, rank, first)
+        for step, examples in shares.items():
+            trail.note(step, [examples])
+            if step + 1 == until:
+                trail.write_down(until)
+        return trail
+
+    for rank in (0, 1):  # both are killed in step 2, after the state of step 2
+        work(rank, 0, {step: [int(plan[step][rank])] for step in range(3)}, until=2)
+    work(1, 2, {2: [6]}, until=3)  # and one of the next group after its last notes
+    last = Trail(patient, 0, 2)
+    last.forget_undone()
+    last.note(2, [[5], [6]])
+    last.write_down(3)
+    assert audit(plan, last.of_all_workers()).is_exact
+    again = Trail(patient, 0, 0)
+    again.forget_undone()
+    assert again.of_all_workers() == []
+
+
+@pytest.mark.parametrize(
+    ("plan", "pools", "found"),
+    [
+        ([[1, 2], [2, 1]], [-1, 0, 0], {}),
+        ([[1, 1], [2, 2]], [-1, 0, 0], {1: 0, 2: 1}),
+        ([[1, 1], [2, 2]], [-1, 0, 1], {}),  # each is all of its group
+        ([[0, 1], [2, 0]], [0, 1, 0], {}),  # the third draw of the first group begins anew
+        ([[0, 1], [0, 2]], [0, 1, 0], {0: 1}),
+        ([[1, 0]], [-1, 0], {0: 0}),  # what no group draws
+    ],
+)
+def test_an_example_that_comes_before_all_of_its_group_came_is_too_early(
+    plan: list[list[int]], pools: list[int], found: dict[int, int]
+) -> None:
+    assert too_early(np.array(plan), np.array(pools, np.int32)) == found
+
+
+@given(
+    rows=st.lists(st.tuples(st.sampled_from("xy"), st.sampled_from("ab"), st.sampled_from("AB"),
+                            st.integers(1, 9)), min_size=1, max_size=6),
+    temperature=st.sampled_from([None, 1.0, 3.0]),
+    steps=st.integers(1, 30),
+    seed=st.integers(0, 99),
+)  # fmt: skip
+def test_what_a_mixture_plans_comes_in_whole_epochs_of_its_pools(
+    rows: list[tuple[str, str, str, int]], temperature: float | None, steps: int, seed: int
+) -> None:
+    labels = [[row[axis] for row in rows for _ in range(row[3])] for axis in range(3)]
+    sizes = np.ones(len(labels[0]), np.int64)
+    table = ExampleTable(*map(Column.of, labels), sizes, sizes)
+    there = sorted(set(labels[2]))
+    mixture = Mixture(
+        tasks={"x": 1, "y": 2}, corpora=dict.fromkeys(there, 1.0), temperature=temperature
+    )
+    plan, pools = mixture.plan(table, steps, 7, seed), mixture.pools(table)
+    check_epochs(plan, pools)
+    groups = [table.task.codes, table.corpus.codes, *[table.language.codes] * bool(temperature)]
+    assert len(set(pools.tolist())) == len(set(zip(*map(list, groups), strict=True)))
+    plan[-1, -1] = plan[0, 0]  # too early, unless its turn is just then or its pool is small
+    again = too_early(plan, pools)
+    mine = plan.ravel()[pools[plan.ravel()] == pools[plan[0, 0]]]
+    pool = int((pools == pools[plan[0, 0]]).sum())
+    last_epoch = mine[(len(mine) - 1) // pool * pool :]
+    assert (int(plan[0, 0]) in again) == (np.sum(last_epoch == plan[0, 0]) > 1)
+
+
+def test_a_plan_without_exact_epochs_is_refused_before_it_is_trained(
+    training: Training, tmp_path: Path
+) -> None:
+    plan, pools = training.plan.copy(), np.zeros(training.plan.max() + 1, np.int32)
+    plan[1, 1] = plan[0, 1]
+    with pytest.raises(AuditError, match=rf"such as {plan[0, 1]} in step 1.*Mixture\.pools"):
+        fit(
+            stage_context(tmp_path), training.initial, training.factory, plan, pools,
+            training.optimizer, training.tuning,
+        )  # fmt: skip
+    assert not Store(str(tmp_path)).exists(f"{CHECKPOINT}/config.json")
+
+
+@pytest.mark.parametrize("fault", ["lost", "repeated"])
+def test_a_training_whose_audit_is_not_exact_ends_without_a_model_and_stays_so(
+    training: Training, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fault: str
+) -> None:
+    def note(trail: Trail, step: int, micro_batches: Iterable[Sequence[int]]) -> None:
+        """Of the fourth step something else is noted."""
+        taken = [list(some) for some in micro_batches]
+        if step == 3:
+            taken = [taken[0][1:]] if fault == "lost" else [[*taken[0], taken[0][0]]]
+        noted(trail, step, taken)
+
+    noted = Trail.note
+    monkeypatch.setattr(Trail, "note", note)
+    with pytest.raises(AuditError, match=rf"1 examples differ.*step 3 {fault} \d+.*Delete"):
+        training.run(tmp_path, compute=InProcess())
+    monkeypatch.undo()
+    assert not (tmp_path / "artifact" / CHECKPOINT).exists()
+    with pytest.raises(AuditError, match=f"step 3 {fault}"):  # the last state is there
+        training.run(tmp_path, compute=InProcess())
+    assert issubclass(AuditError, HOPELESS), "another attempt ends alike"
+
+
+def test_a_finished_training_whose_model_is_lost_exports_it_again_without_notes(
+    training: Training, tmp_path: Path
+) -> None:
+    weights = training.run(tmp_path, compute=InProcess()).weights
+    (tmp_path / "artifact" / CHECKPOINT / "model.safetensors").unlink()
+    Store(str(tmp_path / "artifact")).delete("scratch")
+    again = training.run(tmp_path, compute=InProcess())
+    assert all(torch.equal(again.weights[name], found) for name, found in weights.items())
