@@ -16,7 +16,8 @@ import pandas as pd
 
 from benchmarks.harness import Condition, Race, Row, cpu_seconds, peak_anonymous_bytes
 from benchmarks.ingestion import MOST_BYTES_A_ROW
-from data_contracts import clip_suites, clip_tables
+from data_contracts import clip_contracts as clip_suites
+from data_contracts import clip_tables
 from data_contracts.contract import Contract
 from data_contracts.contract_result import ContractResult
 from data_contracts.records import Clip, PackedClip, Split

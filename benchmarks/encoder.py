@@ -18,9 +18,9 @@ from benchmarks.workload import (
     train,
 )
 from model.audio import MAX_POSITIONS, num_audio_tokens, num_mel_frames, num_positions
+from model.costs.flops import encoder_flops, padded_encoder_flops
 from model.encoder import encode_audio
 from model.features import log_mel_spectrogram
-from model.flops import encoder_flops, padded_encoder_flops
 
 _CLIPS = 4
 _NO_TEXT = {"num_hidden_layers": 0, "vocab_size": 64}

@@ -18,7 +18,7 @@ import transformers
 from benchmarks.gauge import Gauge
 from benchmarks.gpu_model import SHAPES
 from benchmarks.gpu_work import Row, Work
-from model.flops import measured_peak
+from model.costs.flops import measured_peak
 
 Section = Callable[[Work], list[Row]]
 

@@ -14,8 +14,8 @@ from benchmarks.lean_adam import LeanAdam
 from benchmarks.texts import answers, padded, preferences, prompt_of, transcripts
 from benchmarks.workload import by_number, clips, padded_features
 from model.batch import AnswerPair, Batch, collate, collate_pairs
+from model.costs.flops import checkpointing_flops, measured_peak, step_flops
 from model.features import log_mel_spectrogram
-from model.flops import checkpointing_flops, measured_peak, step_flops
 from model.forward import cross_entropy, pair_log_probs
 from model.generate import GenerationSettings, generate
 from model.losses import dpo_loss

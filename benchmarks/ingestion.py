@@ -22,14 +22,15 @@ import numpy as np
 
 from benchmarks.harness import Condition, Race, Row, peak_anonymous_bytes
 from data_contracts.records import SourceFile, Split
-from infra.compute import InProcess, Resources
-from infra.store import Store
+from infra.compute.in_process import InProcess
+from infra.compute.resources import Resources
+from infra.storage.store import Store
 from tasks import ingest as stage
-from tasks.compose import ComposeRecipe, Composition
 from tasks.context import StageContext
-from tasks.corpus_index import CorpusIndex
-from tasks.long_audio import Kept
-from tasks.manifest import DataSource
+from tasks.corpus.compose import ComposeRecipe, Composition
+from tasks.corpus.index import CorpusIndex
+from tasks.recordings.long_audio import Kept
+from tasks.sources.manifest import DataSource
 
 _ROWS = (50_000, 200_000)
 _MILLION = (50_000, 1_000_000)
@@ -74,7 +75,10 @@ def ingest_million() -> Iterator[Row]:
 
 def _ingested(count: int) -> tuple[int, float, int]:
     """Peak of memory in bytes, CPU seconds and rows that are not where they must be."""
-    with TemporaryDirectory() as folder, patch("tasks.packing.make_waveform", _make_waveform):
+    with (
+        TemporaryDirectory() as folder,
+        patch("tasks.corpus.packing.make_waveform", _make_waveform),
+    ):
         _run(Path(folder, "warm"), 1000)
         start = time.process_time()
         peak = peak_anonymous_bytes(lambda: _run(Path(folder, "measured"), count))

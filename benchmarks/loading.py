@@ -17,12 +17,13 @@ from transformers import WhisperFeatureExtractor
 from benchmarks.harness import Condition, Row, race
 from benchmarks.workload import clip_samples, noise
 from data_contracts.records import Clip, PackedClip
-from infra.store import Store
+from infra.storage.store import Store
 from model.audio import SAMPLE_RATE
-from tasks.clips import ClipReader
-from tasks.decode import decode, read_audio
-from tasks.shards import MadeClip, shard_key, write_shard
-from tasks.supervised import clip_features
+from tasks.corpus.features import clip_features
+from tasks.corpus.reader import ClipReader
+from tasks.corpus.shards import MadeClip, shard_key, write_shard
+from tasks.recordings.decode import decode
+from tasks.recordings.read import read_audio
 
 _CORPUS = Path("data")
 _NUM_MEL_BINS = 80

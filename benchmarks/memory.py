@@ -19,14 +19,14 @@ from benchmarks.workload import Model, by_number, clips, configuration
 from model.activation_checkpointing import checkpoint_activations
 from model.attention import use_packed_attention
 from model.batch import Batch, collate
+from model.costs.flops import sizes_of
+from model.costs.memory import TrainingPlan, training_memory
+from model.costs.shapes import count_parameters
 from model.features import log_mel_spectrogram
-from model.flops import sizes_of
 from model.forward import cross_entropy
-from model.memory import TrainingPlan, training_memory
-from model.shapes import count_parameters
 from model.tuning import TuningRecipe, apply_tuning
-from tasks.optimization import OptimizerRecipe
-from tasks.optimizer import build_optimizer
+from tasks.training.optimizer import build_optimizer
+from tasks.training.recipe import OptimizerRecipe
 
 AUDIO = {
     "num_mel_bins": 80,
@@ -114,7 +114,7 @@ def _batch() -> Batch:
 
 
 def _train(case: Case, batch: Batch, seconds: list[float]) -> None:
-    """Make the model and take steps with it, as `tasks.optimization` does."""
+    """Make the model and take steps with it, as `tasks.training.loop` does."""
     model = Model._from_config(configuration(AUDIO, TEXT)).float().train()
     use_packed_attention(model)
     apply_tuning(model, case.tuning, seed=0)

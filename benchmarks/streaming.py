@@ -27,9 +27,9 @@ from benchmarks.harness import Condition, Race, Row, Work, cpu_seconds, race
 from benchmarks.seaweed import BUCKET, KEYS, seaweed
 from data_contracts.digest import digest_of_bytes
 from data_contracts.records import PackedClip
-from infra.store import Store
-from tasks.clips import ClipReader
-from tasks.shards import EncodedClip, find_shard, shard_key, write_encoded
+from infra.storage.store import Store
+from tasks.corpus.reader import ClipReader
+from tasks.corpus.shards import EncodedClip, find_shard, shard_key, write_encoded
 
 _CLIPS = 400
 _CLIP_BYTES = 100_000

@@ -27,8 +27,8 @@ from model.features import log_mel_spectrogram
 from model.forward import cross_entropy, pair_log_probs
 from model.losses import dpo_loss
 from model.sequence import TokenSequence
-from tasks.optimization import OptimizerRecipe
-from tasks.optimizer import build_optimizer
+from tasks.training.optimizer import build_optimizer
+from tasks.training.recipe import OptimizerRecipe
 
 _EXAMPLES = 6
 _PAIRS = 4
@@ -170,7 +170,7 @@ class _Preferences:
 
 
 def _step(model: Model, loss: Loss) -> Work:
-    """One optimizer step as `tasks.optimization` makes it."""
+    """One optimizer step as `tasks.training.objective` defines it."""
     optimizer = build_optimizer(model, _RECIPE)
 
     def work() -> None:

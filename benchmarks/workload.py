@@ -17,7 +17,7 @@ from transformers import (
 
 from model.attention import use_packed_attention
 from model.audio import MAX_POSITIONS, SAMPLE_RATE
-from model.construct import sinusoids
+from model.checkpoints.construct import sinusoids
 
 Model: TypeAlias = Qwen2AudioForConditionalGeneration
 Loss = Callable[[], Tensor]

@@ -12,7 +12,6 @@ from typing import Any, TypeVar
 import numpy as np
 import pyarrow as pa
 
-from data_contracts.leaks import NO_KEY, RANK_BITS, SPEAKER_TASKS, SPLIT_ORDER, TEXT, Keys
 from data_contracts.records import (
     MIN_SECONDS,
     Clip,
@@ -20,6 +19,7 @@ from data_contracts.records import (
     Task,
     answers_about_the_whole,
 )
+from data_contracts.split_leaks import NO_KEY, RANK_BITS, SPEAKER_TASKS, SPLIT_ORDER, TEXT, Keys
 
 AnyClip = TypeVar("AnyClip", Clip, PackedClip)
 

@@ -13,7 +13,8 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from data_contracts.clip_columns import characters, index_columns, keys_of, manifest_columns
-from data_contracts.leaks import (
+from data_contracts.records import SAMPLES_PER_SECOND, Clip, PackedClip, Task
+from data_contracts.split_leaks import (
     RANK_BITS,
     SPEAKER_TASKS,
     SPLITS,
@@ -27,7 +28,6 @@ from data_contracts.leaks import (
     text_series,
     told,
 )
-from data_contracts.records import SAMPLES_PER_SECOND, Clip, PackedClip, Task
 
 SLICE_ROWS = 1 << 19
 """What is in memory at a time; each slice costs Great Expectations some time besides its rows."""

@@ -9,8 +9,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from data_contracts.contract import Contract, Rule
-from data_contracts.leaks import TEXT, text_series
 from data_contracts.records import NonEmpty, Record
+from data_contracts.split_leaks import TEXT, text_series
 
 FindingKind = Literal[
     "audio_leak",  # one recording in two splits

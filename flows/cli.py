@@ -17,13 +17,13 @@ from data_contracts.digest import UnstableValueError
 from flows.config import ConfigError, PipelineConfig, load_config, parse_config
 from infra.settings import Settings, read_settings
 from infra.tracking import UnknownRunError
-from model.packaged import PackagedWeightsError
-from model.weights import CheckpointError
-from tasks.corpora import CorpusError
+from model.checkpoints.packaged_wheels import PackagedWeightsError
+from model.checkpoints.weights import CheckpointError
 from tasks.ingest import TooManyRejectedError
-from tasks.initial import WeightSourceError
-from tasks.initial_shape import UnknownShapeError
-from tasks.manifest import DataSourceError
+from tasks.initial_model.build import WeightSourceError
+from tasks.initial_model.shape import UnknownShapeError
+from tasks.sources.catalogue import CorpusError
+from tasks.sources.manifest import DataSourceError
 
 app = typer.Typer(
     no_args_is_help=True, add_completion=False, help="Qwen2-Audio from recordings to report."
@@ -48,9 +48,9 @@ def plan(profile: Profile = "demo", overrides: Overrides = None, as_json: Json =
     from flows.estimates import estimate_stages
     from flows.plan import plan_stages
     from flows.plan_screen import plan_as_json, print_estimates, print_plan
+    from flows.run_screen import wide_console
     from flows.runners import open_ledger
-    from flows.screens import wide_console
-    from infra.file_digests import FileDigests
+    from infra.storage.file_digests import FileDigests
 
     settings, config = _prepare(profile, overrides)
     digests = FileDigests(settings.home / "digests.json")
@@ -101,8 +101,8 @@ def ingest(
 ) -> None:
     """Pack your own recordings or public corpora into checked shards: the first stage alone."""
     if list_corpora:
-        from flows.corpus_screens import corpora_as_json, print_corpora
-        from flows.screens import wide_console
+        from flows.corpora_screen import corpora_as_json, print_corpora
+        from flows.run_screen import wide_console
 
         typer.echo(corpora_as_json()) if as_json else print_corpora(wide_console())
         return
@@ -123,7 +123,7 @@ def convert(
     out: Annotated[Path, typer.Argument(help="folder for the checkpoints")],
 ) -> None:
     """Turn the packaged Whisper-base and SmolLM2 weights into checkpoints (`make pretrained`)."""
-    from model.packaged import convert_smollm2, convert_whisper
+    from model.checkpoints.packaged_wheels import convert_smollm2, convert_whisper
 
     read_settings()
     for name, write in (
@@ -137,8 +137,8 @@ def convert(
 @app.command()
 def show() -> None:
     """List the pipeline runs, the newest first."""
+    from flows.run_screen import print_runs, wide_console
     from flows.runners import open_tracking
-    from flows.screens import print_runs, wide_console
 
     print_runs(wide_console(), open_tracking(read_settings()).pipelines())
 
@@ -224,10 +224,10 @@ def _run(
 ) -> None:
     """Run as a Prefect flow, then print the tables."""
     from flows.pipeline import STAGES
-    from flows.prefect_outage import telling_outages
+    from flows.prefect_health import telling_outages
     from flows.prefect_runner import q2a
+    from flows.run_screen import print_evaluation, print_outcomes, wide_console
     from flows.runners import open_ledger
-    from flows.screens import print_evaluation, print_outcomes, wide_console
 
     names = [stage.name for stage in STAGES]
     if until is not None and until not in names:

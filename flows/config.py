@@ -8,16 +8,16 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from data_contracts.jsonl import explain
-from infra.compute import Resources
+from infra.compute.resources import Resources
 from tasks.collect_preferences import CollectRecipe
 from tasks.dpo import DpoRecipe
-from tasks.estimate import ExampleSize
+from tasks.estimates.training_cost import ExampleSize
 from tasks.evaluate import EvaluateRecipe
 from tasks.ingest import IngestRecipe
-from tasks.initial import WeightSource
-from tasks.manifest import DataSource
+from tasks.initial_model.build import WeightSource
 from tasks.pretrain import PretrainRecipe
 from tasks.sft import SftRecipe
+from tasks.sources.manifest import DataSource
 
 
 class ConfigError(ValueError):

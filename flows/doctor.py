@@ -8,7 +8,7 @@ import soundfile
 from rich.console import Console
 
 from infra.settings import Settings
-from infra.store import Store
+from infra.storage.store import Store
 from infra.tracking import Tracking
 
 _FREE_BYTES = 5 << 30

@@ -4,9 +4,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from flows.config import PipelineConfig
-from tasks.estimate import USABLE, Estimate, estimate_training, in_turn, peak_flops
-from tasks.estimate_answers import estimate_evaluation, estimate_preferences
-from tasks.initial_shape import initial_shape
+from tasks.estimates.answering_cost import estimate_evaluation, estimate_preferences
+from tasks.estimates.training_cost import USABLE, Estimate, estimate_training, in_turn, peak_flops
+from tasks.initial_model.shape import initial_shape
 
 
 @dataclass(frozen=True)

@@ -11,13 +11,14 @@ from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 
+from data_contracts.contract_page import render_page
 from data_contracts.contract_result import ContractResult, enforce
-from data_contracts.page import render_page
 from data_contracts.stage_record import StageRecord
 from flows.stage import Artifact, StageCall
-from infra.compute import Compute, Resources
+from infra.compute.interface import Compute
+from infra.compute.resources import Resources
 from infra.ledger import Ledger
-from infra.store import Store
+from infra.storage.store import Store
 from infra.tracking import HIT_TAG, RunLogger, Tracking
 from tasks.context import StageContext, StageResult
 

@@ -11,11 +11,12 @@ from functools import partial
 
 from flows.config import PipelineConfig
 from flows.stage import Artifact, Runner, Source, Stage, StageCall
-from infra.store import Store
-from tasks import collect_preferences, dpo, evaluate, ingest, pretrain, sft, training
-from tasks.hygiene import inspection
-from tasks.initial import WeightSource, weights_digest
-from tasks.manifest import DataSource, source_digest
+from infra.storage.store import Store
+from tasks import collect_preferences, dpo, evaluate, ingest, pretrain, sft
+from tasks.hygiene import inspect as inspection
+from tasks.initial_model.build import WeightSource, weights_digest
+from tasks.sources.manifest import DataSource, source_digest
+from tasks.training import fit as training
 
 INGEST = Stage(
     name="ingest",

@@ -9,11 +9,11 @@ from data_contracts.stage_record import StageRecord
 from flows.config import PipelineConfig
 from flows.pipeline import STAGES, pipeline
 from flows.stage import Artifact, StageCall
-from infra.file_digests import FileDigests
 from infra.ledger import Ledger
-from tasks.corpora.files import CorpusError
-from tasks.initial import WeightSourceError
-from tasks.manifest import DataSourceError
+from infra.storage.file_digests import FileDigests
+from tasks.initial_model.build import WeightSourceError
+from tasks.sources.corpus_files import CorpusError
+from tasks.sources.manifest import DataSourceError
 
 _OUT_OF_REACH = (DataSourceError, CorpusError, WeightSourceError, OSError, BotoCoreError)
 """What says that data, weights or store are not here; a run would end with it."""

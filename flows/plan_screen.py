@@ -11,7 +11,7 @@ from rich.text import Text
 from flows.config import PipelineConfig
 from flows.estimates import Estimates
 from flows.plan import PlannedStage
-from tasks.estimate import Estimate, usable_gib
+from tasks.estimates.training_cost import Estimate, usable_gib
 
 _STYLES = {"hit": "green", "miss": "yellow", "continue": "cyan", "damaged": "red", "unknown": "red"}
 

@@ -10,10 +10,10 @@ from flows.config import PipelineConfig
 from flows.execution import Session, execute
 from flows.pipeline import pipeline
 from flows.stage import Artifact, StageCall
-from infra.compute import open_compute
+from infra.compute.open import open_compute
 from infra.ledger import Ledger, default_lock_folder
 from infra.settings import Settings
-from infra.store import Store
+from infra.storage.store import Store
 from infra.tracking import RunLogger, Tracking
 
 

@@ -7,7 +7,7 @@ from pydantic import BaseModel
 
 from data_contracts.contract_result import ContractResult
 from data_contracts.stage_record import fingerprint
-from infra.store import Store
+from infra.storage.store import Store
 from tasks.context import StageResult
 
 Check = Callable[[Store], list[ContractResult]]

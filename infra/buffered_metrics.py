@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from types import TracebackType
 from typing import Protocol
 
-from infra.patience import Patience
+from infra.retry import Patience
 
 
 class MetricSink(Protocol):

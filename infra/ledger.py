@@ -15,7 +15,7 @@ from pydantic import ValidationError
 
 from data_contracts.digest import digest_of
 from data_contracts.stage_record import OutputFile, StageRecord
-from infra.store import Store
+from infra.storage.store import Store
 
 RECORD = "record.json"
 _SCRATCH = "scratch/"

@@ -1,13 +1,15 @@
 """From a conversation to token ids: the one place that knows both prompt formats."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from transformers import PreTrainedTokenizerFast
+from transformers import (
+    PreTrainedTokenizerFast,
+)
 
-from data_contracts.records import Conversation, Turn
+from data_contracts.records import Conversation, Task, Turn
 from model.tokenizer import (
     AUDIO,
     AUDIO_END,
@@ -208,3 +210,14 @@ def _check_place(conversation: Conversation, number: int, turn: Turn, place: str
             f"{place} is the {turn.role}'s and has the clips {turn.audio}; only a user can be "
             "heard. Move the clips to a user turn."
         )
+
+
+def render_example(
+    conversation: Conversation,
+    tokenizer: PreTrainedTokenizerFast,
+    tokens_per_clip: Mapping[str, int],
+    spelled: Collection[Task],
+) -> TokenSequence:
+    """A conversation as it is learnt: letter by letter where its task is one of `spelled`."""
+    encode_answer = letters(tokenizer) if conversation.task in spelled else None
+    return render(conversation, tokenizer, tokens_per_clip, encode_answer)

@@ -7,21 +7,20 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from data_contracts import suites as contracts
-from data_contracts import tables
+from data_contracts import conversation_contracts as contracts
+from data_contracts import conversation_tables as tables
 from data_contracts.contract_result import ContractResult
 from data_contracts.jsonl import from_jsonl, to_jsonl
 from data_contracts.records import Conversation, PreferencePair, Record
 from data_contracts.validation import validate
-from infra.store import Store
+from infra.storage.store import Store
 from model.generate import GenerationSettings
-from tasks.answering import Answerer
 from tasks.context import StageContext, StageResult
-from tasks.ingest import PROMPTS, read_conversations
-from tasks.ranking import AnswerAccuracy, Ranker
-from tasks.training import CHECKPOINT
-
-PAIRS = "pairs.jsonl"
+from tasks.corpus.artifact import PROMPTS, read_conversations
+from tasks.corpus.pairs import PAIRS, read_pairs
+from tasks.evaluation.answerer import Answerer
+from tasks.evaluation.ranking import AnswerAccuracy, Ranker
+from tasks.training.fit import CHECKPOINT
 
 
 class CollectRecipe(BaseModel):
@@ -161,11 +160,6 @@ def make_pairs(answered: SampledAnswers, ranker: Ranker, recipe: CollectRecipe) 
                 )
             )
     return Collected(tuple(pairs), duplicates, tied=not pairs)
-
-
-def read_pairs(artifact: Store) -> list[PreferencePair]:
-    """All pairs of a finished collection."""
-    return from_jsonl(artifact.read_text(PAIRS), PreferencePair, artifact.path(PAIRS))
 
 
 def check(directory: Store) -> list[ContractResult]:

@@ -5,8 +5,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from infra.compute import Compute, Resources
-from infra.store import Store
+from infra.compute.interface import Compute
+from infra.compute.resources import Resources
+from infra.storage.store import Store
 
 
 class StageLogger(Protocol):

@@ -6,26 +6,26 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from data_contracts import suites as contracts
-from data_contracts import tables
+from data_contracts import conversation_contracts as contracts
+from data_contracts import conversation_tables as tables
 from data_contracts.contract_result import ContractResult
 from data_contracts.jsonl import from_jsonl, to_jsonl
 from data_contracts.records import EvaluationItem, PackedClip, Prediction, PreferencePair, Turn
 from data_contracts.validation import validate
-from infra.store import Store
+from infra.storage.store import Store
 from model.generate import GenerationSettings
-from tasks.answering import Answerer
-from tasks.clips import ClipReader
-from tasks.collect_preferences import read_pairs
 from tasks.context import StageContext, StageResult
-from tasks.dpo import score_pairs
-from tasks.ingest import DIALOGUES, read_conversations, read_suites
-from tasks.report import Report
-from tasks.report_builder import build_report
-from tasks.report_page import render_report
-from tasks.scoring import score_item
-from tasks.shards import read_index
-from tasks.training import CHECKPOINT
+from tasks.corpus.artifact import DIALOGUES, read_conversations, read_suites
+from tasks.corpus.pairs import read_pairs
+from tasks.corpus.reader import ClipReader
+from tasks.corpus.shards import read_index
+from tasks.evaluation.answerer import Answerer
+from tasks.evaluation.metrics import score_item
+from tasks.evaluation.report import Report
+from tasks.evaluation.report_builder import build_report
+from tasks.evaluation.report_page import render_report
+from tasks.objectives.preference import score_pairs
+from tasks.training.fit import CHECKPOINT
 
 CHECKPOINTS = ("base", "sft", "dpo")
 PREFERENCE = "preference"

@@ -12,45 +12,36 @@ from itertools import chain, count
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from data_contracts import clip_tables, tables
-from data_contracts import suites as contracts
-from data_contracts.clip_suites import MANIFEST, SHARD_INDEX
+from data_contracts import clip_tables
+from data_contracts import conversation_contracts as contracts
+from data_contracts import conversation_tables as tables
+from data_contracts.clip_contracts import MANIFEST, SHARD_INDEX
 from data_contracts.contract_result import ContractResult
-from data_contracts.jsonl import from_jsonl
 from data_contracts.records import (
     Clip,
     Conversation,
-    EvaluationItem,
     LongAudio,
     LongAudioPolicy,
     Rejected,
 )
 from data_contracts.validation import validate, validate_slices
-from infra.store import Store
+from infra.storage.store import Store
 from model.audio import MAX_SECONDS
-from tasks.codec import Codec
-from tasks.compose import ComposeRecipe, plain, plan_compositions
 from tasks.context import StageContext, StageResult
-from tasks.corpus_index import CorpusIndex
-from tasks.dialogues import DialogueRecipe, make_dialogues, make_preference_prompts
-from tasks.hygiene import inspection
-from tasks.levels import LevelRecipe
-from tasks.long_audio import LengthRule
-from tasks.manifest import DataSource, iter_source, source_places
-from tasks.packing import Packing, pack, plan_shards
-from tasks.prompts import held_out_fragments
-from tasks.shards import (
-    SHARDS,
-    JsonLines,
-    ShardRows,
-    iter_index,
-    write_index,
-    write_rows,
-)
-from tasks.suites import SuiteRecipe, make_suites
+from tasks.conversations.dialogues import DialogueRecipe, make_dialogues, make_preference_prompts
+from tasks.conversations.prompts import held_out_fragments
+from tasks.conversations.suites import SuiteRecipe, make_suites
+from tasks.corpus.artifact import DIALOGUES, PROMPTS, read_conversations
+from tasks.corpus.compose import ComposeRecipe, plain, plan_compositions
+from tasks.corpus.index import CorpusIndex
+from tasks.corpus.packing import Packing, pack, plan_shards
+from tasks.corpus.shards import SHARDS, JsonLines, ShardRows, iter_index, write_index, write_rows
+from tasks.hygiene import inspect as inspection
+from tasks.recordings.codec import Codec
+from tasks.recordings.levels import LevelRecipe
+from tasks.recordings.long_audio import LengthRule
+from tasks.sources.manifest import DataSource, iter_source, source_places
 
-DIALOGUES = "dialogues.jsonl"
-PROMPTS = "prompts.jsonl"
 REJECTED = "rejected.jsonl"
 LONG_AUDIO = "corpus/long_audio.json"
 """The policy that the corpus was packed with, and what it cut."""
@@ -66,7 +57,7 @@ class IngestRecipe(BaseModel):
         0.05, ge=0, le=1, description="share of manifest records that may be rejected"
     )
     long_audio: LongAudioPolicy = Field(
-        "reject", description="what becomes of recordings over 30 s: tasks/long_audio.py"
+        "reject", description="what becomes of recordings over 30 s: tasks/recordings/long_audio.py"
     )
     max_seconds: float = Field(
         120.0,
@@ -163,18 +154,6 @@ def check(directory: Store) -> list[ContractResult]:
             frame = tables.dialogues_frame(conversations, known, held_out_fragments())
             results.append(validate(contracts.DIALOGUES, frame, name))
     return [*results, inspection.check(directory)]
-
-
-def read_conversations(directory: Store, key: str) -> list[Conversation]:
-    """The dialogues or prompts of an ingested corpus."""
-    return from_jsonl(directory.read_text(key), Conversation, directory.path(key))
-
-
-def read_suites(directory: Store) -> Iterator[tuple[str, list[EvaluationItem]]]:
-    """The evaluation suites of an ingested corpus, by name."""
-    for key in directory.list_keys("suites"):
-        name = key.removeprefix("suites/").removesuffix(".jsonl")
-        yield name, from_jsonl(directory.read_text(key), EvaluationItem, directory.path(key))
 
 
 class RejectedTally:

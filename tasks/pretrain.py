@@ -5,15 +5,15 @@ from typing import get_args
 from pydantic import Field, field_validator
 
 from data_contracts.records import Task
-from model.construct import ModelRecipe
-from tasks.alignment import AlignmentRecipe, align
+from model.checkpoints.construct import ModelRecipe
 from tasks.context import StageContext, StageResult
-from tasks.corpus_index import CorpusIndex
-from tasks.early_evaluation import pick_held_out
-from tasks.examples import ClipTable, completion_examples
-from tasks.initial import InitialRecipe, WeightSource, build_initial
-from tasks.mixture_recipe import Mixture
-from tasks.supervised import SupervisedRecipe, fit_supervised
+from tasks.corpus.index import CorpusIndex
+from tasks.evaluation.early import pick_held_out
+from tasks.initial_model.build import InitialRecipe, WeightSource, build_initial
+from tasks.objectives.alignment import AlignmentRecipe, align
+from tasks.objectives.supervised import SupervisedRecipe, fit_supervised
+from tasks.training_data.examples import ClipTable, completion_examples
+from tasks.training_data.mixture import Mixture
 
 
 class PretrainRecipe(SupervisedRecipe):

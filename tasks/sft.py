@@ -7,13 +7,13 @@ from pydantic import Field, field_validator
 
 from data_contracts.records import Task
 from tasks.context import StageContext, StageResult
-from tasks.corpus_index import CorpusIndex
-from tasks.dialogues import DIALOGUE_TASKS
-from tasks.early_evaluation import pick_held_out
-from tasks.examples import Chained, ClipTable, completion_examples, dialogue_examples
-from tasks.mixture_recipe import Mixture
-from tasks.supervised import SupervisedRecipe, fit_supervised
-from tasks.training import CHECKPOINT
+from tasks.conversations.dialogues import DIALOGUE_TASKS
+from tasks.corpus.index import CorpusIndex
+from tasks.evaluation.early import pick_held_out
+from tasks.objectives.supervised import SupervisedRecipe, fit_supervised
+from tasks.training.fit import CHECKPOINT
+from tasks.training_data.examples import Chained, ClipTable, completion_examples, dialogue_examples
+from tasks.training_data.mixture import Mixture
 
 REPLAY = "replay:"
 """Prefix of pre-training tasks in the mixture: they keep what the dialogues do not practise."""

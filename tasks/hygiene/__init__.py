@@ -1,4 +1,4 @@
 """Hygiene of a packed corpus: duplicates, leaks between splits, labels and levels that don't fit.
 
-Start with `inspection.py`.
+Start with `inspect.py`.
 """

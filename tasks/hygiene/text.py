@@ -15,8 +15,8 @@ from typing import Any, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from data_contracts.leaks import SPLIT_ORDER
 from data_contracts.records import PackedClip, Task
+from data_contracts.split_leaks import SPLIT_ORDER
 
 SENTENCE = np.dtype(
     [

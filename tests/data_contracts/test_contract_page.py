@@ -1,8 +1,8 @@
 from html.parser import HTMLParser
 
 from data_contracts.contract import Severity
+from data_contracts.contract_page import render_page
 from data_contracts.contract_result import ContractResult, Example, RuleOutcome
-from data_contracts.page import render_page
 
 HOSTILE = "<script>alert('x')</script>\"&"
 

@@ -8,10 +8,12 @@ import pandas as pd
 import pytest
 
 from data_contracts import clip_tables
-from data_contracts.clip_suites import MANIFEST, SHARD_INDEX
+from data_contracts.clip_contracts import MANIFEST, SHARD_INDEX
 from data_contracts.clip_tables import manifest_frames, shard_index_frames
 from data_contracts.contract import Contract
 from data_contracts.contract_result import RuleOutcome
+from data_contracts.conversation_contracts import CONTRACTS, DIALOGUES, PAIRS, PREDICTIONS
+from data_contracts.conversation_tables import dialogues_frame, pairs_frame, predictions_frame
 from data_contracts.languages import LANGUAGES
 from data_contracts.records import (
     Clip,
@@ -23,12 +25,6 @@ from data_contracts.records import (
     PreferencePair,
     Role,
     Turn,
-)
-from data_contracts.suites import CONTRACTS, DIALOGUES, PAIRS, PREDICTIONS
-from data_contracts.tables import (
-    dialogues_frame,
-    pairs_frame,
-    predictions_frame,
 )
 from data_contracts.validation import validate_slices
 

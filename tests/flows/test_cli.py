@@ -10,8 +10,8 @@ import pytest
 
 from flows import cli
 from flows.pipeline import STAGES
-from tasks.corpora import corpora
-from tasks.manifest import DataSourceError
+from tasks.sources.catalogue import corpora
+from tasks.sources.manifest import DataSourceError
 from tests.support.tiny_run import TinyRun
 
 

@@ -13,7 +13,7 @@ from flows.plan import Planner
 from flows.runners import open_ledger
 from infra.settings import Settings
 from tasks.evaluate import read_report
-from tasks.report import Report
+from tasks.evaluation.report import Report
 
 pytestmark = pytest.mark.drill
 

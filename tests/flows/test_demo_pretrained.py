@@ -23,11 +23,11 @@ from flows.pipeline import pipeline
 from flows.plan import Planner
 from flows.runners import open_ledger
 from infra.settings import Settings
-from model.assemble import assemble
+from model.checkpoints.assemble import assemble
 from model.encoder import encode_frames
-from tasks.decode import decode
 from tasks.evaluate import read_report
-from tasks.report import Report
+from tasks.evaluation.report import Report
+from tasks.recordings.decode import decode
 
 pytestmark = pytest.mark.hour
 

@@ -14,7 +14,7 @@ import pytest
 
 from flows.runners import open_tracking
 from infra.settings import Settings
-from infra.store import Store
+from infra.storage.store import Store
 from tasks.evaluate import read_report
 from tests.support.drill_tools import (
     NAMES,

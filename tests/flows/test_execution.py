@@ -21,9 +21,10 @@ from data_contracts.contract_result import ContractBreachError, ContractResult
 from data_contracts.validation import validate
 from flows.execution import Session, execute
 from flows.stage import Artifact, Source, Stage, StageCall
-from infra.compute import InProcess, Resources
+from infra.compute.in_process import InProcess
+from infra.compute.resources import Resources
 from infra.ledger import Ledger
-from infra.store import Store
+from infra.storage.store import Store
 from infra.tracking import Tracking
 from tasks.context import StageContext, StageResult
 

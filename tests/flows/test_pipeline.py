@@ -17,8 +17,8 @@ from data_contracts.records import Conversation, EvaluationItem
 from flows.pipeline import STAGES
 from infra.settings import Settings
 from model.generate import GenerationSettings
-from tasks.answering import Answerer
 from tasks.evaluate import ITEMS, read_report
+from tasks.evaluation.answerer import Answerer
 from tests.support.tiny_run import TinyRun, run_tiny
 
 NAMES = [stage.name for stage in STAGES]

@@ -12,10 +12,10 @@ from flows.estimates import estimate_stages
 from flows.pipeline import STAGES
 from flows.plan import PlannedStage, Planner, plan_stages
 from flows.stage import Artifact, Stage, StageCall
-from infra.file_digests import FileDigests
 from infra.ledger import Ledger
-from infra.store import Store
-from infra.transfer import StoreError
+from infra.storage.file_digests import FileDigests
+from infra.storage.store import Store
+from infra.storage.transfer import StoreError
 from tasks.context import StageContext, StageResult
 
 

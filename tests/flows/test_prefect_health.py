@@ -7,14 +7,14 @@ from collections.abc import Sequence
 import pytest
 from prefect.settings import PREFECT_API_URL, temporary_settings
 
-from flows.prefect_outage import prefect_answers, telling_outages
+from flows.prefect_health import prefect_answers, telling_outages
 from tests.support.clock import Clock
 
 
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     found = Clock()
-    monkeypatch.setattr("flows.prefect_outage.time", found)
+    monkeypatch.setattr("flows.prefect_health.time", found)
     return found
 
 
@@ -53,7 +53,7 @@ def test_a_short_silence_is_not_worth_a_word(clock: Clock) -> None:
 
 
 def test_a_server_that_accepts_and_stays_mute_is_away(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("flows.prefect_outage._ANSWER_SECONDS", 0.1)
+    monkeypatch.setattr("flows.prefect_health._ANSWER_SECONDS", 0.1)
     with socket.create_server(("127.0.0.1", 0)) as mute:
         url = f"http://127.0.0.1:{mute.getsockname()[1]}/api"
         with temporary_settings({PREFECT_API_URL: url}):

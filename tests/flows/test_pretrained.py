@@ -19,13 +19,13 @@ from transformers import (
 
 from flows.config import ConfigError, load_config
 from infra.settings import Settings
-from infra.store import Store
-from model.checkpoint import load_checkpoint
-from model.parity import Parity
+from infra.storage.store import Store
+from model.checkpoints.checkpoint import load_checkpoint
+from model.checkpoints.parity import Parity
 from model.parts import part_of
-from tasks.initial import WeightSource, WeightSourceError, weights_digest
-from tasks.training import CHECKPOINT, FINAL_STATE, PARITY
-from tasks.training_state import PARAMETERS
+from tasks.initial_model.build import WeightSource, WeightSourceError, weights_digest
+from tasks.training.fit import CHECKPOINT, FINAL_STATE, PARITY
+from tasks.training.state import PARAMETERS
 from tests.support.tiny_run import TinyRun, run_tiny
 
 WIDTH = 32

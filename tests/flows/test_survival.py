@@ -13,13 +13,15 @@ import pytest
 import torch
 from fsspec.implementations.local import LocalFileSystem
 
-from infra.compute import InProcess, Resources
-from infra.store import Store
-from model.checkpoint import load_checkpoint
-from tasks import pretrain, supervised
+from infra.compute.in_process import InProcess
+from infra.compute.resources import Resources
+from infra.storage.store import Store
+from model.checkpoints.checkpoint import load_checkpoint
+from tasks import pretrain
 from tasks.context import StageContext
-from tasks.stall import StallError, StallGuard
-from tasks.watch import DivergedError, WatchRecipe
+from tasks.objectives import supervised
+from tasks.training.guards.divergence import DivergedError, WatchRecipe
+from tasks.training.guards.stall import StallError, StallGuard
 from tests.support.clock import Clock
 from tests.support.drill_tools import DrillReport
 from tests.support.tiny_run import TinyRun, history_numbers
@@ -181,7 +183,7 @@ def test_early_evaluation_shows_held_out_answers_and_changes_no_bit(
 def test_early_evaluation_that_has_nothing_to_ask_is_left_out_and_said(
     world: World, tiny_run: TinyRun, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("tasks.early_evaluation._EXAMPLES", 0)
+    monkeypatch.setattr("tasks.evaluation.early._EXAMPLES", 0)
     world.run(early_evaluation_every_steps=10)
     assert_equals_the_undisturbed_run(world, tiny_run)
     assert "early evaluation has nothing to ask" in world.log
@@ -189,7 +191,7 @@ def test_early_evaluation_that_has_nothing_to_ask_is_left_out_and_said(
 
 
 def index_lines(corpus: Store) -> list[str]:
-    from tasks.shards import INDEX
+    from tasks.corpus.shards import INDEX
 
     return corpus.read_text(INDEX).splitlines()
 
@@ -228,7 +230,7 @@ def test_a_store_that_fails_one_upload_in_three_costs_only_time(
     monkeypatch: pytest.MonkeyPatch,
     drill_report: DrillReport,
 ) -> None:
-    monkeypatch.setattr("infra.remote.FIRST_WAIT_SECONDS", 0.01)
+    monkeypatch.setattr("infra.storage.file_systems.FIRST_WAIT_SECONDS", 0.01)
     fsspec.register_implementation("flaky", FlakyFileSystem, clobber=True)
     world.directory = Store(f"flaky://{tmp_path}/flaky")
     uploads, began = FlakyFileSystem.uploads, time.monotonic()
@@ -319,7 +321,7 @@ def test_a_planted_stall_prints_the_stacks_and_stops_the_run(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     loss_of, calls, clock = supervised.cross_entropy, [], Clock()
-    monkeypatch.setattr("tasks.stall.time", clock)
+    monkeypatch.setattr("tasks.training.guards.stall.time", clock)
 
     def stand_still(*args: Any) -> torch.Tensor:
         calls.append(args)

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 import pytest
 
 from infra.buffered_metrics import BufferedMetrics
-from infra.patience import Patience
+from infra.retry import Patience
 from tests.support.clock import Clock
 
 PATIENT = Patience(seconds=3600, first_pause=0.01, longest_pause=0.01)

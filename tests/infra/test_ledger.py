@@ -11,7 +11,7 @@ import pytest
 
 from data_contracts.stage_record import StageRecord
 from infra.ledger import Ledger
-from infra.store import Store
+from infra.storage.store import Store
 
 HOLD_LOCK = """
 import sys

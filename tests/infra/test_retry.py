@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from infra.patience import Patience
+from infra.retry import Patience
 from tests.support.clock import Clock
 
 QUICK = Patience(seconds=0.2, first_pause=0.001, longest_pause=0.01)
@@ -13,7 +13,7 @@ QUICK = Patience(seconds=0.2, first_pause=0.001, longest_pause=0.01)
 @pytest.fixture(autouse=True)
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     found = Clock()
-    monkeypatch.setattr("infra.patience.time", found)
+    monkeypatch.setattr("infra.retry.time", found)
     return found
 
 

@@ -4,7 +4,7 @@ import pytest
 import torch
 from transformers import Qwen2AudioForConditionalGeneration, Qwen2AudioProcessor
 
-from model.construct import build_model
+from model.checkpoints.construct import build_model
 from model.tokenizer import build_processor, train_tokenizer
 from tests.support.oracle import RECIPE, TEXTS
 

@@ -8,7 +8,7 @@ from pydantic import ValidationError
 from transformers import Qwen2AudioForConditionalGeneration, Qwen2AudioProcessor
 
 from model.batch import Batch, collate
-from model.checkpoint import load_checkpoint, save_checkpoint
+from model.checkpoints.checkpoint import load_checkpoint, save_checkpoint
 from model.forward import cross_entropy
 from model.parts import part_of
 from model.tuning import TuningRecipe, apply_tuning, merge_adapters

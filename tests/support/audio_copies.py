@@ -10,7 +10,7 @@ import av
 import numpy as np
 import soxr
 
-from tasks.decode import decode
+from tasks.recordings.decode import decode
 
 ROOT = Path(__file__).parents[2]
 RATE = 16_000

@@ -17,7 +17,7 @@ from flows.config import load_config
 from flows.pipeline import STAGES
 from flows.runners import open_tracking
 from infra.settings import Settings
-from infra.store import Store
+from infra.storage.store import Store
 from tests.support.tiny_run import DRIVER, Driver, Hold, TinyRun, history_numbers
 
 BINARIES = Path(sys.executable).parent

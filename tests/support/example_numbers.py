@@ -4,7 +4,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from tasks.split import Load
+from tasks.training.split import Load
 
 
 @dataclass

@@ -18,12 +18,13 @@ from infra.settings import read_settings
 
 read_settings()  # before libraries are imported, as every entry point does
 
-from infra.compute import Worker  # noqa: E402
-from infra.store import Store  # noqa: E402
-from tasks import packing, training  # noqa: E402
-from tasks.packing import PackedShard, Packing, ShardJob  # noqa: E402
-from tasks.stall import StallGuard  # noqa: E402
-from tasks.training_job import TrainingJob  # noqa: E402
+from infra.compute.interface import Worker  # noqa: E402
+from infra.storage.store import Store  # noqa: E402
+from tasks.corpus import packing  # noqa: E402
+from tasks.corpus.packing import PackedShard, Packing, ShardJob  # noqa: E402
+from tasks.training import fit as training  # noqa: E402
+from tasks.training.guards.stall import StallGuard  # noqa: E402
+from tasks.training.job import TrainingJob  # noqa: E402
 
 SHARD, STEP = 1, 15
 """What is not begun while a run is held."""

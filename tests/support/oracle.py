@@ -21,7 +21,7 @@ from model.audio import (
     num_mel_frames,
     num_positions,
 )
-from model.construct import ModelRecipe
+from model.checkpoints.construct import ModelRecipe
 from model.features import log_mel_spectrogram
 from model.sequence import TokenSequence, render, render_prompt
 

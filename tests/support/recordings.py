@@ -11,10 +11,11 @@ import numpy as np
 import soundfile
 
 from data_contracts.records import Clip, PackedClip
-from infra.compute import InProcess, Resources
-from infra.store import Store
+from infra.compute.in_process import InProcess
+from infra.compute.resources import Resources
+from infra.storage.store import Store
 from tasks.context import StageContext
-from tasks.manifest import DataSource
+from tasks.sources.manifest import DataSource
 
 
 def tone(

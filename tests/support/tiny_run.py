@@ -17,9 +17,9 @@ from flows.execution import Session, StageOutcome
 from flows.runners import open_ledger, open_tracking, run_here, session
 from infra.ledger import Ledger
 from infra.settings import Settings
-from infra.store import Store
+from infra.storage.store import Store
 from infra.tracking import Tracking
-from tasks.training import FINAL_STATE
+from tasks.training.fit import FINAL_STATE
 
 OVERRIDES = (
     # Enough steps to be killed in the middle of (held.py); logs and states fall on different steps.

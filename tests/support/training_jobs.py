@@ -15,21 +15,22 @@ from safetensors.torch import load_file
 from torch import Tensor
 from transformers import Qwen2AudioForConditionalGeneration, Qwen2AudioProcessor
 
-from infra.compute import Compute, Resources, StrategyName, Worker
-from infra.store import Store
-from model.checkpoint import load_checkpoint
+from infra.compute.interface import Compute, Worker
+from infra.compute.resources import Resources, StrategyName
+from infra.storage.store import Store
+from model.checkpoints.checkpoint import load_checkpoint
 from model.tuning import TuningRecipe
-from tasks.optimization import (
+from tasks.training.fit import FINAL_STATE, ObjectiveFactory, fit
+from tasks.training.objective import (
     ExampleSource,
     MicroBatch,
     Objective,
     ObjectiveModule,
-    OptimizerRecipe,
     StepOutcome,
 )
-from tasks.split import Load
-from tasks.strategies.choice import open_strategy
-from tasks.training import FINAL_STATE, ObjectiveFactory, fit
+from tasks.training.recipe import OptimizerRecipe
+from tasks.training.split import Load
+from tasks.training.strategies.choice import open_strategy
 from tests.support.recordings import stage_context
 from tests.support.worker_processes import Processes
 

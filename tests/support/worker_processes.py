@@ -15,7 +15,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from infra.compute import Worker
+from infra.compute.interface import Worker
 
 ROOT = Path(__file__).parents[2]
 

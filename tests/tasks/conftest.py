@@ -7,16 +7,16 @@ import pytest
 
 from data_contracts.records import Conversation, Turn
 from model.augment import AugmentRecipe
-from model.construct import ModelRecipe
+from model.checkpoints.construct import ModelRecipe
 from model.tuning import TuningRecipe
 from tasks import ingest
-from tasks.corpus_index import CorpusIndex
-from tasks.examples import ClipTable, completion_examples
+from tasks.corpus.index import CorpusIndex
 from tasks.ingest import IngestRecipe
-from tasks.initial import build_initial
-from tasks.manifest import DataSource
-from tasks.optimization import OptimizerRecipe
-from tasks.supervised import SupervisedFactory
+from tasks.initial_model.build import build_initial
+from tasks.objectives.supervised import SupervisedFactory
+from tasks.sources.manifest import DataSource
+from tasks.training.recipe import OptimizerRecipe
+from tasks.training_data.examples import ClipTable, completion_examples
 from tests.support.recordings import stage_context
 from tests.support.training_jobs import EXAMPLES_PER_STEP, STEPS, TEXT_ONLY_STEP, Finished, Training
 

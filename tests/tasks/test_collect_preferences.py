@@ -10,17 +10,17 @@ from hypothesis import strategies as st
 from data_contracts.contract_result import enforce
 from data_contracts.jsonl import to_jsonl
 from data_contracts.records import Conversation, Turn
-from infra.store import Store
+from infra.storage.store import Store
 from tasks.collect_preferences import (
     CollectRecipe,
     NoPairsError,
     SampledAnswers,
     check,
     make_pairs,
-    read_pairs,
     run,
 )
-from tasks.ranking import AnswerAccuracy
+from tasks.corpus.pairs import read_pairs
+from tasks.evaluation.ranking import AnswerAccuracy
 from tests.support.recordings import stage_context
 
 

@@ -14,17 +14,19 @@ import pytest
 from data_contracts.contract_result import ContractBreachError, enforce
 from data_contracts.jsonl import from_jsonl
 from data_contracts.records import Clip, Rejected
-from infra.store import Store
-from tasks import ingest, packing
-from tasks.clips import ClipReader
-from tasks.compose import ComposeRecipe, plain
-from tasks.decode import Recording, decode
-from tasks.dialogues import DialogueRecipe
-from tasks.ingest import IngestRecipe, TooManyRejectedError, check, check_source, read_suites
-from tasks.long_audio import LengthRule
-from tasks.manifest import DataSource
-from tasks.shards import INDEX, read_index
-from tasks.suites import SuiteRecipe
+from infra.storage.store import Store
+from tasks import ingest
+from tasks.conversations.dialogues import DialogueRecipe
+from tasks.conversations.suites import SuiteRecipe
+from tasks.corpus import packing
+from tasks.corpus.artifact import read_suites
+from tasks.corpus.compose import ComposeRecipe, plain
+from tasks.corpus.reader import ClipReader
+from tasks.corpus.shards import INDEX, read_index
+from tasks.ingest import IngestRecipe, TooManyRejectedError, check, check_source
+from tasks.recordings.decode import Recording, decode
+from tasks.recordings.long_audio import LengthRule
+from tasks.sources.manifest import DataSource
 from tests.support.recordings import (
     digests,
     row,
@@ -377,7 +379,7 @@ def test_a_store_that_does_not_answer_stops_the_run_instead_of_losing_records(
 
     clips = [Clip.model_validate(row(name, audio=f"{tmp_path}/{name}.wav")) for name in "ab"]
     jobs = packing.plan_shards(map(plain, clips), 2)
-    monkeypatch.setattr("tasks.decode.read_url", unreachable)
+    monkeypatch.setattr("tasks.recordings.decode.read_url", unreachable)
     rule = packing.Packing(LengthRule("reject", 120))
     with pytest.raises(ConnectionError, match="away"):
         packing.pack(stage_context(tmp_path / "out"), jobs, 1, rule, "")

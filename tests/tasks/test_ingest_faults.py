@@ -13,13 +13,13 @@ import pytest
 from botocore.retries.standard import ExponentialBackoff
 
 from data_contracts.records import ShardSummary
-from infra import remote
-from infra.store import Store
-from infra.transfer import StoreError
+from infra.storage import file_systems as remote
+from infra.storage.store import Store
+from infra.storage.transfer import StoreError
 from tasks import ingest
+from tasks.corpus.shards import INDEX, SHARDS, read_index
 from tasks.ingest import IngestRecipe
-from tasks.manifest import DataSource
-from tasks.shards import INDEX, SHARDS, read_index
+from tasks.sources.manifest import DataSource
 from tests.support.recordings import digests, row, stage_context, write_manifest, write_tones
 from tests.support.seaweed import BUCKET, KEYS, FaultyProxy, seaweed
 

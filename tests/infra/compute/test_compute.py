@@ -15,9 +15,12 @@ import pytest
 import torch
 from torch import distributed
 
-from infra.compute import InProcess, Resources, Worker, open_compute
-from infra.group import GroupFailedError, NoRoomError
-from infra.on_ray import OnRay
+from infra.compute.in_process import InProcess
+from infra.compute.interface import Worker
+from infra.compute.on_ray import OnRay
+from infra.compute.open import open_compute
+from infra.compute.resources import Resources
+from infra.compute.training_group import GroupFailedError, NoRoomError
 from tests.support.clock import Clock
 
 
@@ -177,7 +180,7 @@ def test_a_group_without_room_says_what_it_asks_for_and_what_is_free_and_gives_u
     on_ray: OnRay, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     list(on_ray.map(partial(times, 1), [1]))  # Ray is up, with two CPUs
-    monkeypatch.setattr("infra.group.time", Clock())
+    monkeypatch.setattr("infra.compute.training_group.time", Clock())
     said: list[str] = []
     wishful = OnRay(Resources(num_workers=5, placement_seconds=6), "", tmp_path, said.append)
     with pytest.raises(NoRoomError, match=r"5 workers of 1 CPU each; free are 2 CPU on 1 nodes"):

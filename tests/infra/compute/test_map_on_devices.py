@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from infra.compute import InProcess, Resources
-from infra.on_ray import OnRay
+from infra.compute.in_process import InProcess
+from infra.compute.on_ray import OnRay
+from infra.compute.resources import Resources
 
 
 def device_and_gpus(device: str, item: int) -> tuple[str, int, int]:

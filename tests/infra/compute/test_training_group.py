@@ -4,7 +4,7 @@ import pickle
 
 import pytest
 
-from infra.group import (
+from infra.compute.training_group import (
     LoopError,
     NoRoomError,
     Room,
@@ -73,7 +73,7 @@ def test_a_worker_needs_room_in_every_resource() -> None:
 @pytest.fixture(autouse=True)
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     found = Clock()
-    monkeypatch.setattr("infra.group.time", found)
+    monkeypatch.setattr("infra.compute.training_group.time", found)
     return found
 
 

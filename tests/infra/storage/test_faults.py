@@ -18,10 +18,11 @@ import pytest
 from botocore.exceptions import NoCredentialsError
 from botocore.retries.standard import ExponentialBackoff
 
-from infra import remote, remote_file
-from infra.source_files import open_url, read_url
-from infra.store import MissingFileError, Store
-from infra.transfer import EndsTooEarlyError, StoreError
+from infra.storage import file_systems as remote
+from infra.storage import remote_file
+from infra.storage.source_files import open_url, read_url
+from infra.storage.store import MissingFileError, Store
+from infra.storage.transfer import EndsTooEarlyError, StoreError
 from tests.support.seaweed import BUCKET, KEYS, Fault, FaultyProxy, seaweed
 
 DATA = np.random.default_rng(1).bytes(300_000)
@@ -67,7 +68,11 @@ def test_a_broken_answer_is_read_again_and_the_log_says_so(
     proxy.fail("GET", "/a", fault, times=4)  # more than botocore repeats by itself
     assert store.read_bytes("a") == DATA
     assert [happened[2] for happened in proxy.happened] == [fault] * 4
-    told = [record.getMessage() for record in caplog.records if record.name == "infra.remote"]
+    told = [
+        record.getMessage()
+        for record in caplog.records
+        if record.name == "infra.storage.file_systems"
+    ]
     assert told
     assert all(re.search(r"/a from byte \d+: attempt \d of 6 failed", line) for line in told)
 

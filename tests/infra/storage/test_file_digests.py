@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from infra.file_digests import FileDigests
-from infra.store import Store
+from infra.storage.file_digests import FileDigests
+from infra.storage.store import Store
 
 
 def sha256(data: bytes) -> str:

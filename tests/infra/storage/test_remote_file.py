@@ -19,11 +19,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from infra import remote, remote_file
-from infra.remote import open_file_system
-from infra.remote_file import RemoteFile
-from infra.source_files import FileTooLargeError, open_url, read_url
-from infra.transfer import Answer, EndsTooEarlyError, StoreError
+from infra.storage import file_systems as remote
+from infra.storage import remote_file
+from infra.storage.file_systems import open_file_system
+from infra.storage.remote_file import RemoteFile
+from infra.storage.source_files import FileTooLargeError, open_url, read_url
+from infra.storage.transfer import Answer, EndsTooEarlyError, StoreError
 
 DATA = np.random.default_rng(3).bytes(50_000)
 

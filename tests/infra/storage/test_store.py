@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from infra import remote_file
-from infra.store import MissingFileError, Store
+from infra.storage import remote_file
+from infra.storage.store import MissingFileError, Store
 
 
 @pytest.fixture(params=["local", "memory"])

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from infra.tar_reader import Member, Refused, TarError, scan_tar
+from infra.storage.tar_reader import Member, Refused, TarError, scan_tar
 
 
 def tar_of(

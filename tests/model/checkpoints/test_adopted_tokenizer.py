@@ -11,9 +11,9 @@ from tokenizers.models import BPE
 from transformers import AutoTokenizer, LlamaTokenizer
 from transformers.models.qwen2.tokenization_qwen2 import PRETOKENIZE_REGEX
 
-from model.adopted_tokenizer import adopt, read_tokenizer
+from model.checkpoints.adopted_tokenizer import adopt, read_tokenizer
+from model.checkpoints.weights import CheckpointError
 from model.tokenizer import CONTROL_TOKENS
-from model.weights import CheckpointError
 from tests.support.oracle import TEXTS
 from tests.support.small_checkpoints import RANKS, train, write_llama, write_ranks
 

@@ -13,14 +13,14 @@ from transformers import (
     WhisperForConditionalGeneration,
 )
 
-from model.assemble import assemble, extend_rows
 from model.batch import collate
-from model.checkpoint import check_hears, load_checkpoint, save_checkpoint
+from model.checkpoints.assemble import assemble, extend_rows
+from model.checkpoints.checkpoint import check_hears, load_checkpoint, save_checkpoint
+from model.checkpoints.weights import CheckpointError
 from model.encoder import encode_audio
 from model.forward import label_log_probs
 from model.generate import GenerationSettings, generate
 from model.tokenizer import CONTROL_TOKENS
-from model.weights import CheckpointError
 from tests.support.oracle import (
     CLIPS,
     CONVERSATIONS,

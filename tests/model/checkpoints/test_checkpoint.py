@@ -15,13 +15,18 @@ from transformers import (
 )
 
 from data_contracts.digest import digest_of_bytes
-from model.assemble import assemble
 from model.attention import NAME
-from model.checkpoint import ModelDeafError, check_hears, load_checkpoint, save_checkpoint
-from model.construct import build_model
+from model.checkpoints.assemble import assemble
+from model.checkpoints.checkpoint import (
+    ModelDeafError,
+    check_hears,
+    load_checkpoint,
+    save_checkpoint,
+)
+from model.checkpoints.construct import build_model
+from model.checkpoints.weights import CheckpointError
 from model.generate import GenerationSettings, generate
 from model.tokenizer import build_processor
-from model.weights import CheckpointError
 from tests.support.oracle import CLIPS, CONVERSATIONS, FEATURES, RECIPE, prompt_of
 from tests.support.small_checkpoints import change_tensors, write_llama, write_whisper
 

@@ -5,7 +5,7 @@ import torch
 from transformers import Qwen2AudioProcessor, WhisperConfig
 from transformers.models.whisper.modeling_whisper import WhisperEncoder
 
-from model.construct import ModelRecipe, build_model, sinusoids
+from model.checkpoints.construct import ModelRecipe, build_model, sinusoids
 from tests.support.oracle import RECIPE
 
 

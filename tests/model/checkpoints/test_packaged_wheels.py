@@ -11,8 +11,8 @@ import torch
 from numpy.typing import NDArray
 from transformers import WhisperConfig, WhisperForConditionalGeneration
 
-from model.ctranslate2 import CTranslate2Error, read_variables, whisper_state
-from model.packaged import PackagedWeightsError, convert_smollm2, convert_whisper
+from model.checkpoints.ctranslate2 import CTranslate2Error, read_variables, whisper_state
+from model.checkpoints.packaged_wheels import PackagedWeightsError, convert_smollm2, convert_whisper
 
 Variables = dict[str, NDArray[np.generic]]
 

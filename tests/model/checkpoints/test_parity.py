@@ -8,12 +8,12 @@ import torch
 from torch import Tensor
 from transformers import Qwen2AudioForConditionalGeneration, Qwen2AudioProcessor
 
-from model import parity
-from model.assemble import assemble
-from model.checkpoint import save_checkpoint
-from model.parity import Parity, ParityError, measure_parity
+from model.checkpoints import parity
+from model.checkpoints.assemble import assemble
+from model.checkpoints.checkpoint import save_checkpoint
+from model.checkpoints.parity import Parity, ParityError, measure_parity
+from model.checkpoints.weights import CheckpointError
 from model.tokenizer import build_processor, train_tokenizer
-from model.weights import CheckpointError
 from tests.support.oracle import TEXTS
 from tests.support.small_checkpoints import change_tensors, write_llama, write_whisper
 

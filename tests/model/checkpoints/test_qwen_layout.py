@@ -13,11 +13,11 @@ from torch import Tensor
 from torch.nn import functional
 from transformers import Qwen2Config, Qwen2ForCausalLM
 
-from model.assemble import assemble
-from model.checkpoint import check_hears
-from model.qwen_layout import qwen2_config, qwen2_names
-from model.towers import read_language_model
-from model.weights import CheckpointError
+from model.checkpoints.assemble import assemble
+from model.checkpoints.checkpoint import check_hears
+from model.checkpoints.qwen_layout import qwen2_config, qwen2_names
+from model.checkpoints.towers import read_language_model
+from model.checkpoints.weights import CheckpointError
 from tests.support.small_checkpoints import RANKS, random_model, write_ranks, write_whisper
 
 HEADS, HEAD_DIM, WIDTH, FFN, LAYERS = 4, 8, 32, 48, 2

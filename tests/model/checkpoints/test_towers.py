@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 from transformers import LlamaConfig, Qwen2AudioEncoder, Qwen2Config
 
-from model.towers import read_language_model, read_whisper_encoder
-from model.weights import CheckpointError
+from model.checkpoints.towers import read_language_model, read_whisper_encoder
+from model.checkpoints.weights import CheckpointError
 from tests.support.small_checkpoints import (
     WRITERS,
     change_tensors,

@@ -12,11 +12,11 @@ from torch.autograd.graph import saved_tensors_hooks
 from transformers import Qwen2AudioForConditionalGeneration, Qwen2AudioProcessor
 
 from model.activation_checkpointing import checkpoint_activations
-from model.activations import Dtype, activations
 from model.batch import Batch, collate
-from model.flops import StepSizes, sizes_of
+from model.costs.activations import Dtype, activations
+from model.costs.flops import StepSizes, sizes_of
+from model.costs.shapes import published_config, released_shape
 from model.forward import cross_entropy
-from model.shapes import published_config, released_shape
 from model.tuning import Method, TuningRecipe, apply_tuning
 from tests.support.oracle import CONVERSATIONS, FEATURES, tokens_of
 

@@ -19,8 +19,7 @@ from transformers import Qwen2AudioForConditionalGeneration, Qwen2AudioProcessor
 from model.attention import Packed, Tree
 from model.audio import MIN_SAMPLES, num_feature_frames, num_mel_frames, num_positions
 from model.batch import collate
-from model.encoder import encode_audio
-from model.flops import (
+from model.costs.flops import (
     Flops,
     checkpointing_flops,
     encoder_flops,
@@ -30,6 +29,7 @@ from model.flops import (
     padded_language_model_flops,
     step_flops,
 )
+from model.encoder import encode_audio
 from model.forward import cross_entropy
 from model.sequence import TokenSequence
 from model.tuning import TuningRecipe, apply_tuning
@@ -193,6 +193,6 @@ def test_the_measured_peak_is_that_of_the_best_of_six_products(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     looks = iter([0.0, 3.0, 4.0, 6.0, 7.0, 7.5, 8.0, 9.0, 10.0, 20.0, 21.0, 29.0])
-    monkeypatch.setattr("model.flops.time", SimpleNamespace(perf_counter=lambda: next(looks)))
+    monkeypatch.setattr("model.costs.flops.time", SimpleNamespace(perf_counter=lambda: next(looks)))
     assert measured_peak(torch.device("cpu"), torch.float32) == 2 * 768**3 / 0.5
     assert list(looks) == []

@@ -9,8 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from transformers import Qwen2AudioConfig, Qwen2AudioForConditionalGeneration
 
-from model.flops import StepSizes
-from model.memory import (
+from model.costs.flops import StepSizes
+from model.costs.memory import (
     Optimizer,
     Precision,
     Strategy,
@@ -20,7 +20,7 @@ from model.memory import (
     state_bytes,
     training_memory,
 )
-from model.shapes import (
+from model.costs.shapes import (
     ParameterCount,
     count_parameters,
     published_config,

@@ -7,15 +7,15 @@ import pytest
 from pydantic import ValidationError
 
 from data_contracts.records import Clip, Conversation, PackedClip, Turn
-from tasks.compose import ComposeRecipe, plan_compositions
-from tasks.dialogues import (
+from tasks.conversations.dialogues import (
     DialogueRecipe,
     completion,
     make_dialogues,
     make_preference_prompts,
     single_turn,
 )
-from tasks.prompts import CHAT_QUESTIONS
+from tasks.conversations.prompts import CHAT_QUESTIONS
+from tasks.corpus.compose import ComposeRecipe, plan_compositions
 from tests.support.recordings import packed
 
 RECIPE = DialogueRecipe(per_task=8, multi_turn=40, two_clips=7, prompts={"train": 20, "test": 10})

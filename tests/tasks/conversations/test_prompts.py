@@ -6,17 +6,14 @@ from typing import get_args
 import pytest
 
 from data_contracts.contract_result import ContractBreachError, enforce
+from data_contracts.conversation_contracts import DIALOGUES
+from data_contracts.conversation_tables import dialogues_frame
 from data_contracts.records import Clip, Conversation, PackedClip, Task, Turn
-from data_contracts.suites import DIALOGUES
-from data_contracts.tables import dialogues_frame
 from data_contracts.validation import validate
-from infra.store import Store
+from infra.storage.store import Store
 from model.tokenizer import train_tokenizer
-from tasks.corpus_index import CorpusIndex
-from tasks.dialogues import DialogueRecipe, make_dialogues
-from tasks.examples import ClipTable, completion_examples
-from tasks.initial import training_texts
-from tasks.prompts import (
+from tasks.conversations.dialogues import DialogueRecipe, make_dialogues
+from tasks.conversations.prompts import (
     CHAT_QUESTIONS,
     COMPLETION_PROMPTS,
     TWO_CLIPS_QUESTION,
@@ -24,9 +21,12 @@ from tasks.prompts import (
     held_out_fragments,
     training_prompts,
 )
-from tasks.shards import write_index
-from tasks.suites import SuiteRecipe, make_suites
-from tasks.tags import tag_names, tag_prompt
+from tasks.conversations.suites import SuiteRecipe, make_suites
+from tasks.conversations.tags import tag_names, tag_prompt
+from tasks.corpus.index import CorpusIndex
+from tasks.corpus.shards import write_index
+from tasks.initial_model.build import training_texts
+from tasks.training_data.examples import ClipTable, completion_examples
 from tests.support.recordings import packed
 
 QUESTION = "Which animal is it?\nA. a cat\nB. a dog"

@@ -6,10 +6,10 @@ from pathlib import Path
 import pytest
 
 from data_contracts.records import Clip, EvaluationItem, PackedClip
-from tasks.compose import ComposeRecipe, plan_compositions
-from tasks.dialogues import DialogueRecipe, make_dialogues
-from tasks.scoring import metric_named
-from tasks.suites import SuiteRecipe, make_suites
+from tasks.conversations.dialogues import DialogueRecipe, make_dialogues
+from tasks.conversations.suites import SuiteRecipe, make_suites
+from tasks.corpus.compose import ComposeRecipe, plan_compositions
+from tasks.evaluation.metrics import metric_named
 from tests.support.recordings import packed
 
 RECIPE = SuiteRecipe(items=5)

@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from data_contracts.records import Clip
-from tasks.compose import (
+from tasks.conversations.prompts import answer_to_command
+from tasks.corpus.compose import (
     ComposeRecipe,
     Joined,
     Overlaid,
@@ -19,8 +20,7 @@ from tasks.compose import (
     plan_digit_strings,
     plan_spoken_commands,
 )
-from tasks.manifest import DataSourceError
-from tasks.prompts import answer_to_command
+from tasks.sources.manifest import DataSourceError
 from tests.support.recordings import noise, tone
 
 RECIPE = ComposeRecipe(

@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 
 from data_contracts.jsonl import RecordError, to_jsonl
 from data_contracts.records import Clip, PackedClip
-from infra.store import MissingFileError, Store
-from tasks.corpus_index import CorpusIndex
-from tasks.shards import INDEX, read_index, write_index
+from infra.storage.store import MissingFileError, Store
+from tasks.corpus.index import CorpusIndex
+from tasks.corpus.shards import INDEX, read_index, write_index
 from tests.support.recordings import packed
 
 IDS = st.lists(

@@ -12,13 +12,15 @@ import pytest
 
 from data_contracts.jsonl import from_jsonl
 from data_contracts.records import PackedClip, Rejected, SourceFile
-from infra.store import Store
-from tasks import ingest, last_read, packing
-from tasks.clips import ClipReader
-from tasks.decode import read_audio
+from infra.storage.store import Store
+from tasks import ingest
+from tasks.corpus import packing
+from tasks.corpus.reader import ClipReader
+from tasks.corpus.shards import read_index
 from tasks.ingest import IngestRecipe
-from tasks.manifest import source_digest
-from tasks.shards import read_index
+from tasks.recordings import read as last_read
+from tasks.recordings.read import read_audio
+from tasks.sources.manifest import source_digest
 from tests.support.recordings import noise, row, sound_file, stage_context, write_manifest
 
 

@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 
 from data_contracts.records import Clip, PackedClip
-from infra.s3 import S3Receiver
-from infra.store import Store
-from infra.transfer import Answer, EndsTooEarlyError
-from tasks.clips import ClipReader, DamagedClipError
-from tasks.corpus_index import CorpusIndex
-from tasks.shards import MadeClip, write_index, write_shard
+from infra.storage.s3 import S3Receiver
+from infra.storage.store import Store
+from infra.storage.transfer import Answer, EndsTooEarlyError
+from tasks.corpus.index import CorpusIndex
+from tasks.corpus.reader import ClipReader, DamagedClipError
+from tasks.corpus.shards import MadeClip, write_index, write_shard
 from tests.support.recordings import noise
 from tests.support.seaweed import BUCKET, KEYS, seaweed
 
@@ -24,7 +24,7 @@ def test_clips_on_s3_are_read_by_range_from_several_threads(
 ) -> None:
     for name, value in KEYS.items():
         monkeypatch.setenv(name, value)
-    monkeypatch.setattr("infra.remote_file._IDLE_SECONDS", math.inf)
+    monkeypatch.setattr("infra.storage.remote_file._IDLE_SECONDS", math.inf)
     asked: list[tuple[int, int | None]] = []
 
     def counted(self: S3Receiver, path: str, begin: int, end: int | None) -> Answer:
@@ -87,7 +87,7 @@ def test_a_fetch_reads_no_wide_gap_and_no_more_than_the_most_at_once(
 ) -> None:
     store = Store(str(tmp_path))
     rows = packed_noise(store, 0, 8)
-    monkeypatch.setattr("tasks.clips." + limit, 3 * rows[0].size)
+    monkeypatch.setattr("tasks.corpus.reader." + limit, 3 * rows[0].size)
     reads: list[int] = []
     plain = Store.open
 

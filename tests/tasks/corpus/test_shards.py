@@ -13,9 +13,9 @@ import webdataset
 
 from data_contracts.jsonl import RecordError
 from data_contracts.records import Clip, PackedClip
-from infra.store import MissingFileError, Store
-from tasks.clips import ClipReader
-from tasks.shards import MadeClip, read_index, shard_key, write_index, write_shard
+from infra.storage.store import MissingFileError, Store
+from tasks.corpus.reader import ClipReader
+from tasks.corpus.shards import MadeClip, read_index, shard_key, write_index, write_shard
 from tests.support.recordings import noise
 
 NAMES = ["a", "b/with slash.and dot", "ünïcode", "d"]

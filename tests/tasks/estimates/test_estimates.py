@@ -7,18 +7,18 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from transformers import Qwen2AudioConfig
 
-from infra.compute import Resources
-from infra.hardware import GIB
-from model.shapes import count_parameters, published_config, released_shape, towers_shape
+from infra.compute.hardware import GIB
+from infra.compute.resources import Resources
+from model.costs.shapes import count_parameters, published_config, released_shape, towers_shape
 from model.tuning import TuningRecipe
-from tasks.alignment import AlignmentRecipe
 from tasks.collect_preferences import CollectRecipe
-from tasks.estimate import USABLE, Estimate, ExampleSize, estimate_training, in_turn
-from tasks.estimate_answers import estimate_evaluation, estimate_preferences
+from tasks.conversations.suites import NUM_SUITES
+from tasks.estimates.answering_cost import estimate_evaluation, estimate_preferences
+from tasks.estimates.training_cost import USABLE, Estimate, ExampleSize, estimate_training, in_turn
 from tasks.evaluate import EvaluateRecipe
 from tasks.ingest import IngestRecipe
-from tasks.optimization import OptimizerRecipe
-from tasks.suites import NUM_SUITES
+from tasks.objectives.alignment import AlignmentRecipe
+from tasks.training.recipe import OptimizerRecipe
 
 PUBLISHED = released_shape(published_config("Qwen2-Audio-7B") or {})
 SMALL = towers_shape(published_config("whisper-tiny") or {}, published_config("smollm2-135m") or {})

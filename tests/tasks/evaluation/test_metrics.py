@@ -8,7 +8,7 @@ import pytest
 import sacrebleu
 
 from data_contracts.records import Conversation, EvaluationItem, Turn
-from tasks.scoring import metric_named, normalise_label, normalise_transcript, score_item
+from tasks.evaluation.metrics import metric_named, normalise_label, normalise_transcript, score_item
 
 
 def make_item(

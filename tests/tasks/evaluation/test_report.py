@@ -11,10 +11,16 @@ import pytest
 from rich.console import Console
 
 from data_contracts.records import Conversation, EvaluationItem, Prediction, Turn
-from tasks.report import Comparison, Report, format_difference, format_p_value, format_table
-from tasks.report_builder import build_report
-from tasks.report_page import render_report
-from tasks.scoring import score_item
+from tasks.evaluation.metrics import score_item
+from tasks.evaluation.report import (
+    Comparison,
+    Report,
+    format_difference,
+    format_p_value,
+    format_table,
+)
+from tasks.evaluation.report_builder import build_report
+from tasks.evaluation.report_page import render_report
 
 HOSTILE = (
     """</td><script src="http://evil.example/x.js">alert('1')</script><img src=x onerror="a">$x$"""

@@ -8,8 +8,13 @@ import pytest
 from scipy import stats as scipy_stats
 
 from data_contracts.records import Conversation, EvaluationItem, Turn
-from tasks.scoring import metric_named
-from tasks.statistics import bootstrap_interval, chance_score, majority_score, paired_test
+from tasks.evaluation.metrics import metric_named
+from tasks.evaluation.statistics import (
+    bootstrap_interval,
+    chance_score,
+    majority_score,
+    paired_test,
+)
 
 ratio = metric_named("accuracy").from_totals
 

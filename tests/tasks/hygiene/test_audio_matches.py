@@ -9,8 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tasks.codec import decode_audio, encode_audio
-from tasks.hygiene import search
+from tasks.hygiene import fingerprint_search as search
 from tasks.hygiene.fingerprint import (
     BYTES_PER_SECOND,
     HOP_SAMPLES,
@@ -18,9 +17,10 @@ from tasks.hygiene.fingerprint import (
     fingerprint,
     mel_powers,
 )
-from tasks.hygiene.inspection import HygieneRecipe
-from tasks.hygiene.search import MIN_HOPS, Match, Prints, find_matches
+from tasks.hygiene.fingerprint_search import MIN_HOPS, Match, Prints, find_matches
+from tasks.hygiene.inspect import HygieneRecipe
 from tasks.hygiene.waveform import correlation
+from tasks.recordings.codec import decode_audio, encode_audio
 from tests.support.audio_copies import COPIES, delayed, draw, louder, manifest_rows, read
 
 RECIPE = HygieneRecipe()

@@ -15,19 +15,21 @@ from data_contracts.hygiene import Finding, HygieneReport
 from data_contracts.jsonl import from_jsonl
 from data_contracts.languages import LANGUAGES
 from data_contracts.records import Clip, PackedClip, Rejected, Task
-from infra.store import Store
+from infra.storage.store import Store
 from tasks import ingest
-from tasks.compose import ComposeRecipe
-from tasks.hygiene import inspection, labels, page
+from tasks.corpus.compose import ComposeRecipe
+from tasks.corpus.shards import read_index
+from tasks.hygiene import inspect as inspection
+from tasks.hygiene import page
+from tasks.hygiene import text_matches as labels
+from tasks.hygiene.disk_arrays import Parted
 from tasks.hygiene.fingerprint import mel_powers
-from tasks.hygiene.inspection import HygieneRecipe
+from tasks.hygiene.inspect import HygieneRecipe
 from tasks.hygiene.language import Identifier, Sample, wrong_script
-from tasks.hygiene.spool import Parted
 from tasks.hygiene.text import Texts, jaccard, normalise, shingles
 from tasks.hygiene.waveform import background
 from tasks.ingest import IngestRecipe
-from tasks.manifest import DataSource
-from tasks.shards import read_index
+from tasks.sources.manifest import DataSource
 from tests.support.audio_copies import (
     as_mp3,
     as_opus,

@@ -10,13 +10,13 @@ import pytest
 from data_contracts.contract_result import enforce
 from data_contracts.hygiene import Finding
 from data_contracts.jsonl import from_jsonl
-from infra.store import Store
+from infra.storage.store import Store
 from tasks import ingest
-from tasks.compose import ComposeRecipe
-from tasks.hygiene import inspection
+from tasks.conversations.suites import NUM_SUITES
+from tasks.corpus.compose import ComposeRecipe
+from tasks.corpus.shards import read_index
+from tasks.hygiene import inspect as inspection
 from tasks.ingest import IngestRecipe
-from tasks.shards import read_index
-from tasks.suites import NUM_SUITES
 from tests.support.audio_copies import as_mp3, louder, manifest_rows, read
 from tests.support.recordings import row, sound_file, stage_context, write_manifest
 

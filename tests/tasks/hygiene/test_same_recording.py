@@ -11,10 +11,10 @@ from hypothesis import strategies as st
 
 from data_contracts.hygiene import Finding, HygieneReport
 from data_contracts.jsonl import from_jsonl
-from infra.store import Store
+from infra.storage.store import Store
 from tasks import ingest
-from tasks.hygiene import inspection
-from tasks.hygiene.families import IDENTITY, SAME, Families
+from tasks.hygiene import inspect as inspection
+from tasks.hygiene.same_recording import IDENTITY, SAME, Families
 from tasks.ingest import IngestRecipe
 from tests.support.audio_copies import as_mp3, as_opus, louder, manifest_rows, read
 from tests.support.recordings import row, sound_file, stage_context, write_manifest, write_tones

@@ -6,11 +6,11 @@ from pathlib import Path
 import pytest
 from transformers import Qwen2Config, WhisperConfig
 
-from model.construct import ModelRecipe
-from model.shapes import count_parameters, published_config
+from model.checkpoints.construct import ModelRecipe
+from model.costs.shapes import count_parameters, published_config
 from model.tuning import TuningRecipe
-from tasks.initial import ReleasedRecipe, TowersRecipe, WeightSource
-from tasks.initial_shape import UnknownShapeError, initial_shape
+from tasks.initial_model.build import ReleasedRecipe, TowersRecipe, WeightSource
+from tasks.initial_model.shape import UnknownShapeError, initial_shape
 
 TOWERS = TowersRecipe(kind="towers")
 

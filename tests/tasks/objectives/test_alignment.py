@@ -10,26 +10,26 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
-from infra.compute import Resources
-from infra.store import Store
+from infra.compute.resources import Resources
+from infra.storage.store import Store
 from model.augment import AugmentRecipe
-from model.construct import ModelRecipe
+from model.checkpoints.construct import ModelRecipe
 from model.ctc import spelling
 from model.parts import part_of
 from model.tuning import TuningRecipe
 from tasks import ingest
-from tasks.alignment import AlignmentRecipe, SpellingFactory, align
 from tasks.context import StageContext
-from tasks.corpus_index import CorpusIndex
-from tasks.damage import DamagePolicy
-from tasks.example_table import ExampleTable
-from tasks.examples import ClipTable, Completions, completion_examples
+from tasks.corpus.index import CorpusIndex
 from tasks.ingest import IngestRecipe
-from tasks.initial import build_initial
-from tasks.manifest import DataSource
-from tasks.mixture_recipe import Mixture
-from tasks.optimization import OptimizerRecipe
-from tasks.supervised import SupervisedFactory
+from tasks.initial_model.build import build_initial
+from tasks.objectives.alignment import AlignmentRecipe, SpellingFactory, align
+from tasks.objectives.supervised import SupervisedFactory
+from tasks.sources.manifest import DataSource
+from tasks.training.recipe import OptimizerRecipe
+from tasks.training_data.damaged_clips import DamagePolicy
+from tasks.training_data.example_table import ExampleTable
+from tasks.training_data.examples import ClipTable, Completions, completion_examples
+from tasks.training_data.mixture import Mixture
 from tests.support.recordings import stage_context
 from tests.support.training_jobs import EXAMPLES_PER_STEP, STEPS, Training
 

@@ -5,18 +5,19 @@ import torch
 from transformers import Qwen2AudioProcessor
 
 from data_contracts.records import Clip, Conversation, PackedClip, PreferencePair, Turn
-from infra.compute import Loading, Worker
-from infra.store import Store
+from infra.compute.interface import Worker
+from infra.compute.resources import Loading
+from infra.storage.store import Store
 from model.augment import AugmentRecipe
 from model.tokenizer import build_processor, train_tokenizer
-from tasks.clips import ClipReader
-from tasks.dpo import DpoFactory, DpoObjective, collate_preferences
-from tasks.loader import LoadedStep, Loader
-from tasks.mixture import plan_mixture
-from tasks.optimization import MicroBatch
-from tasks.shards import MadeClip, write_shard
-from tasks.split import Load
-from tasks.supervised import SupervisedFactory, SupervisedObjective
+from tasks.corpus.reader import ClipReader
+from tasks.corpus.shards import MadeClip, write_shard
+from tasks.objectives.preference import DpoFactory, DpoObjective, collate_preferences
+from tasks.objectives.supervised import SupervisedFactory, SupervisedObjective
+from tasks.training.loader import LoadedStep, Loader
+from tasks.training.objective import MicroBatch
+from tasks.training.split import Load
+from tasks.training_data.mixture_plan import plan_mixture
 from tests.support.recordings import noise
 
 SECONDS = {"short": 0.3, "long": 2.1, "windows": 31.0}

@@ -15,11 +15,11 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from data_contracts.records import Clip, PackedClip
-from infra.store import Store
-from tasks.clips import ClipReader, DamagedClipError
-from tasks.codec import UnknownCodecError, decode_audio, encode_audio, media_type
-from tasks.decode import decode
-from tasks.shards import MadeClip, shard_key, write_shard
+from infra.storage.store import Store
+from tasks.corpus.reader import ClipReader, DamagedClipError
+from tasks.corpus.shards import MadeClip, shard_key, write_shard
+from tasks.recordings.codec import UnknownCodecError, decode_audio, encode_audio, media_type
+from tasks.recordings.decode import decode
 from tests.support.recordings import noise, tone
 
 ROOT = Path(__file__).parents[3]

@@ -14,13 +14,8 @@ import soxr
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tasks.decode import (
-    MAX_FILE_BYTES,
-    DecodeError,
-    check_clip,
-    decode,
-    read_audio,
-)
+from tasks.recordings.decode import DecodeError, check_clip, decode
+from tasks.recordings.read import MAX_FILE_BYTES, read_audio
 from tests.support.audio_copies import as_opus
 from tests.support.recordings import noise, sound_file, tone
 

@@ -11,11 +11,11 @@ from pydantic import ValidationError
 from data_contracts.jsonl import from_jsonl
 from data_contracts.records import Rejected
 from tasks import ingest
-from tasks.clips import ClipReader
-from tasks.decode import DecodeError
+from tasks.corpus.reader import ClipReader
+from tasks.corpus.shards import read_index
 from tasks.ingest import IngestRecipe
-from tasks.levels import LevelRecipe
-from tasks.shards import read_index
+from tasks.recordings.decode import DecodeError
+from tasks.recordings.levels import LevelRecipe
 from tests.support.recordings import noise, row, sound_file, stage_context, tone, write_manifest
 
 

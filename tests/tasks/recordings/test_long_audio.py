@@ -12,11 +12,11 @@ from pydantic import ValidationError
 from data_contracts.contract_result import enforce
 from data_contracts.jsonl import from_jsonl
 from data_contracts.records import Conversation, LongAudio, PackedClip, Rejected, Turn
-from infra.store import Store
+from infra.storage.store import Store
 from model.audio import num_audio_tokens
 from model.augment import AugmentRecipe
 from model.batch import collate
-from model.construct import ModelRecipe, build_model
+from model.checkpoints.construct import ModelRecipe, build_model
 from model.encoder import encode_audio
 from model.features import log_mel_spectrogram
 from model.forward import cross_entropy
@@ -24,13 +24,14 @@ from model.generate import GenerationSettings
 from model.sequence import render
 from model.tokenizer import build_processor, train_tokenizer
 from tasks import ingest
-from tasks.answering import Answerer
-from tasks.clips import ClipReader
 from tasks.context import StageResult
-from tasks.dialogues import completion
+from tasks.conversations.dialogues import completion
+from tasks.corpus.features import clip_features
+from tasks.corpus.reader import ClipReader
+from tasks.corpus.shards import read_index
+from tasks.evaluation.answerer import Answerer
 from tasks.ingest import LONG_AUDIO, IngestRecipe
-from tasks.shards import read_index
-from tasks.supervised import SupervisedFactory, SupervisedObjective, clip_features
+from tasks.objectives.supervised import SupervisedFactory, SupervisedObjective
 from tests.support.recordings import (
     noise,
     row,

@@ -12,12 +12,12 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from data_contracts.contract_result import enforce
-from infra.store import Store
+from infra.storage.store import Store
 from tasks import ingest
-from tasks.clips import ClipReader
+from tasks.corpus.reader import ClipReader
+from tasks.corpus.shards import read_index
 from tasks.ingest import IngestRecipe
-from tasks.segments import Segment, clips_of_line, joined
-from tasks.shards import read_index
+from tasks.recordings.segments import Segment, clips_of_line, joined
 from tests.support.recordings import noise, row, sound_file, stage_context, write_manifest
 
 

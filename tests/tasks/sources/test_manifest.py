@@ -12,7 +12,13 @@ import pytest
 from pydantic import ValidationError
 
 from data_contracts.records import Rejected
-from tasks.manifest import DataSource, DataSourceError, iter_source, read_source, source_digest
+from tasks.sources.manifest import (
+    DataSource,
+    DataSourceError,
+    iter_source,
+    read_source,
+    source_digest,
+)
 from tests.support.recordings import row, sound_file, tone, write_manifest, write_tones
 
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from tasks.optimization import OptimizerRecipe
+from tasks.training.recipe import OptimizerRecipe
 
 RECIPE = OptimizerRecipe(steps=10, examples_per_step=4, learning_rate=1.0, warmup_steps=4)
 

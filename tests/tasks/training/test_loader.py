@@ -8,11 +8,12 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from infra.compute import Loading, Worker
-from tasks.audit import Consumed, audit
-from tasks.loader import LoadedStep, Loader
-from tasks.mixture import plan_mixture
-from tasks.split import SplitError
+from infra.compute.interface import Worker
+from infra.compute.resources import Loading
+from tasks.training.guards.audit import Consumed, audit
+from tasks.training.loader import LoadedStep, Loader
+from tasks.training.split import SplitError
+from tasks.training_data.mixture_plan import plan_mixture
 from tests.support.example_numbers import Numbers
 
 PLAN = plan_mixture({"asr": range(60)}, {"asr": 1}, steps=60, examples_per_step=10, seed=3)

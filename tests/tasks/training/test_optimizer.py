@@ -11,13 +11,14 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 from torch import nn
 
-from infra.compute import Worker
-from model.construct import ModelRecipe, build_model
+from infra.compute.interface import Worker
+from model.checkpoints.construct import ModelRecipe, build_model
 from model.tokenizer import train_tokenizer
 from model.tuning import TuningRecipe, apply_tuning
-from tasks.optimization import ObjectiveModule, OptimizerRecipe
-from tasks.optimizer import OptimizerUnavailableError, build_optimizer, parameter_groups
-from tasks.strategies.choice import open_strategy
+from tasks.training.objective import ObjectiveModule
+from tasks.training.optimizer import OptimizerUnavailableError, build_optimizer, parameter_groups
+from tasks.training.recipe import OptimizerRecipe
+from tasks.training.strategies.choice import open_strategy
 
 
 def recipe(**fields: Any) -> OptimizerRecipe:

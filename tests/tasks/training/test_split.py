@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tasks.split import Load, SplitError, split
+from tasks.training.split import Load, SplitError, split
 
 LOADS = st.tuples(st.integers(1, 100), st.integers(0, 750)).map(
     lambda pair: Load(tokens=sum(pair), audio_tokens=pair[1])

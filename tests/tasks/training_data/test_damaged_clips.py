@@ -9,14 +9,19 @@ from torch import Tensor
 from transformers import Qwen2AudioProcessor
 
 from data_contracts.records import Clip, Conversation, PackedClip, Turn
-from infra.store import Store
+from infra.storage.store import Store
 from model.augment import AugmentRecipe
-from model.construct import ModelRecipe, build_model
+from model.checkpoints.construct import ModelRecipe, build_model
 from model.tokenizer import build_processor, train_tokenizer
-from tasks.clips import ClipReader, DamagedClipError
-from tasks.damage import DamagePolicy, TooManyDamagedError, TrainingClips, skipped_clips
-from tasks.shards import MadeClip, write_shard
-from tasks.supervised import SupervisedFactory, SupervisedObjective
+from tasks.corpus.reader import ClipReader, DamagedClipError
+from tasks.corpus.shards import MadeClip, write_shard
+from tasks.objectives.supervised import SupervisedFactory, SupervisedObjective
+from tasks.training_data.damaged_clips import (
+    DamagePolicy,
+    TooManyDamagedError,
+    TrainingClips,
+    skipped_clips,
+)
 from tests.support.recordings import noise
 
 NAMES = ["a", "b", "c", "d"]

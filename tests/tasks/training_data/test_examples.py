@@ -5,14 +5,14 @@ from pathlib import Path
 
 from data_contracts.jsonl import to_jsonl
 from data_contracts.records import Clip, Conversation, PackedClip, Turn
-from infra.store import Store
+from infra.storage.store import Store
 from model.audio import num_audio_tokens
-from tasks.corpus_index import CorpusIndex
-from tasks.dialogues import completion
-from tasks.examples import Chained, ClipTable, completion_examples, dialogue_examples
-from tasks.ingest import DIALOGUES
-from tasks.prompts import training_prompts
-from tasks.shards import write_index
+from tasks.conversations.dialogues import completion
+from tasks.conversations.prompts import training_prompts
+from tasks.corpus.artifact import DIALOGUES
+from tasks.corpus.index import CorpusIndex
+from tasks.corpus.shards import write_index
+from tasks.training_data.examples import Chained, ClipTable, completion_examples, dialogue_examples
 from tests.support.recordings import packed
 
 

@@ -10,14 +10,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from infra.compute import Loading, Worker
+from infra.compute.interface import Worker
+from infra.compute.resources import Loading
 from model.audio import num_audio_tokens
-from tasks.example_table import Column, ExampleTable
-from tasks.loader import Loader
-from tasks.mixture import MixtureError, plan_mixture
-from tasks.mixture_recipe import Mixture, measure
 from tasks.pretrain import PretrainRecipe
-from tasks.split import Load
+from tasks.training.loader import Loader
+from tasks.training.split import Load
+from tasks.training_data.example_table import Column, ExampleTable
+from tasks.training_data.mixture import Mixture, measure
+from tasks.training_data.mixture_plan import MixtureError, plan_mixture
 
 SAMPLES = {"a": 160_000, "b": 16_000}
 """The clips of one corpus last ten times as long as those of the other."""

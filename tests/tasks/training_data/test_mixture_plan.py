@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tasks.mixture import Group, MixtureError, plan_groups, plan_mixture
+from tasks.training_data.mixture_plan import Group, MixtureError, plan_groups, plan_mixture
 
 POOLS = {"asr": range(100), "digits": range(100, 400), "sound": range(400, 407)}
 TASK_OF = {number: task for task, pool in POOLS.items() for number in pool}

@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from data_contracts.records import Rejected
-from tasks.corpora import CorpusError, CorpusSource, corpus_rows, files
+from tasks.sources import corpus_files as files
+from tasks.sources.catalogue import CorpusError, CorpusSource, corpus_rows
 from tests.support.corpus_trees import TREES, add, as_file, recordings
 
 

@@ -13,10 +13,10 @@ import pytest
 from data_contracts.jsonl import from_jsonl
 from data_contracts.records import Clip, Rejected
 from tasks import ingest
-from tasks.corpora import CorpusError, CorpusSource, corpus_rows
-from tasks.corpora.files import CorpusFiles
-from tasks.corpora.tables import read_table
-from tasks.manifest import DataSource, source_digest
+from tasks.sources.catalogue import CorpusError, CorpusSource, corpus_rows
+from tasks.sources.corpus_files import CorpusFiles
+from tasks.sources.manifest import DataSource, source_digest
+from tasks.sources.tables import read_table
 from tests.support.corpus_trees import CV_HEADER, TREES, text, tsv
 from tests.support.recordings import stage_context
 

@@ -14,13 +14,14 @@ from data_contracts.contract_result import enforce
 from data_contracts.jsonl import from_jsonl
 from data_contracts.languages import LANGUAGES
 from data_contracts.records import Clip, Rejected
-from infra.store import Store
+from infra.storage.store import Store
 from tasks import ingest
-from tasks.clips import ClipReader
-from tasks.corpora import CorpusError, CorpusSource, corpora, corpus_rows, find_corpus
-from tasks.decode import DecodeError, read_audio
-from tasks.manifest import DataSource, read_source, source_digest
-from tasks.shards import read_index
+from tasks.corpus.reader import ClipReader
+from tasks.corpus.shards import read_index
+from tasks.recordings.decode import DecodeError
+from tasks.recordings.read import read_audio
+from tasks.sources.catalogue import CorpusError, CorpusSource, corpora, corpus_rows, find_corpus
+from tasks.sources.manifest import DataSource, read_source, source_digest
 from tests.support.corpus_trees import LOCALES, TREES, Heard, sound, text
 from tests.support.recordings import stage_context
 

@@ -10,8 +10,9 @@ import soundfile
 import webdataset
 
 from data_contracts.records import Clip
-from tasks.corpora import CorpusSource, corpus_rows
-from tasks.decode import decode, read_audio
+from tasks.recordings.decode import decode
+from tasks.recordings.read import read_audio
+from tasks.sources.catalogue import CorpusSource, corpus_rows
 from tests.support.corpus_trees import as_file, decoded, recordings
 
 MADE = Path(__file__).parent / "made"

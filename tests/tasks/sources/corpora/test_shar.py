@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 
 from data_contracts.records import Clip, Rejected
-from tasks.corpora import CorpusSource, corpus_rows
-from tasks.decode import decode, read_audio
+from tasks.recordings.decode import decode
+from tasks.recordings.read import read_audio
+from tasks.sources.catalogue import CorpusSource, corpus_rows
 from tests.support.corpus_trees import add
 from tests.support.recordings import noise, sound_file
 

@@ -8,12 +8,12 @@ import pytest
 import torch
 
 from data_contracts.digest import digest_of_bytes
-from infra.patient_store import PatientStore
-from infra.policies import KeepCheckpoints
-from infra.store import Store
-from tasks.checkpoints.folder import FINAL_STATE, Checkpoints, StateMismatchError
-from tasks.notices import Notice
-from tasks.training_state import Trained, TrainingState
+from infra.compute.keep_checkpoints import KeepCheckpoints
+from infra.storage.patient_store import PatientStore
+from infra.storage.store import Store
+from tasks.training.checkpoints.folder import FINAL_STATE, Checkpoints, StateMismatchError
+from tasks.training.messages.notices import Notice
+from tasks.training.state import Trained, TrainingState
 
 IDENTITY = {"recipe": "a" * 64, "tokenizer": "b" * 64}
 

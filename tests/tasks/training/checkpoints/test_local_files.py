@@ -9,12 +9,12 @@ import pytest
 import torch
 from torch import Tensor
 
-from infra.patient_store import PatientStore
-from infra.policies import KeepCheckpoints
-from infra.store import Store
-from tasks.checkpoints.folder import Checkpoints
-from tasks.notices import Notice
-from tasks.training_state import Trained, TrainingState
+from infra.compute.keep_checkpoints import KeepCheckpoints
+from infra.storage.patient_store import PatientStore
+from infra.storage.store import Store
+from tasks.training.checkpoints.folder import Checkpoints
+from tasks.training.messages.notices import Notice
+from tasks.training.state import Trained, TrainingState
 
 VALUES = 1 << 20
 

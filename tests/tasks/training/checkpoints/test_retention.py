@@ -5,8 +5,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from infra.policies import KeepCheckpoints
-from tasks.checkpoints.retention import Saved, steps_to_keep
+from infra.compute.keep_checkpoints import KeepCheckpoints
+from tasks.training.checkpoints.retention import Saved, steps_to_keep
 
 HOUR = 3600.0
 STATES = [

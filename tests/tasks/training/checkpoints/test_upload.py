@@ -6,7 +6,7 @@ from concurrent.futures import Future
 
 import pytest
 
-from tasks.checkpoints.upload import Uploader, UploadError
+from tasks.training.checkpoints.upload import Uploader, UploadError
 
 
 def test_training_does_not_wait_for_the_first_upload_but_for_the_one_before_the_second(

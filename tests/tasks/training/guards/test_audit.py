@@ -15,12 +15,16 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from infra.compute import InProcess, Loading, Worker
-from infra.patience import HOPELESS
-from infra.patient_store import PatientStore
-from infra.policies import KeepCheckpoints
-from infra.store import Store
-from tasks.audit import (
+from infra.compute.in_process import InProcess
+from infra.compute.interface import Worker
+from infra.compute.keep_checkpoints import KeepCheckpoints
+from infra.compute.resources import Loading
+from infra.retry import HOPELESS
+from infra.storage.patient_store import PatientStore
+from infra.storage.store import Store
+from tasks.training.checkpoints.folder import Checkpoints
+from tasks.training.fit import CHECKPOINT, fit
+from tasks.training.guards.audit import (
     AuditError,
     Consumed,
     Trail,
@@ -29,13 +33,11 @@ from tasks.audit import (
     hold_against,
     too_early,
 )
-from tasks.checkpoints.folder import Checkpoints
-from tasks.example_table import Column, ExampleTable
-from tasks.loader import LoadedStep, Loader
-from tasks.mixture import plan_mixture
-from tasks.mixture_recipe import Mixture
-from tasks.training import CHECKPOINT, fit
-from tasks.training_state import Trained, TrainingState
+from tasks.training.loader import LoadedStep, Loader
+from tasks.training.state import Trained, TrainingState
+from tasks.training_data.example_table import Column, ExampleTable
+from tasks.training_data.mixture import Mixture
+from tasks.training_data.mixture_plan import plan_mixture
 from tests.support.example_numbers import Numbers
 from tests.support.recordings import stage_context
 from tests.support.training_jobs import Training

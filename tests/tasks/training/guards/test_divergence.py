@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tasks.watch import DivergedError, RollBackError, Watch, WatchRecipe
+from tasks.training.guards.divergence import DivergedError, RollBackError, Watch, WatchRecipe
 
 
 def calm(watch: Watch, steps: int = 40) -> Watch:

@@ -5,10 +5,11 @@ from pathlib import Path
 
 import pytest
 
-from infra.compute import InProcess, Worker
-from infra.store import Store
-from tasks.notices import Notice
-from tasks.stall import StallError, StallGuard
+from infra.compute.in_process import InProcess
+from infra.compute.interface import Worker
+from infra.storage.store import Store
+from tasks.training.guards.stall import StallError, StallGuard
+from tasks.training.messages.notices import Notice
 from tests.support.clock import Clock
 
 
@@ -33,7 +34,7 @@ class Watched(Clock):
 def clock(monkeypatch: pytest.MonkeyPatch) -> Watched:
     """The guards': in it a step takes as long as a test says."""
     found = Watched()
-    monkeypatch.setattr("tasks.stall.time", found)
+    monkeypatch.setattr("tasks.training.guards.stall.time", found)
     return found
 
 
@@ -83,7 +84,7 @@ def test_one_of_two_workers_waits_for_the_others_stack_before_it_ends(
         found.set()
 
     clock = OtherWorker()
-    monkeypatch.setattr("tasks.stall.time", clock)
+    monkeypatch.setattr("tasks.training.guards.stall.time", clock)
     with StallGuard(0.2, Worker(0, 2, give_up=give_up), store, lambda _: None) as guard:
         guard.beat(1)
         clock.now += 60
@@ -110,7 +111,7 @@ def test_steps_in_time_and_a_loop_that_has_ended_are_no_stall(
 def test_a_store_that_is_away_or_hangs_does_not_keep_a_stalled_run_alive(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, hangs: bool
 ) -> None:
-    monkeypatch.setattr("tasks.stall._GRACE_SECONDS", 0.2)
+    monkeypatch.setattr("tasks.training.guards.stall._GRACE_SECONDS", 0.2)
     given_up, released = threading.Event(), threading.Event()
 
     def fail(*_: object) -> None:

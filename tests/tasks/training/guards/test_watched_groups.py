@@ -12,14 +12,14 @@ import pytest
 import torch
 from transformers import Qwen2AudioForConditionalGeneration, Qwen2AudioProcessor
 
-from infra.compute import Resources
-from tasks import stall
-from tasks.early_evaluation import EarlyEvaluation
-from tasks.optimization import ExampleSource, MicroBatch, Objective, StepOutcome
-from tasks.split import Load
-from tasks.supervised import SupervisedFactory
-from tasks.training import fit
-from tasks.watch import WatchRecipe
+from infra.compute.resources import Resources
+from tasks.evaluation.early import EarlyEvaluation
+from tasks.objectives.supervised import SupervisedFactory
+from tasks.training.fit import fit
+from tasks.training.guards import stall
+from tasks.training.guards.divergence import WatchRecipe
+from tasks.training.objective import ExampleSource, MicroBatch, Objective, StepOutcome
+from tasks.training.split import Load
 from tests.support.recordings import stage_context
 from tests.support.training_jobs import STEPS, Finished, Training
 from tests.support.worker_processes import GroupFailedError, Processes

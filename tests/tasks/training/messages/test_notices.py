@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from infra.store import Store
-from tasks.notices import Errands, Notice, Notices, tell_notices
+from infra.storage.store import Store
+from tasks.training.messages.notices import Errands, Notice, Notices, tell_notices
 from tests.support.clock import Clock
 
 
@@ -23,14 +23,14 @@ def test_notices_of_all_ranks_are_told_in_order_and_once(tmp_path: Path) -> None
 def test_a_store_that_takes_no_notice_does_not_end_the_run(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("infra.patience.time", Clock())
+    monkeypatch.setattr("infra.retry.time", Clock())
     (tmp_path / "scratch").write_text("a file where the folder should be")
     Notices(Store(str(tmp_path)), rank=0).say("the loss is nan")
     assert "the loss is nan (not in the store: " in capsys.readouterr().err
 
 
 def test_an_errand_that_hangs_delays_other_errands_alone(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("tasks.notices._GRACE_SECONDS", 0.1)
+    monkeypatch.setattr("tasks.training.messages.notices._GRACE_SECONDS", 0.1)
     hangs, released, done = threading.Event(), threading.Event(), list[int]()
 
     def hang() -> None:

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 import torch
 
-from infra.compute import Resources, StrategyName
-from infra.on_ray import OnRay
+from infra.compute.on_ray import OnRay
+from infra.compute.resources import Resources, StrategyName
 from model.tuning import TuningRecipe
 from tests.support.training_jobs import (
     STEPS,

@@ -1,0 +1,64 @@
+"""The corpora that have a recipe, as `q2a ingest --list` shows them."""
+
+import json
+
+from rich.console import Console
+from rich.table import Table
+
+from tasks.sources.catalogue import Corpus, corpora
+
+_MANY = 24
+"""More languages than this are told by their number."""
+
+
+def print_corpora(console: Console) -> None:
+    """A row for each corpus, its layout left out: JSON has it."""
+    table = Table(title="Corpora")
+    for column in ("name", "title", "licence", "tasks", "languages", "splits"):
+        table.add_column(column, overflow="fold", no_wrap=column == "name")
+    for corpus in corpora().values():
+        table.add_row(
+            corpus.name,
+            corpus.title,
+            corpus.license,
+            " ".join(corpus.tasks),
+            _few(corpus.languages) or "none",
+            _splits(corpus),
+        )
+    console.print(table)
+    console.print("q2a ingest --corpus NAME:SPLIT,SPLIT=ROOT; --list --json tells each layout")
+
+
+def corpora_as_json() -> str:
+    """All that the recipes state."""
+    described = [
+        {
+            "name": corpus.name,
+            "title": corpus.title,
+            "license": corpus.license,
+            "homepage": corpus.homepage,
+            "tasks": corpus.tasks,
+            "languages": corpus.languages,
+            "splits": dict(corpus.splits),
+            "layout": corpus.layout,
+        }
+        for corpus in corpora().values()
+    ]
+    return json.dumps(described, ensure_ascii=False, indent=2)
+
+
+def _splits(corpus: Corpus) -> str:
+    if not corpus.is_by_language:
+        return " ".join(corpus.splits)
+    languages = tuple(dict.fromkeys(name.rpartition("/")[0] for name in corpus.splits))
+    parts = ",".join(dict.fromkeys(name.rpartition("/")[2] for name in corpus.splits))
+    if len(languages) <= _MANY:
+        return f"{{{','.join(languages)}}}/{{{parts}}}"
+    example = next(name for name in corpus.splits if name.startswith("en"))
+    return f"LANGUAGE/{{{parts}}}, as {example}"
+
+
+def _few(names: tuple[str, ...]) -> str:
+    if len(names) > _MANY:
+        return f"{len(names)}, such as {' '.join(names[:3])}"
+    return " ".join(names)

@@ -1,0 +1,57 @@
+"""What the commands print for people; the plan's pages are in `plan_screen`."""
+
+from collections.abc import Sequence
+
+from rich.console import Console
+from rich.table import Table
+
+from flows.execution import StageOutcome
+from infra.ledger import Ledger
+from infra.tracking import Run
+from tasks.evaluate import read_report
+from tasks.evaluation.report import format_table
+
+
+def wide_console() -> Console:
+    """The terminal; a log file or pipe, which has no width, gets lines of 140 characters."""
+    console = Console()
+    return console if console.is_terminal else Console(width=140)
+
+
+def print_outcomes(console: Console, outcomes: Sequence[StageOutcome]) -> None:
+    """The table of stages that a run ends with."""
+    table = Table(title="Stages")
+    for name in ("stage", "state", "seconds", "records in", "records out", "rejected", "artifact"):
+        table.add_column(name, justify="right" if name in _NUMERIC else "left")
+    for outcome in outcomes:
+        counts = outcome.record.counts
+        table.add_row(
+            outcome.stage,
+            "hit" if outcome.hit else "run",
+            f"{outcome.seconds:.1f}",
+            *(str(counts[name]) for name in ("records_in", "records_out", "rejected")),
+            outcome.record.fingerprint[:12],
+        )
+    console.print(table)
+
+
+def print_evaluation(console: Console, ledger: Ledger, outcomes: Sequence[StageOutcome]) -> None:
+    """The evaluation's scores, where the run came as far."""
+    for outcome in outcomes:
+        if outcome.stage == "evaluate":
+            directory = ledger.directory(outcome.stage, outcome.record.fingerprint)
+            console.print(format_table(read_report(directory)))
+            console.print(f"Report: {directory.path('report.html')}", soft_wrap=True)
+
+
+def print_runs(console: Console, runs: Sequence[Run]) -> None:
+    """Pipeline runs, the newest first."""
+    table = Table(title="Pipeline runs")
+    for name in ("run", "name", "status"):
+        table.add_column(name)
+    for run in runs:
+        table.add_row(run.info.run_id, run.info.run_name, run.info.status)
+    console.print(table)
+
+
+_NUMERIC = {"seconds", "records in", "records out", "rejected"}

@@ -1,0 +1,218 @@
+"""The artifact store: a tree of immutable files on a local folder or any fsspec file system."""
+
+import errno
+import os
+import shutil
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from tempfile import NamedTemporaryFile
+from typing import Any, BinaryIO, cast
+
+from data_contracts.digest import digest_of_stream
+from infra.storage.file_systems import open_file_system, put_file, retried, size_of
+from infra.storage.remote_file import RemoteFile
+
+_PARTIAL = ".partial-"
+"""In the name of a local file that is still being written."""
+FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
+"""Errors of a disk that takes no more."""
+
+
+class MissingFileError(FileNotFoundError):
+    """A file that an artifact should have is not in the store."""
+
+
+class DiskFullError(OSError):
+    """There is no room for a file; nothing of it is left."""
+
+
+class Store:
+    """A folder of the store. Keys are relative paths with forward slashes.
+
+    A file appears whole or not at all: local files are written beside their place and renamed,
+    object stores publish an object when its upload ends.
+    """
+
+    def __init__(self, url: str, storage_options: dict[str, object] | None = None) -> None:
+        self.storage_options = dict(storage_options or {})
+        # Other processes write too: a cached listing would hide what they have finished.
+        self._fs, self._root = open_file_system(
+            url, use_listings_cache=False, **self.storage_options
+        )
+        self._root = self._root.rstrip("/")
+        self.is_local = "file" in self._fs.protocol
+        self.url = self._root if self.is_local else self._fs.unstrip_protocol(self._root)
+
+    def __reduce__(self) -> tuple[type["Store"], tuple[str, dict[str, object]]]:
+        return Store, (self.url, self.storage_options)
+
+    def __repr__(self) -> str:
+        return f"Store({self.url!r})"
+
+    def below(self, *parts: str) -> "Store":
+        """The folder `parts` below this one."""
+        return Store("/".join([self.url, *parts]), self.storage_options)
+
+    def path(self, key: str) -> str:
+        """Full path of `key`, as the file system spells it."""
+        return f"{self._root}/{key}" if key else self._root
+
+    def exists(self, key: str) -> bool:
+        """Whether the file `key` is there."""
+        path = self.path(key)
+        try:  # fsspec's own answer is "no" also where the store did not answer
+            found = retried(lambda: self._fs.info(path), f"asking for {path}")
+        except (FileNotFoundError, NotADirectoryError):
+            return False
+        return bool(found["type"] == "file")
+
+    def list_keys(self, prefix: str = "") -> list[str]:
+        """All files below `prefix`, sorted."""
+        path = self.path(prefix)
+        found = retried(lambda: self._fs.find(path), f"listing {path}")
+        return sorted(name[len(self._root) + 1 :] for name in found if _PARTIAL not in name)
+
+    def size(self, key: str) -> int:
+        """Size in bytes."""
+        return size_of(self._fs, self.path(key)) or 0
+
+    def digest(self, key: str) -> str:
+        """sha256 of the file's bytes."""
+        with self.open(key) as stream:
+            return digest_of_stream(stream)
+
+    def open(self, key: str, begin: int = 0, end: int | None = None) -> BinaryIO:
+        """Open for reading bytes from `begin` on, which is where it stands.
+
+        A remote file ends at `end` for its reader, and no more is asked for; a local one is open
+        as a whole. Places are those of the whole file.
+
+        Raises:
+            MissingFileError: the file is not there.
+            StoreError: as of `RemoteFile`.
+        """
+        try:
+            if self.is_local:
+                stream = Path(self.path(key)).open("rb")  # noqa: SIM115
+                stream.seek(begin)
+                return stream
+            return cast(BinaryIO, RemoteFile(self._fs, self.path(key), begin, end))
+        except FileNotFoundError as error:
+            raise MissingFileError(
+                f"{self.path(key)} is not in the store. Run `q2a plan` to see which stage makes it."
+            ) from error
+
+    def read_bytes(self, key: str) -> bytes:
+        """The whole file."""
+        with self.open(key) as stream:
+            return stream.read()
+
+    def read_range(self, key: str, start: int, size: int) -> bytes:
+        """`size` bytes from `start` on, fewer only where a local file ends.
+
+        Raises:
+            MissingFileError: the file is not there.
+            StoreError: as of `open`.
+        """
+        with self.open(key, start, start + size) as stream:
+            return stream.read(size)
+
+    def read_text(self, key: str) -> str:
+        """The whole file as UTF-8 text."""
+        return self.read_bytes(key).decode()
+
+    @contextmanager
+    def create(self, key: str) -> Iterator[BinaryIO]:
+        """Write a file that appears under `key` only when the block ends without an error.
+
+        Raises:
+            DiskFullError: there is no room; nothing of the file is left.
+            StoreError: the store does not take it.
+        """
+        target = self.path(key)
+        try:
+            with self._create_local(target) if self.is_local else self._upload(target) as stream:
+                yield stream
+        except OSError as error:
+            if error.errno not in FULL:
+                raise
+            raise DiskFullError(
+                error.errno,
+                f"there is no room to write {target} ({error.strerror}). Free space there"
+                f"{'' if self.is_local else ' or in the folder for temporary files'}, or move the "
+                "store (Q2A_HOME, Q2A_STORE), then run again: what is finished is kept",
+            ) from error
+
+    @contextmanager
+    def _create_local(self, target: str) -> Iterator[BinaryIO]:
+        final = Path(target)
+        final.parent.mkdir(parents=True, exist_ok=True)
+        partial = final.with_name(f"{final.name}{_PARTIAL}{uuid.uuid4().hex[:8]}")
+        try:
+            with partial.open("wb") as stream:
+                yield stream
+                stream.flush()
+                os.fsync(stream.fileno())
+            partial.replace(final)
+        finally:
+            partial.unlink(missing_ok=True)
+
+    @contextmanager
+    def _upload(self, target: str) -> Iterator[BinaryIO]:
+        """The bytes wait on this machine, so that an upload that fails can be repeated."""
+        with NamedTemporaryFile() as buffer:
+            yield cast(BinaryIO, buffer)
+            buffer.flush()
+            put_file(self._fs, buffer.name, target, buffer.tell())
+
+    def write_bytes(self, key: str, data: bytes) -> None:
+        """Write a whole file, atomically."""
+        with self.create(key) as stream:
+            stream.write(data)
+
+    def write_text(self, key: str, text: str) -> None:
+        """Write a whole file as UTF-8, atomically."""
+        self.write_bytes(key, text.encode())
+
+    def delete(self, key: str) -> None:
+        """Remove a file or folder; nothing happens where there is none."""
+        path = self.path(key)
+        with suppress(FileNotFoundError):
+            retried(lambda: self._fs.rm(path, recursive=True), f"deleting {path}")
+
+    def delete_partial_files(self) -> None:
+        """Remove what killed writers left; only for whoever is sure to be the one writer here."""
+        if self.is_local:
+            for path in Path(self._root).rglob(f"*{_PARTIAL}*"):
+                path.unlink()
+
+    def upload(self, folder: Path, key: str) -> None:
+        """Copy every file below the local `folder` to below `key`."""
+        for source in sorted(path for path in folder.rglob("*") if path.is_file()):
+            name = f"{key}/{source.relative_to(folder).as_posix()}"
+            with source.open("rb") as stream, self.create(name) as target:
+                shutil.copyfileobj(stream, target)
+
+    @contextmanager
+    def local_folder(self, key: str, scratch: Path) -> Iterator[Path]:
+        """The folder `key` as local files: itself where the store is local, else a copy."""
+        if self.is_local:
+            yield Path(self.path(key))
+            return
+        copy = scratch / uuid.uuid4().hex[:8]
+        try:
+            for name in self.list_keys(key):
+                target = copy / Path(name).relative_to(key)
+                target.parent.mkdir(parents=True, exist_ok=True)
+                with self.open(name) as stream, target.open("wb") as file:
+                    shutil.copyfileobj(stream, file)
+            yield copy
+        finally:
+            shutil.rmtree(copy, ignore_errors=True)
+
+    @property
+    def file_system(self) -> Any:
+        """The fsspec file system, for libraries that take one."""
+        return self._fs

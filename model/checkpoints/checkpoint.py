@@ -1,0 +1,145 @@
+"""Checkpoints in transformers' layout: ours open there, theirs open here."""
+
+from pathlib import Path
+
+import torch
+from torch import Tensor
+from transformers import (
+    Qwen2AudioConfig,
+    Qwen2AudioForConditionalGeneration,
+    Qwen2AudioProcessor,
+)
+
+from data_contracts.records import Conversation, Turn
+from model.attention import use_packed_attention
+from model.audio import SAMPLE_RATE, num_audio_tokens
+from model.batch import collate
+from model.checkpoints.weights import CheckpointError, read_config, refuse_gaps, tensor_files
+from model.features import log_mel_spectrogram
+from model.forward import hidden_states
+from model.sequence import render_prompt
+
+_HEARING_THRESHOLD = 1e-5
+"""Least change of a logit, as a part of the largest one, that is not rounding (float32)."""
+
+
+class ModelDeafError(RuntimeError):
+    """The model's output does not depend on what it hears."""
+
+
+def save_checkpoint(
+    directory: Path, model: Qwen2AudioForConditionalGeneration, processor: Qwen2AudioProcessor
+) -> None:
+    """Write `model` and `processor` into `directory`, as `from_pretrained` reads them.
+
+    The same weights give the same bytes of `model.safetensors`. Existing files are overwritten.
+    """
+    model.save_pretrained(directory)
+    processor.save_pretrained(directory)
+
+
+def load_checkpoint(
+    directory: Path,
+) -> tuple[Qwen2AudioForConditionalGeneration, Qwen2AudioProcessor]:
+    """Open a checkpoint in float32 and eval mode, with packed attention; nothing is downloaded.
+
+    transformers warns of tensors that are missing or don't fit, and draws them at random; here
+    they are an error. Weights are read from safetensors alone.
+
+    Args:
+        directory: of ours, or a snapshot of a released Qwen2-Audio.
+
+    Raises:
+        CheckpointError: where `directory` holds no Qwen2-Audio checkpoint, or one whose tensors,
+            configuration and processor don't fit one another.
+        ValueError: for a language model with a sliding window.
+    """
+    read_config(directory, ["qwen2_audio"])
+    tensor_files(directory)
+    model, found = Qwen2AudioForConditionalGeneration.from_pretrained(
+        directory,
+        dtype=torch.float32,
+        local_files_only=True,
+        use_safetensors=True,
+        ignore_mismatched_sizes=True,
+        output_loading_info=True,
+    )
+    wrong = [
+        f"{name} ({tuple(there)}, expected {tuple(expected)})"
+        for name, there, expected in found["mismatched_keys"]
+    ]
+    refuse_gaps(directory, found["missing_keys"], found["unexpected_keys"], wrong)
+    processor = _load_processor(directory, model.config)
+    # The positions are fixed sinusoids, but transformers makes every loaded parameter trainable.
+    model.model.audio_tower.embed_positions.requires_grad_(False)
+    use_packed_attention(model)
+    return model.eval(), processor
+
+
+def _load_processor(directory: Path, config: Qwen2AudioConfig) -> Qwen2AudioProcessor:
+    try:
+        processor = Qwen2AudioProcessor.from_pretrained(directory, local_files_only=True)
+    except (OSError, ValueError, TypeError, KeyError) as error:
+        raise CheckpointError(
+            f"{directory} has no processor that can be read ({error}). Copy tokenizer.json, "
+            "tokenizer_config.json and the processor's files beside the weights."
+        ) from error
+    rows, num_tokens = config.text_config.vocab_size, len(processor.tokenizer)
+    for name, theirs, ours in (
+        ("the id of <|AUDIO|>", processor.audio_token_id, config.audio_token_id),
+        (
+            "the number of mel channels",
+            processor.feature_extractor.feature_size,
+            config.audio_config.num_mel_bins,
+        ),
+        ("the number of tokens with an embedding", num_tokens, min(num_tokens, rows)),
+    ):
+        if theirs != ours:
+            raise CheckpointError(
+                f"in {directory} {name} is {theirs} for the processor and {ours} for the model. "
+                "Give the processor that belongs to the weights."
+            )
+    return processor
+
+
+@torch.no_grad()
+def check_hears(model: Qwen2AudioForConditionalGeneration, processor: Qwen2AudioProcessor) -> float:
+    """Ask the same question about two sounds of one length; the answer must differ.
+
+    Run it before any work on a checkpoint: a model whose clips get lost on the way trains and
+    evaluates without an error.
+
+    Returns:
+        The largest change of a next-token logit, as a part of the largest logit.
+
+    Raises:
+        ModelDeafError: when that is no more than rounding, or not a number.
+    """
+    time = torch.arange(SAMPLE_RATE) / SAMPLE_RATE
+    tone = 0.3 * torch.sin(2 * torch.pi * 440 * time)
+    clicks = 0.5 * (torch.arange(SAMPLE_RATE) % 1600 < 40).float()
+    first, second = (_next_token_logits(model, processor, sound) for sound in (tone, clicks))
+    change = float((first - second).abs().max() / first.abs().max())
+    if not change > _HEARING_THRESHOLD:
+        raise ModelDeafError(
+            f"exchanging a tone for clicks changed the logits by {change:.1e} of their size; more "
+            f"than {_HEARING_THRESHOLD:.0e} is needed. Check that the checkpoint has the encoder's "
+            "and the projector's weights and that the tokenizer's <|AUDIO|> is the model's."
+        )
+    return change
+
+
+def _next_token_logits(
+    model: Qwen2AudioForConditionalGeneration, processor: Qwen2AudioProcessor, waveform: Tensor
+) -> Tensor:
+    """Logits [vocab_size] of the first token of an answer about one clip."""
+    question = Turn(role="user", text="What is heard?", audio=("clip",))
+    conversation = Conversation(id="hearing", format="chat", turns=(question,), task="sound")
+    prompt = render_prompt(
+        conversation, processor.tokenizer, {"clip": num_audio_tokens(len(waveform))}
+    )
+    num_mel_bins = model.config.audio_config.num_mel_bins
+    features = {"clip": log_mel_spectrogram([waveform], num_mel_bins)[0]}
+    hidden = hidden_states(model, collate([prompt], features))
+    logits: Tensor = model.lm_head(hidden[-1])
+    return logits

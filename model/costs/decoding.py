@@ -1,0 +1,67 @@
+"""What `generate` asks of a machine: operations, bytes held, and bytes read for each new token."""
+
+from dataclasses import dataclass
+
+from transformers import Qwen2AudioConfig
+
+from model.costs.flops import encoder_flops, language_model_flops
+from model.costs.shapes import ParameterCount
+
+_FLOAT = 4
+_BLOCK = 64
+"""Steps for which the cache grows at once."""
+_DRAWING = 45
+"""Bytes a logit while a token is drawn: itself in float32; probabilities, their ranking and two
+copies of them in eight bytes each, and a mask."""
+
+
+@dataclass(frozen=True)
+class AnswerSizes:
+    """Prompts that are answered at once, all of them as long as the longest."""
+
+    prompts: int
+    samples: int
+    prompt_tokens: int
+    window_positions: tuple[int, ...]
+    """Positions in the encoder of each window of one prompt's audio."""
+    new_tokens: int
+    """At most, of one answer."""
+
+
+def prefill_flops(config: Qwen2AudioConfig, sizes: AnswerSizes) -> int:
+    """Hear and read all prompts once."""
+    hear = encoder_flops(config, sizes.window_positions).forward
+    read = language_model_flops(config, (sizes.prompt_tokens,), 1).forward
+    return sizes.prompts * (hear + read)
+
+
+def decoding_flops(config: Qwen2AudioConfig, sizes: AnswerSizes) -> int:
+    """Write all answers to their full length."""
+    text = config.text_config
+    token = language_model_flops(config, (1,), 1).products
+    seen = sum(sizes.prompt_tokens + step for step in range(sizes.new_tokens))
+    attention = 4 * text.num_hidden_layers * text.hidden_size * seen
+    return sizes.prompts * sizes.samples * (sizes.new_tokens * token + attention)
+
+
+def cache_bytes(config: Qwen2AudioConfig, sizes: AnswerSizes) -> int:
+    """Keys and values: of prompts twice (packed, and in rows), of answers in whole blocks."""
+    text = config.text_config
+    kv_width = text.hidden_size // text.num_attention_heads * text.num_key_value_heads
+    blocks = -(-sizes.new_tokens // _BLOCK)
+    columns = 2 * sizes.prompt_tokens + sizes.samples * _BLOCK * blocks
+    return 2 * text.num_hidden_layers * kv_width * _FLOAT * sizes.prompts * columns
+
+
+def answering_bytes(config: Qwen2AudioConfig, count: ParameterCount, sizes: AnswerSizes) -> int:
+    """The most that is held at one time: weights in float32, the cache, the logits of a step."""
+    rows = sizes.prompts * sizes.samples
+    logits = rows * config.text_config.vocab_size * _DRAWING
+    return _FLOAT * count.total + cache_bytes(config, sizes) + logits
+
+
+def read_bytes_a_step(config: Qwen2AudioConfig, count: ParameterCount, sizes: AnswerSizes) -> int:
+    """What one token for every answer makes the memory deliver: weights of the language model, and
+    the cache.
+    """
+    return _FLOAT * count.total + cache_bytes(config, sizes)

@@ -1,0 +1,1 @@
+"""From labelled clips to words: prompts, tags, dialogues and evaluation suites."""

@@ -1,0 +1,1 @@
+"""Estimates what a stage would take: hours, memory, money."""

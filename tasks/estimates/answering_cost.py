@@ -1,0 +1,108 @@
+"""What the stages would take that draw answers: collecting preferences, and evaluation."""
+
+from transformers import Qwen2AudioConfig
+
+from infra.compute.hardware import ACCELERATORS, GIB
+from infra.compute.resources import Resources
+from model.costs.decoding import (
+    AnswerSizes,
+    answering_bytes,
+    cache_bytes,
+    decoding_flops,
+    prefill_flops,
+    read_bytes_a_step,
+)
+from model.costs.shapes import count_parameters
+from model.tuning import TuningRecipe
+from tasks.collect_preferences import CollectRecipe
+from tasks.conversations.suites import NUM_SUITES
+from tasks.estimates.training_cost import Estimate, ExampleSize, peak_flops, priced, usable_gib
+from tasks.evaluate import CHECKPOINTS, EvaluateRecipe
+from tasks.evaluation.answerer import PROMPTS_AT_ONCE
+from tasks.ingest import IngestRecipe
+
+_SHARE_OF_BANDWIDTH = 0.6
+
+
+def estimate_preferences(
+    config: Qwen2AudioConfig,
+    recipe: CollectRecipe,
+    ingest: IngestRecipe,
+    resources: Resources,
+    size: ExampleSize,
+) -> Estimate:
+    """All samples of all prompts that ingest draws, none of them finished early."""
+    prompts = sum(ingest.dialogues.prompts.values())
+    sizes = _sizes(size, recipe.num_samples, recipe.max_new_tokens)
+    jobs = -(-prompts // recipe.prompts_per_chunk)
+    return _answers(config, sizes, prompts, min(jobs, resources.num_workers), resources, size)
+
+
+def estimate_evaluation(
+    config: Qwen2AudioConfig,
+    recipe: EvaluateRecipe,
+    ingest: IngestRecipe,
+    resources: Resources,
+    size: ExampleSize,
+) -> Estimate:
+    """Every checkpoint answers every suite, all of them full, none of the answers ended early."""
+    prompts = len(CHECKPOINTS) * NUM_SUITES * ingest.suites.items
+    sizes = _sizes(size, 1, recipe.max_new_tokens)
+    workers = min(len(CHECKPOINTS), resources.num_workers)
+    return _answers(config, sizes, prompts, workers, resources, size)
+
+
+def _sizes(size: ExampleSize, samples: int, new_tokens: int) -> AnswerSizes:
+    return AnswerSizes(
+        prompts=PROMPTS_AT_ONCE,
+        samples=samples,
+        prompt_tokens=size.tokens(size.audio_seconds, answers=0),
+        window_positions=(size.positions(size.audio_seconds),),
+        new_tokens=new_tokens,
+    )
+
+
+def _answers(
+    config: Qwen2AudioConfig,
+    sizes: AnswerSizes,
+    prompts: int,
+    workers: int,
+    resources: Resources,
+    size: ExampleSize,
+) -> Estimate:
+    """Rounds of prompts on some workers. Reading a prompt takes operations; writing an answer takes
+    operations or the weights' way out of the memory, whichever is slower.
+    """
+    count = count_parameters(config, TuningRecipe())
+    rounds = prompts / sizes.prompts
+    read, write = prefill_flops(config, sizes), decoding_flops(config, sizes)
+    speed = peak_flops(resources, "float32") * resources.share_of_peak
+    writing = write / speed
+    if resources.accelerator != "cpu":
+        bandwidth = ACCELERATORS[resources.accelerator].bandwidth * _SHARE_OF_BANDWIDTH
+        fetched = read_bytes_a_step(config, count, sizes) * sizes.new_tokens
+        writing = max(writing, fetched / bandwidth)
+    hours = rounds * (read / speed + writing) / workers / 3600
+    held = answering_bytes(config, count, sizes) / GIB
+    weights, cache = 4 * count.total / GIB, cache_bytes(config, sizes) / GIB
+    allowed = usable_gib(resources)
+    fits = None if allowed is None else held <= allowed
+    notes = []
+    if fits is False:
+        notes.append(
+            f"needs {held:.0f} GiB, {allowed:.0f} are usable: {cache:.0f} are keys and values of "
+            f"{sizes.prompts} prompts, {sizes.samples} answers each of {sizes.new_tokens} tokens "
+            "at most. Lower the number of samples or of new tokens."
+        )
+    return Estimate(
+        examples=prompts * sizes.samples,
+        tokens=prompts * (sizes.prompt_tokens + sizes.samples * sizes.new_tokens),
+        audio_hours=prompts * size.audio_seconds / 3600,
+        flops=round(rounds * (read + write)),
+        memory_gib={"weights": weights, "cache": cache, "logits": held - weights - cache},
+        peak_gib=held,
+        moment="drawing",
+        fits=fits,
+        notes=tuple(notes),
+        **priced(resources, workers, hours),
+    )

@@ -1,0 +1,65 @@
+"""A checkpoint and a corpus that answer conversations: sampling and evaluation share it."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from transformers import Qwen2AudioForConditionalGeneration, Qwen2AudioProcessor
+
+from data_contracts.records import Conversation
+from infra.storage.store import Store
+from model.audio import num_tokens_of_features
+from model.checkpoints.checkpoint import check_hears, load_checkpoint
+from model.generate import GenerationSettings, generate
+from model.sequence import render_prompt
+from model.tokenizer import END_OF_TEXT, TURN_END
+from tasks.corpus.features import clip_features
+from tasks.corpus.index import CorpusIndex
+from tasks.corpus.reader import ClipReader
+
+PROMPTS_AT_ONCE = 32
+
+
+@dataclass(frozen=True)
+class Answerer:
+    """Writes answers with one checkpoint to prompts about the clips of one corpus."""
+
+    model: Qwen2AudioForConditionalGeneration
+    processor: Qwen2AudioProcessor
+    reader: ClipReader
+
+    @classmethod
+    def open(
+        cls, checkpoint: Store, corpus: Store, scratch: Path, device: str = "cpu"
+    ) -> "Answerer":
+        """Load a checkpoint to a device and check that it hears.
+
+        Raises:
+            ModelDeafError: its output does not depend on the audio.
+        """
+        with checkpoint.local_folder("", scratch) as folder:
+            model, processor = load_checkpoint(folder)
+        model.to(device)
+        check_hears(model, processor)
+        return cls(model, processor, ClipReader(corpus, CorpusIndex(corpus)))
+
+    def answer(
+        self, conversations: Sequence[Conversation], settings: GenerationSettings
+    ) -> Iterable[list[str]]:
+        """`settings.num_samples` answers a conversation, in order, made some prompts at a time."""
+        tokenizer = self.processor.tokenizer
+        stop_ids = frozenset(tokenizer.convert_tokens_to_ids([END_OF_TEXT, TURN_END]))
+        for start in range(0, len(conversations), PROMPTS_AT_ONCE):
+            some = conversations[start : start + PROMPTS_AT_ONCE]
+            clips = sorted({clip for conversation in some for clip in conversation.clip_ids})
+            features = clip_features(
+                self.reader, clips, self.processor.feature_extractor.feature_size
+            )
+            tokens = {clip: num_tokens_of_features(f.shape[1]) for clip, f in features.items()}
+            prompts = [render_prompt(conversation, tokenizer, tokens) for conversation in some]
+            names = [conversation.id for conversation in some]
+            for samples in generate(self.model, prompts, features, settings, stop_ids, names):
+                yield [
+                    tokenizer.decode(list(sample.token_ids), skip_special_tokens=True)
+                    for sample in samples
+                ]

@@ -1,0 +1,189 @@
+"""The evaluation report: its data, and its table for the terminal.
+
+`report.json` is `Report.model_dump_json()`. `report_builder.py` makes a report of predictions,
+`report_page.py` renders it as HTML.
+"""
+
+from rich.table import Table
+from rich.text import Text
+
+from data_contracts.records import Record
+
+OTHER = "(other)"
+"""The column of a confusion matrix for answers outside the closed set."""
+
+_TITLES = {"wer": "WER", "cer": "CER", "bleu": "BLEU", "chrf": "chrF", "dual_mode": "right mode"}
+
+
+class SuiteResult(Record):
+    """One suite at one checkpoint. Scores are in the units of `tasks.evaluation.metrics.Metric`."""
+
+    suite: str
+    checkpoint: str
+    metric: str
+    higher_is_better: bool
+    n: int
+    """Number of items."""
+    value: float
+    low: float
+    """95 % bootstrap interval over items, as is `high`."""
+    high: float
+    chance: float | None
+    """Expected score of a uniform guess; None where guessing has no meaning."""
+    majority: float
+    """Score of always giving the most common answer."""
+    secondary: dict[str, float]
+    """Further metrics of the same answers, by name."""
+
+
+class Comparison(Record):
+    """A checkpoint against the one before it, on the same items of one suite."""
+
+    suite: str
+    metric: str
+    higher_is_better: bool
+    before: str
+    after: str
+    difference: float
+    """Score after minus score before."""
+    low: float
+    high: float
+    p_value: float
+    """Two-sided approximate randomisation, not corrected for the number of comparisons."""
+
+    @property
+    def verdict(self) -> str:
+        """ "better", "worse", or "no clear difference" where p is 0.05 or more."""
+        if self.p_value >= 0.05 or self.difference == 0:
+            return "no clear difference"
+        return "better" if (self.difference > 0) == self.higher_is_better else "worse"
+
+
+class Confusion(Record):
+    """Answers against references of one closed-set suite at one checkpoint."""
+
+    suite: str
+    checkpoint: str
+    classes: tuple[str, ...]
+    """The classes of the references, then `OTHER`: the columns of `counts`."""
+    counts: tuple[tuple[int, ...], ...]
+    """[class of the reference, class of the answer]."""
+
+
+class ExampleAnswer(Record):
+    """What one checkpoint answered to an example."""
+
+    checkpoint: str
+    text: str
+    score: float
+    right: bool
+    """The best possible score: no edits, the right label, the right mode, the reference itself."""
+
+
+class Example(Record):
+    """One item with the answers of all checkpoints, for people to listen to."""
+
+    id: str
+    suite: str
+    metric: str
+    question: str
+    clip_ids: tuple[str, ...]
+    reference: str
+    answers: tuple[ExampleAnswer, ...]
+
+
+class Report(Record):
+    """Everything that the evaluation found."""
+
+    title: str
+    checkpoints: tuple[str, ...]
+    results: tuple[SuiteResult, ...]
+    comparisons: tuple[Comparison, ...]
+    confusions: tuple[Confusion, ...]
+    examples: tuple[Example, ...]
+    provenance: dict[str, str]
+    """Where the numbers come from, by label: fingerprints, run, seed."""
+
+    @property
+    def suites(self) -> tuple[str, ...]:
+        """The names of the suites, in the order of the results."""
+        return tuple(dict.fromkeys(result.suite for result in self.results))
+
+    def result(self, suite: str, checkpoint: str) -> SuiteResult:
+        """The result of one suite at one checkpoint.
+
+        Raises:
+            KeyError: where the report has none.
+        """
+        for result in self.results:
+            if (result.suite, result.checkpoint) == (suite, checkpoint):
+                return result
+        raise KeyError(
+            f"the report has no result for suite {suite!r} at checkpoint {checkpoint!r}: it has "
+            f"{', '.join(f'{r.suite}/{r.checkpoint}' for r in self.results)}"
+        )
+
+
+def title_of(metric: str) -> str:
+    """The name of a metric as people write it."""
+    return _TITLES.get(metric, metric.replace("_", " "))
+
+
+def scale_of(metric: str) -> float:
+    """What a score is multiplied with for people: fractions become per cent."""
+    return 1.0 if metric in ("bleu", "chrf") else 100.0
+
+
+def format_score(metric: str, value: float | None) -> str:
+    """A score as people read it: "12.5%", BLEU and chrF as "12.5", "none" where there is none."""
+    if value is None:
+        return "none"
+    return f"{value * scale_of(metric):.1f}{'' if scale_of(metric) == 1 else '%'}"
+
+
+def format_difference(comparison: Comparison) -> str:
+    """A signed difference with its interval; differences of per cent are points."""
+    scale = scale_of(comparison.metric)
+    value, low, high = (
+        f"{number * scale:+.1f}"
+        for number in (comparison.difference, comparison.low, comparison.high)
+    )
+    return f"{value} [{low}, {high}]"
+
+
+def format_p_value(p_value: float) -> str:
+    """Three decimals, and "< 0.001" below what three decimals can say."""
+    return "< 0.001" if p_value < 0.001 else f"{p_value:.3f}"
+
+
+def arrow(higher_is_better: bool) -> str:
+    """The direction of improvement."""
+    return "↑" if higher_is_better else "↓"
+
+
+def format_table(report: Report) -> Table:
+    """The results for a terminal: one row a suite, one column a checkpoint."""
+    table = Table(title=Text(report.title), caption="value [95% interval over items]")
+    table.add_column("suite")
+    table.add_column("metric")
+    table.add_column("items", justify="right")
+    for name in (*report.checkpoints, "chance", "majority"):
+        table.add_column(Text(name), justify="right")
+    for suite in report.suites:
+        row = [report.result(suite, name) for name in report.checkpoints]
+        metric = row[0].metric
+        cells = [
+            f"{format_score(metric, result.value)} "
+            f"[{format_score(metric, result.low)}, {format_score(metric, result.high)}]"
+            for result in row
+        ]
+        baselines = (row[0].chance, row[0].majority)
+        # Text, not str: rich would read "[...]" of a name or an interval as markup.
+        table.add_row(
+            Text(suite),
+            Text(f"{title_of(metric)} {arrow(row[0].higher_is_better)}"),
+            Text(str(row[0].n)),
+            *(Text(cell) for cell in cells),
+            *(Text(format_score(metric, value)) for value in baselines),
+        )
+    return table

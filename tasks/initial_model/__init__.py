@@ -1,0 +1,1 @@
+"""What a training starts from: scratch, two towers, or a released checkpoint."""

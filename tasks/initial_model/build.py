@@ -1,0 +1,234 @@
+"""The checkpoint that pre-training begins with: from a recipe alone or pre-trained weights."""
+
+import random
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Annotated, Literal
+
+import torch
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from transformers import Qwen2AudioForConditionalGeneration, Qwen2AudioProcessor
+
+from data_contracts.digest import digest_of
+from data_contracts.records import Conversation, NonEmpty, PackedClip
+from infra.storage.store import Store
+from model.checkpoints.assemble import assemble
+from model.checkpoints.checkpoint import load_checkpoint, save_checkpoint
+from model.checkpoints.construct import ModelRecipe, build_model
+from model.encoder import encode_frames
+from model.projector import fit_projector, transcript_targets
+from model.tokenizer import build_processor, train_tokenizer
+from tasks.context import StageContext
+from tasks.conversations.prompts import PromptStyle, training_prompts
+from tasks.conversations.tags import tag_names
+from tasks.corpus.artifact import DIALOGUES, read_conversations
+from tasks.corpus.features import clip_features
+from tasks.corpus.reader import ClipReader
+
+INITIAL = "scratch/initial"
+_DONE = "scratch/initial-done"
+_CLIPS_AT_ONCE = 16
+
+Built = tuple[Qwen2AudioForConditionalGeneration, Qwen2AudioProcessor]
+
+
+class TowersRecipe(BaseModel):
+    """A model of a pre-trained encoder and a pre-trained language model."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    kind: Literal["towers"]
+    ridge_clips: int = Field(
+        1000, ge=0, description="transcribed clips that the projector is fitted to; 0: random"
+    )
+    ridge_penalty: float = Field(
+        0.01, gt=0, description="of the fit, as a part of the number of frames"
+    )
+    seed: int = 0
+
+
+class ReleasedRecipe(BaseModel):
+    """A finished Qwen2-Audio checkpoint, as it is."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    kind: Literal["released"]
+
+
+InitialRecipe = Annotated[ModelRecipe | TowersRecipe | ReleasedRecipe, Field(discriminator="kind")]
+
+
+class WeightSource(BaseModel):
+    """Where pre-trained weights lie: folders or URLs in transformers' layout.
+
+    Two towers, or one released checkpoint. The place is not part of any identity, the content is.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    audio_encoder: NonEmpty | None = None
+    """A Whisper of any size."""
+    language_model: NonEmpty | None = None
+    """A Qwen2, a Llama or a first-generation Qwen, with its tokenizer."""
+    released: NonEmpty | None = None
+    """A Qwen2-Audio."""
+
+    @field_validator("audio_encoder", "language_model", "released")
+    @classmethod
+    def _absolute(cls, place: str | None) -> str | None:
+        """Workers, and whoever resumes, have other working directories."""
+        return str(Path(place).absolute()) if place and "://" not in place else place
+
+    @model_validator(mode="after")
+    def _one_kind(self) -> "WeightSource":
+        given = (self.audio_encoder is not None, self.language_model is not None)
+        if given != ((False, False) if self.released else (True, True)):
+            raise ValueError(
+                f"weights has audio_encoder={self.audio_encoder!r}, language_model="
+                f"{self.language_model!r} and released={self.released!r}; give the first two, or "
+                "the last alone"
+            )
+        return self
+
+    @property
+    def kind(self) -> str:
+        """The recipe that such weights are for."""
+        return "released" if self.released else "towers"
+
+    @property
+    def folders(self) -> dict[str, str]:
+        """The given places by name."""
+        return {name: place for name, place in self if place is not None}
+
+
+class WeightSourceError(ValueError):
+    """There are no weights where they are said to be."""
+
+
+def weights_digest(source: WeightSource, digest: Callable[[Store, str], str] = Store.digest) -> str:
+    """Identity of pre-trained weights: the name and sha256 of every file.
+
+    Args:
+        digest: of one file of a store.
+
+    Raises:
+        WeightSourceError: a folder is missing or empty.
+    """
+    digests = {}
+    for name, place in source.folders.items():
+        store = Store(place)
+        keys = store.list_keys()
+        if not keys:
+            raise WeightSourceError(
+                f"weights.{name} is {place!r}, where there is no file. Give a folder that "
+                "save_pretrained of transformers wrote; `make pretrained` makes those of the "
+                "profile demo-pretrained."
+            )
+        digests[name] = {key: digest(store, key) for key in keys}
+    return digest_of(digests)
+
+
+def build_initial(
+    context: StageContext,
+    recipe: ModelRecipe | TowersRecipe | ReleasedRecipe,
+    source: WeightSource | None,
+    clips: Sequence[PackedClip],
+    style: PromptStyle,
+) -> Store:
+    """The folder of the checkpoint to begin with, which is written at the first call."""
+    initial = context.directory.below(INITIAL)
+    if not context.directory.exists(_DONE):
+        if isinstance(recipe, ModelRecipe):
+            model, processor = _from_scratch(context, recipe, clips, style)
+        else:
+            model, processor = _from_weights(context, recipe, source, clips)
+        context.scratch.mkdir(parents=True, exist_ok=True)
+        with TemporaryDirectory(dir=context.scratch) as folder:
+            save_checkpoint(Path(folder), model, processor)
+            context.directory.upload(Path(folder), INITIAL)
+        context.directory.write_text(_DONE, "")
+    return initial
+
+
+def _from_scratch(
+    context: StageContext, recipe: ModelRecipe, clips: Sequence[PackedClip], style: PromptStyle
+) -> Built:
+    """Fresh weights, and a tokenizer trained on the corpus's training texts."""
+    dialogues = read_conversations(context.inputs["corpus"], DIALOGUES)
+    tags = {clip.language for clip in clips if clip.language}
+    tags |= {clip.target_language for clip in clips if "s2tt" in clip.targets}
+    if style == "tags":
+        tags |= set(tag_names())
+    texts = training_texts(clips, dialogues, style)
+    tokenizer = train_tokenizer(texts, recipe.vocab_size, sorted(tags))
+    return build_model(recipe, tokenizer), build_processor(tokenizer, recipe.num_mel_bins)
+
+
+def _from_weights(
+    context: StageContext,
+    recipe: TowersRecipe | ReleasedRecipe,
+    source: WeightSource | None,
+    clips: Sequence[PackedClip],
+) -> Built:
+    if source is None or source.kind != recipe.kind:
+        raise WeightSourceError(
+            f"pretrain.model.kind is {recipe.kind!r}, which wants other weights than {source}. "
+            "Give them as `weights:` in the profile."
+        )
+    if isinstance(recipe, ReleasedRecipe):
+        with Store(source.folders["released"]).local_folder("", context.scratch) as folder:
+            return load_checkpoint(folder)
+    with (
+        Store(source.folders["audio_encoder"]).local_folder("", context.scratch) as encoder,
+        Store(source.folders["language_model"]).local_folder("", context.scratch) as text,
+    ):
+        model, processor = assemble(encoder, text, recipe.seed)
+    if recipe.ridge_clips:
+        _fit_projector(context, recipe, clips, model, processor)
+    return model, processor
+
+
+@torch.inference_mode()
+def _fit_projector(
+    context: StageContext,
+    recipe: TowersRecipe,
+    clips: Sequence[PackedClip],
+    model: Qwen2AudioForConditionalGeneration,
+    processor: Qwen2AudioProcessor,
+) -> None:
+    """Ridge regression of transcribed training clips onto the embeddings of their words."""
+    transcribed = [clip for clip in clips if clip.split == "train" and clip.targets.get("asr")]
+    random.Random(recipe.seed).shuffle(transcribed)
+    chosen = transcribed[: recipe.ridge_clips]
+    reader = ClipReader(context.inputs["corpus"], chosen)
+    num_mel_bins = processor.feature_extractor.feature_size
+    frames, targets = [], []
+    for start in range(0, len(chosen), _CLIPS_AT_ONCE):
+        some = chosen[start : start + _CLIPS_AT_ONCE]
+        features = clip_features(reader, [clip.id for clip in some], num_mel_bins)
+        encoded, counts = encode_frames(model, list(features.values()))
+        words = [processor.tokenizer.encode(clip.targets["asr"]) for clip in some]
+        frames.append(encoded)
+        targets.append(transcript_targets(model, words, counts))
+    found = torch.cat(frames)
+    fit_projector(model, found, torch.cat(targets), recipe.ridge_penalty * len(found))
+    context.progress(f"projector fitted to {len(found)} frames of {len(chosen)} clips")
+
+
+def training_texts(
+    clips: Sequence[PackedClip], dialogues: Sequence[Conversation], style: PromptStyle
+) -> list[str]:
+    """Every text of the train split, in a fixed order: transcripts, answers, prompts, dialogues."""
+    train = [clip for clip in clips if clip.split == "train"]
+    texts = [text for clip in train for text in clip.targets.values()]
+    prompts = {
+        text
+        for clip in train
+        for task in clip.targets
+        for text in training_prompts(task, clip, style)
+    }
+    texts += sorted(prompts)
+    return texts + [
+        turn.text for d in dialogues if d.split == "train" for turn in d.turns if turn.text
+    ]

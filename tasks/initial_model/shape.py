@@ -1,0 +1,56 @@
+"""The shape of the model that pre-training begins with, before anything is built or fetched."""
+
+import json
+from typing import Any
+
+from transformers import Qwen2AudioConfig
+
+from infra.storage.store import Store
+from model.checkpoints.construct import ModelRecipe, configuration
+from model.costs.shapes import published_config, released_shape, towers_shape
+from tasks.initial_model.build import ReleasedRecipe, TowersRecipe, WeightSource
+
+
+class UnknownShapeError(ValueError):
+    """Nobody can say how large a model is whose weights are out of reach."""
+
+
+def initial_shape(
+    recipe: ModelRecipe | TowersRecipe | ReleasedRecipe, source: WeightSource | None
+) -> tuple[Qwen2AudioConfig, tuple[str, ...]]:
+    """The network's configuration, and what was taken on trust to find it.
+
+    Raises:
+        UnknownShapeError: weights are neither readable nor known by the name of their folder.
+    """
+    if isinstance(recipe, ModelRecipe):
+        return configuration(recipe, recipe.vocab_size, audio_token=0), ()
+    notes: list[str] = []
+    read = {
+        name: _tower_config(name, place, notes)
+        for name, place in (source.folders if source else {}).items()
+    }
+    if isinstance(recipe, ReleasedRecipe):
+        return released_shape(read["released"]), tuple(notes)
+    return towers_shape(read["audio_encoder"], read["language_model"]), tuple(notes)
+
+
+def _tower_config(name: str, place: str, notes: list[str]) -> dict[str, Any]:
+    """`config.json` of some weights; out of reach, what was published under their name."""
+    published = published_config(place)
+    store = Store(place)
+    # A published name spares the wait for a store that does not answer.
+    is_here = store.is_local and store.exists("config.json")
+    if is_here or published is None:
+        try:
+            return dict(json.loads(store.read_text("config.json")))
+        except (OSError, ValueError) as error:
+            if published is None:
+                raise UnknownShapeError(
+                    f"weights.{name} is {place!r}: it can't be read here ({error}), and no model "
+                    "was published under that name. Name the folder as the model is named, or "
+                    "plan where it can be read."
+                ) from error
+    assert published is not None
+    notes.append(f"weights.{name} is taken to have the published shape of that name")
+    return published

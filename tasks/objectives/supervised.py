@@ -1,0 +1,243 @@
+"""Next-token training on answers: the objective that pre-training and fine-tuning share.
+
+P(x_t | x_<t, Encoder(a)), maximised over the answer's tokens (Qwen2-Audio report, eq. 1).
+"""
+
+import random
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from pydantic import BaseModel, ConfigDict, Field
+from torch import Tensor
+from transformers import (
+    Qwen2AudioForConditionalGeneration,
+    Qwen2AudioProcessor,
+)
+
+from data_contracts.digest import digest_of
+from data_contracts.jsonl import to_jsonl
+from data_contracts.records import Conversation, Task
+from infra.storage.store import Store
+from model.audio import HOP_LENGTH, SAMPLE_RATE, num_tokens_of_features
+from model.augment import AugmentRecipe, augment_features, most_audio_tokens
+from model.batch import Batch, collate
+from model.costs.flops import step_flops
+from model.forward import cross_entropy
+from model.sequence import TokenSequence, render_example
+from model.tuning import TuningRecipe
+from tasks.context import StageContext, StageResult
+from tasks.conversations.prompts import PromptStyle
+from tasks.corpus.features import clip_features
+from tasks.corpus.index import CorpusIndex
+from tasks.corpus.reader import ClipReader
+from tasks.training.fit import fit
+from tasks.training.held_out import ExaminerFactory
+from tasks.training.objective import ExampleSource, MicroBatch, StepOutcome
+from tasks.training.recipe import OptimizerRecipe
+from tasks.training.split import Load
+from tasks.training_data.damaged_clips import DamagePolicy, Skipping, TrainingClips, skipped_clips
+from tasks.training_data.example_table import ExampleTable
+from tasks.training_data.examples import Examples
+from tasks.training_data.mixture import Mixture, MixtureRow, measure
+
+MIXTURE = "mixture.jsonl"
+"""What was wanted and drawn of each task, language and corpus."""
+
+
+class SupervisedRecipe(BaseModel):
+    """What every supervised stage's recipe has."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    optimizer: OptimizerRecipe
+    prompts: PromptStyle = Field(
+        "natural",
+        description="how pre-training examples ask: in sentences, or by the predecessor's tags, "
+        "which are new tokens of a model from scratch and plain text for a pre-trained one. "
+        "ingest.suites.asked_with: tags evaluates such a model",
+    )
+    tuning: TuningRecipe = TuningRecipe()
+    augment: AugmentRecipe = AugmentRecipe()
+    label_smoothing: float = Field(0.05, ge=0, lt=1, description="weight of the uniform target")
+    letters: tuple[Task, ...] = Field(
+        (), description="tasks whose answers are learnt letter by letter (`model.sequence.letters`)"
+    )
+    damage: DamagePolicy = DamagePolicy()
+
+
+@dataclass(frozen=True)
+class SupervisedFactory:
+    """Builds the objective on a worker."""
+
+    corpus: Store
+    examples: Examples
+    augment: AugmentRecipe
+    label_smoothing: float
+    seed: int
+    letters: tuple[Task, ...] = ()
+    """Tasks whose answers are learnt letter by letter."""
+    skipping: Skipping | None = None
+    """What becomes of damaged clips; None: they end the run."""
+
+    def __call__(self, processor: Qwen2AudioProcessor) -> "SupervisedObjective":
+        """Open the corpus and keep what the objective needs."""
+        reader = ClipReader(self.corpus, CorpusIndex(self.corpus))
+        return SupervisedObjective(self, reader, processor)
+
+
+def fit_supervised(
+    context: StageContext,
+    initial: Store,
+    examples: Examples,
+    table: ExampleTable,
+    mixture: Mixture,
+    recipe: SupervisedRecipe,
+    held_out: ExaminerFactory,
+) -> StageResult:
+    """Train the checkpoint in `initial` on a mixture of examples.
+
+    Args:
+        table: a row an example.
+        held_out: makes the early evaluation.
+    """
+    optimizer = recipe.optimizer
+    per_step, seed = optimizer.examples_per_step, optimizer.seed
+    steps = mixture.num_steps(table, per_step, optimizer.steps)
+    plan = mixture.plan(table, steps, per_step, seed)
+    _report(context, list(measure(plan, table, mixture.shares(table))))
+    factory = SupervisedFactory(
+        corpus=context.inputs["corpus"],
+        examples=examples,
+        augment=recipe.augment,
+        label_smoothing=recipe.label_smoothing,
+        seed=seed,
+        letters=recipe.letters,
+        skipping=recipe.damage.skipping(context.directory),
+    )
+    schedule = optimizer.model_copy(update={"steps": steps})
+    pools = mixture.pools(table)
+    metrics = fit(context, initial, factory, plan, pools, schedule, recipe.tuning, held_out)
+    skipped = skipped_clips(context.directory)
+    for clip in skipped:
+        context.progress(f"skipped, damaged: clip {clip.id} in {clip.shard} at byte {clip.offset}")
+    metrics["skipped_clips"] = len(skipped)
+    return StageResult(len(examples), plan.size, metrics=metrics)
+
+
+def _report(context: StageContext, rows: Sequence[MixtureRow]) -> None:
+    """Keep the mixture with the artifact and log it, share by share."""
+    context.directory.write_text(MIXTURE, to_jsonl(rows))
+    found = {}
+    for row in rows:
+        place = f"mixture/{row.axis}/{row.name}"
+        found[f"{place}/share"] = row.share
+        found[f"{place}/wanted_share"] = row.wanted_share
+        found[f"{place}/audio_hours"] = row.audio_hours
+    context.logger.metrics(found, 0)
+    farthest = max(rows, key=lambda row: abs(row.share - row.wanted_share))
+    context.progress(
+        f"{sum(row.draws for row in rows if row.axis == 'task')} examples planned; farthest from "
+        f"the wanted mixture is {farthest.axis} {farthest.name}: {farthest.share:.2%}, wanted "
+        f"{farthest.wanted_share:.2%}"
+    )
+
+
+class SupervisedObjective:
+    """Cross-entropy on the answers of conversations, with augmented audio."""
+
+    def __init__(
+        self, parts: SupervisedFactory, reader: ClipReader, processor: Qwen2AudioProcessor
+    ) -> None:
+        self._parts = parts
+        self._clips = TrainingClips(reader, parts.skipping)
+        self._tokenizer = processor.tokenizer
+        self._num_mel_bins = processor.feature_extractor.feature_size
+
+    def loads(self, examples: Sequence[int]) -> list[Load]:
+        """Of the longest variant, as long as augmentation can make it: a step draws both."""
+        return [
+            max(
+                (self._load(variant) for variant in self._parts.examples[i]), key=lambda x: x.tokens
+            )
+            for i in examples
+        ]
+
+    def _load(self, conversation: Conversation) -> Load:
+        tokens = {
+            clip: most_audio_tokens(self._clips.num_samples(clip), self._parts.augment)
+            for clip in conversation.clip_ids
+        }
+        sequence = self._render(conversation, tokens)
+        return Load(len(sequence), len(sequence.audio_places))
+
+    def sources(self, examples: Sequence[int]) -> list[ExampleSource]:
+        """By the first variant: all have the same clips."""
+        first = (self._parts.examples[i][0] for i in examples)
+        return [source_of(conversation, self._clips.shard) for conversation in first]
+
+    def prepare(self, examples: Sequence[int], step: int) -> MicroBatch:
+        """Its loss is a mean over answer tokens."""
+        batch = self.batch(examples, step)
+        return MicroBatch(tuple(examples), batch, batch.num_labels)
+
+    def outcome(
+        self, model: Qwen2AudioForConditionalGeneration, prepared: MicroBatch
+    ) -> StepOutcome:
+        """Sum of the cross-entropy over all answer tokens."""
+        loss = cross_entropy(model, prepared.batch, self._parts.label_smoothing)
+        return StepOutcome(loss, batch_counts(model, prepared.batch))
+
+    def batch(self, examples: Sequence[int], step: int) -> Batch:
+        """The packed batch of some examples, with this step's variants and augmentation."""
+        chosen = []
+        for example in (self._parts.examples[i] for i in examples):
+            draw = random.Random(f"{self._parts.seed} {step} {example[0].id}")
+            chosen.append(draw.choice(example))
+        features = self._features(chosen, step)
+        tokens = {clip: num_tokens_of_features(f.shape[1]) for clip, f in features.items()}
+        sequences = [self._render(conversation, tokens) for conversation in chosen]
+        return collate([self._without_skipped(sequence) for sequence in sequences], features)
+
+    def _render(self, conversation: Conversation, tokens: Mapping[str, int]) -> TokenSequence:
+        return render_example(conversation, self._tokenizer, tokens, self._parts.letters)
+
+    def _without_skipped(self, sequence: TokenSequence) -> TokenSequence:
+        """Nothing is learnt from a conversation that hears a damaged clip."""
+        if not any(self._clips.is_skipped(clip) for clip in sequence.clip_ids):
+            return sequence
+        return replace(sequence, is_label=np.zeros_like(sequence.is_label))
+
+    def _features(self, conversations: Sequence[Conversation], step: int) -> dict[str, Tensor]:
+        clips = sorted({clip for conversation in conversations for clip in conversation.clip_ids})
+        plain = clip_features(self._clips, clips, self._num_mel_bins)
+        changed = {}
+        for clip, features in plain.items():
+            seed = int(digest_of([self._parts.seed, step, clip])[:15], 16)
+            generator = torch.Generator().manual_seed(seed)
+            changed[clip] = augment_features(features, generator, self._parts.augment)
+        return changed
+
+
+def source_of(conversation: Conversation, shard_of: Callable[[str], str]) -> ExampleSource:
+    """The clips of a conversation and their shards."""
+    clips = conversation.clip_ids
+    return ExampleSource(conversation.id, clips, tuple(shard_of(clip) for clip in clips))
+
+
+def batch_counts(model: Qwen2AudioForConditionalGeneration, batch: Batch) -> Mapping[str, float]:
+    """What the meter turns into rates and shares.
+
+    `padding_tokens` counts the positions of the row that belong to no sequence. Packing leaves
+    none, which this measures instead of assuming.
+    """
+    positions = len(batch.input_ids)
+    used = batch.plan.num_positions
+    frames = sum(features.shape[1] for features in batch.features)
+    return {
+        "tokens": positions,
+        "padding_tokens": positions - used,
+        "audio_seconds": frames * HOP_LENGTH / SAMPLE_RATE,
+        "flops": step_flops(model, batch),
+    }

@@ -1,0 +1,39 @@
+"""MusicCaps: musicians' descriptions of ten seconds of music (Agostinelli et al., 2023)."""
+
+from collections.abc import Iterator
+
+from data_contracts.records import Rejected
+from tasks.sources.corpus import Corpus, Row
+from tasks.sources.corpus_files import CorpusFiles
+from tasks.sources.tables import read_table
+
+
+def _rows(files: CorpusFiles, split: str) -> Iterator[Row | Rejected]:
+    columns = ("ytid", "start_s", "end_s", "caption", "is_audioset_eval")
+    for line in read_table(files, "musiccaps-public.csv", columns):
+        if isinstance(line, Rejected):
+            yield line
+        elif (line["is_audioset_eval"] == "True") == (split == "eval"):
+            begin, end = line["start_s"], line["end_s"]
+            yield {
+                "id": line["ytid"],
+                "audio": files.place(f"audio/{line['ytid']}.wav"),
+                "begin_seconds": float(begin) if begin.isdecimal() else -1.0,
+                "end_seconds": float(end) if end.isdecimal() else -1.0,
+                "targets": {"caption": line["caption"]},
+                "kind": "sound",
+            }
+
+
+CORPUS = Corpus(
+    name="musiccaps",
+    title="MusicCaps",
+    license="CC-BY-SA-4.0 (captions); each video has its own",
+    homepage="https://www.kaggle.com/datasets/googleai/musiccaps",
+    tasks=("caption",),
+    languages=(),
+    splits={"train": "train", "eval": "test"},
+    layout="musiccaps-public.csv (ytid, start_s, end_s, caption, is_audioset_eval, which says the "
+    "split); the sound is not published: audio/YTID.wav is the whole soundtrack of a video",
+    rows=_rows,
+)

@@ -1,0 +1,155 @@
+"""A `datasets.Dataset` or `DatasetDict` of transcribed speech that `save_to_disk` wrote."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import pyarrow as pa
+
+from data_contracts.languages import LANGUAGES
+from data_contracts.records import Rejected, Split
+from tasks.sources.corpus import Corpus, Row, by_language
+from tasks.sources.corpus_files import CorpusError, CorpusFiles
+
+_TEXTS = ("text", "sentence", "transcription", "transcript")
+_SPEAKERS = ("speaker_id", "speaker", "client_id")
+_SPLITS: dict[str, Split] = {"train": "train", "validation": "dev", "test": "test"}
+
+
+def _rows(files: CorpusFiles, split: str) -> Iterator[Row | Rejected]:
+    language, asked = split.split("/")
+    # A Dataset that was saved alone lies in the root itself.
+    folder = "" if "state.json" in files.names() else f"{asked}/"
+    audio, text, speaker = _columns(files, f"{folder}dataset_info.json")
+    if not files.is_local:
+        raise CorpusError(
+            f"{files.place(folder)} is not on this machine: Arrow files are mapped into memory. "
+            "Copy the data set to a local folder."
+        )
+    number = 0
+    for name in _data_files(files, f"{folder}state.json", asked):
+        for row in _arrow_rows(files.place(f"{folder}{name}"), audio):
+            row_id = f"{folder}{number}"
+            number += 1
+            place = row.pop("place")
+            if place is None:
+                detail = f"its column {audio} has neither bytes nor a path"
+                yield Rejected(id=row_id, reason="missing_file", detail=detail)
+                continue
+            labels: Row = {"id": row_id, "targets": {"asr": str(row[text] or "")}}
+            labels["language"] = language
+            if speaker is not None and row[speaker] is not None:
+                labels["speaker"] = str(row[speaker])
+            yield {**labels, **place, "audio": files.resolve(place["audio"])}
+
+
+def _columns(files: CorpusFiles, key: str) -> tuple[str, str, str | None]:
+    """Names of the columns with the audio, its text, and who speaks."""
+    features = _object(files, key).get("features")
+    kinds = {
+        name: kind.get("_type")
+        for name, kind in (features.items() if isinstance(features, dict) else ())
+        if isinstance(kind, dict)
+    }
+    audio = next((name for name, kind in kinds.items() if kind == "Audio"), None)
+    text = next((name for name in _TEXTS if name in kinds), None)
+    if audio is None or text is None:
+        raise CorpusError(
+            f"the data set of {files.place(key)} has the columns {', '.join(kinds)}; wanted are "
+            f"one of the type Audio and one named {', '.join(_TEXTS)}. Rename the column with "
+            "`rename_column` and save it again."
+        )
+    return audio, text, next((name for name in _SPEAKERS if name in kinds), None)
+
+
+def _data_files(files: CorpusFiles, key: str, asked: str) -> list[str]:
+    """The names of the Arrow files, whose rows are all of the data set's."""
+    state = _object(files, key)
+    if state.get("_indices_data_files"):
+        raise CorpusError(
+            f"{files.place(key)} names indices beside the rows, as old versions of `datasets` "
+            "saved what was selected or shuffled. Save it again: "
+            "`load_from_disk(OLD).flatten_indices().save_to_disk(NEW)`."
+        )
+    if (own := state.get("_split")) in _SPLITS and own != asked:
+        raise CorpusError(f"{files.place(key)} is of the split {own}, not {asked}. Name that one.")
+    try:
+        return [str(data_file["filename"]) for data_file in state["_data_files"]]
+    except (KeyError, TypeError) as error:
+        raise CorpusError(
+            f"{files.place(key)} has no list `_data_files` of Arrow files. Save the data set again."
+        ) from error
+
+
+def _object(files: CorpusFiles, key: str) -> dict[str, Any]:
+    found = files.json(key)
+    if not isinstance(found, dict):
+        raise CorpusError(f"{files.place(key)} is no JSON object. Save the data set again.")
+    return found
+
+
+def _arrow_rows(path: str, audio: str) -> Iterator[dict[str, Any]]:
+    """All columns but the audio's, and in `place` where that lies: in this very file, or beside it.
+
+    The file is mapped, not read: the address of a value tells its place in the file.
+    """
+    try:
+        with pa.memory_map(path) as mapped:
+            whole = mapped.read_buffer()
+            for batch in pa.ipc.open_stream(whole):
+                others = batch.drop_columns([audio]).to_pylist()
+                for row, place in zip(
+                    others, _places(batch.column(audio), whole, path), strict=True
+                ):
+                    yield row | {"place": place}
+    except (OSError, pa.ArrowException, KeyError, UnicodeDecodeError) as error:
+        raise CorpusError(
+            f"{path} is no Arrow stream of this data set: {error}. Save it again."
+        ) from error
+
+
+def _places(column: Any, whole: Any, path: str) -> Iterator[dict[str, Any] | None]:
+    """A column of structs {bytes, path}."""
+    fields = (
+        {field.name: field.type for field in column.type} if pa.types.is_struct(column.type) else {}
+    )
+    if fields.get("bytes") not in (pa.binary(), pa.large_binary()) or "path" not in fields:
+        raise CorpusError(
+            f"{path} holds audio as {column.type}; wanted is a struct of bytes and path, as "
+            "`cast_column(NAME, datasets.Audio())` makes it. Save the data set again so."
+        )
+    contents, paths = column.field("bytes"), column.field("path").to_pylist()
+    wide = pa.types.is_large_binary(contents.type)
+    _, offsets, values = contents.buffers()
+    bounds = pa.Array.from_buffers(
+        pa.int64() if wide else pa.int32(),
+        len(contents) + 1,
+        [None, offsets],
+        offset=contents.offset,
+    ).to_pylist()
+    for i, (is_there, outside) in enumerate(
+        zip(contents.is_valid().to_pylist(), paths, strict=True)
+    ):
+        if is_there and bounds[i + 1] > bounds[i]:
+            begin = values.address + bounds[i] - whole.address
+            if not 0 <= begin < whole.size:
+                raise CorpusError(f"{path} is compressed. Save the data set without compression.")
+            size = bounds[i + 1] - bounds[i]
+            yield {"audio": path, "begin_byte": begin, "num_bytes": size}
+        else:
+            yield {"audio": outside} if outside else None
+
+
+CORPUS = Corpus(
+    name="saved_dataset",
+    title="Hugging Face datasets, saved to disk",
+    license="that of the data set",
+    homepage="https://huggingface.co/docs/datasets/process#save",
+    tasks=("asr",),
+    languages=tuple(LANGUAGES),
+    splits=by_language(LANGUAGES, _SPLITS),
+    layout="SPLIT/dataset_info.json, SPLIT/state.json and SPLIT/*.arrow as save_to_disk writes "
+    "them (of a Dataset alone without SPLIT/): a column of type Audio, one named text, sentence, "
+    "transcription or transcript, and perhaps speaker_id, speaker or client_id",
+    rows=_rows,
+    is_form=True,
+)

@@ -1,0 +1,180 @@
+"""Tables of text: a line that is none, or no row, costs itself and not the table."""
+
+import csv
+from collections.abc import Iterator, Sequence
+from itertools import count
+from typing import Any, Protocol
+
+from data_contracts.records import Rejected
+from tasks.sources.corpus_files import CorpusError, CorpusFiles
+
+MAX_TEXT_BYTES = 1 << 17
+"""Of one line or one small text: no label of a recording is longer."""
+_MAX_BAD_LINES = 1000
+"""Behind one another: what has more of them is another file than the table."""
+
+
+class Readable(Protocol):
+    """A file that is open for reading bytes."""
+
+    def readline(self, size: int, /) -> bytes:
+        """The next line, or its first `size` bytes."""
+
+
+def read_lines(files: CorpusFiles, key: str) -> Iterator[str | Rejected]:
+    """The lines of a UTF-8 text that are not blank, without their ends.
+
+    Raises:
+        CorpusError: there is no such file.
+    """
+    with files.open(key) as stream:
+        for _, line in numbered_lines(stream, key):
+            if isinstance(line, Rejected) or line.strip():
+                yield line if isinstance(line, Rejected) else line.rstrip("\r\n")
+
+
+def read_pairs(files: CorpusFiles, key: str) -> Iterator[tuple[str, str] | Rejected]:
+    """The first word of each line, which names something once, and the rest of it.
+
+    Raises:
+        CorpusError: there is no such file.
+    """
+    names = set()
+    with files.open(key) as stream:
+        for number, line in numbered_lines(stream, key):
+            if isinstance(line, Rejected):
+                yield line
+            elif words := line.split(maxsplit=1):
+                if words[0] in names:
+                    yield _rejected(key, number, f"an earlier line is about {words[0]!r} too")
+                    continue
+                names.add(words[0])
+                yield words[0], words[1].rstrip() if len(words) > 1 else ""
+
+
+def read_into(table: dict[str, str], files: CorpusFiles, key: str) -> Iterator[Rejected]:
+    """Fill a table with all pairs of a file; what is none is told.
+
+    Raises:
+        CorpusError: there is no such file.
+    """
+    for pair in read_pairs(files, key):
+        if isinstance(pair, Rejected):
+            yield pair
+        else:
+            table[pair[0]] = pair[1]
+
+
+def read_table(
+    files: CorpusFiles,
+    key: str,
+    columns: Sequence[str],
+    *,
+    header: bool = True,
+    encoding: str = "utf-8-sig",
+    **dialect: Any,
+) -> Iterator[dict[str, str] | Rejected]:
+    """The rows of a CSV file by column name; with `delimiter="\\t"` and such of a TSV file.
+
+    Args:
+        columns: that must be there; without a header, all columns in their order.
+
+    Raises:
+        CorpusError: there is no such file, a column is missing, or quotation marks leave open where
+            the next row begins.
+    """
+    lines = _Lines(files, key, encoding)
+    reader = csv.reader(lines, strict=True, **dialect)
+    try:
+        names = next(reader, []) if header else list(columns)
+    except csv.Error as error:
+        raise CorpusError(f"the header of {files.place(key)} can't be read: {error}.") from error
+    yield from lines.take_bad()
+    if absent := [column for column in columns if column not in names]:
+        raise CorpusError(
+            f"{files.place(key)} has the columns {', '.join(names)[:500]}; {absent} are missing. "
+            "Is this the version of the corpus that --list describes?"
+        )
+    while True:
+        why = ""
+        try:
+            fields = next(reader)
+        except StopIteration:
+            yield from lines.take_bad()
+            return
+        except csv.Error as error:
+            if dialect.get("quoting") != csv.QUOTE_NONE:
+                raise CorpusError(
+                    f"line {lines.number} of {files.place(key)} can't be read: {error}. Unpack the "
+                    "corpus again."
+                ) from error
+            fields, why = [], str(error)
+        if lines.is_torn:
+            why = "a line within it can't be read"
+        yield from lines.take_bad()
+        if fields and not why and len(fields) != len(names):
+            why = f"it has {len(fields)} columns, the table has {len(names)}"
+        if why:
+            yield _rejected(key, lines.number, why)
+        elif fields:
+            yield dict(zip(names, fields, strict=True))
+
+
+def numbered_lines(
+    stream: Readable, key: str, encoding: str = "utf-8-sig", max_bytes: int = MAX_TEXT_BYTES
+) -> Iterator[tuple[int, str | Rejected]]:
+    """The lines of a file with their numbers from 1; none is read that is longer than is sane."""
+    for number in count(1):
+        line = stream.readline(max_bytes + 1)
+        if not line:
+            return
+        if len(line) > max_bytes:
+            while line and not line.endswith(b"\n"):
+                line = stream.readline(max_bytes + 1)
+            yield number, _rejected(key, number, f"it has over {max_bytes} bytes")
+            continue
+        try:
+            text: str | Rejected = line.decode(encoding)
+        except UnicodeDecodeError as error:
+            text = _rejected(key, number, str(error))
+        yield number, text
+
+
+class _Lines:
+    """The lines of a table as `csv` wants them; those that are none wait until its row is told."""
+
+    def __init__(self, files: CorpusFiles, key: str, encoding: str) -> None:
+        self._files, self._key, self._encoding = files, key, encoding
+        self._bad: list[Rejected] = []
+        self._has_begun = False
+        self.number = 0
+        """Of the last line that was read."""
+        self.is_torn = False
+        """Whether a bad line came behind a good one of the same row."""
+
+    def __iter__(self) -> Iterator[str]:
+        with self._files.open(self._key) as stream:
+            for number, line in numbered_lines(stream, self._key, self._encoding):
+                self.number = number
+                if not isinstance(line, Rejected):
+                    self._has_begun = True
+                    yield line
+                    continue
+                self._bad.append(line)
+                self.is_torn |= self._has_begun
+                if len(self._bad) > _MAX_BAD_LINES:
+                    raise CorpusError(
+                        f"{self._files.place(self._key)} is no table: over {_MAX_BAD_LINES} lines "
+                        f"behind one another can't be read, such as line {self.number}: "
+                        f"{line.detail}. Unpack the corpus again."
+                    )
+
+    def take_bad(self) -> list[Rejected]:
+        """What waited; another row begins."""
+        bad, self._bad = self._bad, []
+        self._has_begun = self.is_torn = False
+        return bad
+
+
+def _rejected(key: str, number: int, why: str) -> Rejected:
+    return Rejected(id=f"{key} line {number}", reason="invalid_row", detail=why)

@@ -1,0 +1,67 @@
+"""Tars of recordings and their texts, read where they lie, each in one pass over one open file."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import BinaryIO, NamedTuple
+
+from data_contracts.records import Rejected
+from infra.storage.tar_reader import Refused, TarError, scan_tar
+from tasks.sources.corpus_files import CorpusError, CorpusFiles
+from tasks.sources.tables import MAX_TEXT_BYTES
+
+
+class TarMember(NamedTuple):
+    """Where a member's bytes lie in an uncompressed tar."""
+
+    name: str
+    begin_byte: int
+    num_bytes: int
+
+
+class CorpusTar:
+    """An uncompressed tar that is open."""
+
+    def __init__(self, stream: BinaryIO, place: str) -> None:
+        self._stream, self._place = stream, place
+
+    def members(self) -> Iterator[TarMember | Rejected]:
+        """Where the plain files lie, in their order, and what is no such file: links, devices,
+        names that lead out.
+
+        Raises:
+            CorpusError: it is compressed, cut off or no tar.
+        """
+        try:
+            for member in scan_tar(self._stream):
+                if isinstance(member, Refused):
+                    detail = f"in {self._place}: {member.rule}"
+                    yield Rejected(id=member.name, reason="refused_member", detail=detail)
+                else:
+                    yield TarMember(member.name, member.offset, member.size)
+        except TarError as error:
+            raise CorpusError(f"{self._place} is no plain tar: {error}") from error
+
+    def text(self, member: TarMember) -> str:
+        """A small text, also while the members are gone through.
+
+        Raises:
+            ValueError: it is no small UTF-8 text.
+        """
+        if member.num_bytes > MAX_TEXT_BYTES:
+            raise ValueError(f"its text {member.name!r} has over {MAX_TEXT_BYTES} bytes")
+        self._stream.seek(member.begin_byte)
+        try:
+            return self._stream.read(member.num_bytes).decode("utf-8-sig").strip()
+        except UnicodeDecodeError as error:
+            raise ValueError(f"its text {member.name!r} is not UTF-8: {error}") from error
+
+
+@contextmanager
+def open_tar(files: CorpusFiles, key: str) -> Iterator[CorpusTar]:
+    """Open a tar of a corpus.
+
+    Raises:
+        CorpusError: it is not there.
+    """
+    with files.open(key) as stream:
+        yield CorpusTar(stream, files.place(key))

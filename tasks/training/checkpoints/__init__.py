@@ -1,0 +1,1 @@
+"""The folder of training states: writing, retention and upload."""

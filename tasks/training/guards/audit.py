@@ -1,0 +1,196 @@
+"""Proof of which examples a training run consumed: each once an epoch, none lost.
+
+Two things make it: what all workers computed is the plan, and the plan takes no example of a group
+again before it took all of them.
+
+Every worker notes what it computes, and writes its notes down before each training state. A step
+that was interrupted, or undone by going back to an earlier state, is computed again by a later
+attempt, perhaps by other workers; the notes of the attempts before it are deleted, because those
+left nothing in the weights.
+"""
+
+import json
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from infra.retry import FinalError
+from infra.storage.patient_store import PatientStore
+
+_FOLDER = "scratch/audit"
+
+
+class AuditError(FinalError):
+    """A training computed something else than its plan, or its plan has no exact epochs."""
+
+
+@dataclass(frozen=True)
+class Consumed:
+    """What one worker computed in a step."""
+
+    step: int
+    examples: tuple[int, ...]
+
+
+class Trail:
+    """The notes of one worker."""
+
+    def __init__(self, patient: PatientStore, rank: int, first: int) -> None:
+        """`first` is the step that training continues from, which is that of a state, or 0."""
+        self._patient, self._rank, self._first = patient, rank, first
+        self._notes: list[Consumed] = []
+
+    def forget_undone(self) -> None:
+        """Delete what any worker noted of steps that are computed again; one worker calls it."""
+        for key in self._patient.store.list_keys(_FOLDER):
+            if _first_step(key) >= self._first:
+                self._patient.store.delete(key)
+
+    def note(self, step: int, micro_batches: Iterable[Iterable[int]]) -> None:
+        """Keep in mind what this worker computed in a step."""
+        taken = tuple(example for some in micro_batches for example in some)
+        self._notes.append(Consumed(step, taken))
+
+    def write_down(self, step: int) -> None:
+        """Move the notes into the store, before the state whose next step is `step`."""
+        content = json.dumps([[note.step, note.examples] for note in self._notes])
+        key = f"{_FOLDER}/{self._first:08d}-{self._rank}.json"
+        self._patient.write_bytes(key, content.encode())
+        self._first, self._notes = step, []
+
+    def of_all_workers(self) -> list[Consumed]:
+        """Everything that was written down."""
+        store = self._patient.store
+        return [
+            Consumed(step, tuple(examples))
+            for key in store.list_keys(_FOLDER)
+            for step, examples in json.loads(store.read_bytes(key))
+        ]
+
+
+def _first_step(key: str) -> int:
+    return int(key.rsplit("/", 1)[1].partition("-")[0])
+
+
+@dataclass(frozen=True)
+class Audit:
+    """Where what was consumed differs from the plan."""
+
+    lost: Mapping[int, tuple[int, ...]]
+    """Step -> planned examples that no worker computed."""
+    repeated: Mapping[int, tuple[int, ...]]
+    """Step -> examples that were computed more often than planned."""
+
+    @property
+    def is_exact(self) -> bool:
+        """Whether every planned example was consumed as often as planned, and nothing else."""
+        return not self.lost and not self.repeated
+
+    def __str__(self) -> str:
+        if self.is_exact:
+            return "every planned example was consumed once"
+        parts = []
+        for name, steps in (("lost", self.lost), ("repeated", self.repeated)):
+            for step, examples in list(steps.items())[:3]:
+                parts.append(f"step {step} {name} {', '.join(map(str, examples[:5]))}")
+        count = sum(map(len, (*self.lost.values(), *self.repeated.values())))
+        return f"{count} examples differ from the plan: {'; '.join(parts)}"
+
+
+def audit(
+    plan: np.ndarray, consumed: Iterable[Consumed], admitted: np.ndarray | None = None
+) -> Audit:
+    """Compare what was consumed with the plan.
+
+    Args:
+        plan: int64 [steps, examples_per_step], as far as it was trained.
+        consumed: notes of all workers, in any order.
+        admitted: the plan with -1 where a roll-back has left an example out. It may have been
+            consumed before that.
+    """
+    required = plan if admitted is None else admitted
+    found: dict[int, Counter[int]] = {step: Counter() for step in range(len(plan))}
+    for note in consumed:
+        found.setdefault(note.step, Counter()).update(note.examples)
+    lost, repeated = {}, {}
+    for step, taken in sorted(found.items()):
+        planned, needed = (
+            Counter(rows[step].tolist() if step < len(rows) else ()) for rows in (plan, required)
+        )
+        del needed[-1]
+        if missing := needed - taken:
+            lost[step] = tuple(sorted(missing.elements()))
+        if surplus := taken - planned:
+            repeated[step] = tuple(sorted(surplus.elements()))
+    return Audit(lost, repeated)
+
+
+def too_early(plan: NDArray[np.int64], pools: NDArray[np.int32]) -> dict[int, int]:
+    """Examples that the plan takes again before it took all of their pool -> first such step.
+
+    Args:
+        plan: int64 [steps, examples_per_step].
+        pools: [examples]: which of them are drawn in turn; negative: not at all.
+    """
+    drawn = plan.ravel()
+    order = np.argsort(pools[drawn], kind="stable")  # each pool's draws, in their order
+    examples, codes = drawn[order], pools[drawn][order]
+    starts = np.searchsorted(codes, codes)
+    sizes = np.bincount(pools[pools >= 0], minlength=1)
+    epochs = (np.arange(len(order)) - starts) // sizes[codes]
+    again = np.flatnonzero((codes < 0) | _seen_before(examples, epochs))
+    steps = order[again] // plan.shape[1]
+    found: dict[int, int] = {}
+    for example, step in sorted(zip(examples[again].tolist(), steps.tolist(), strict=True)):
+        found.setdefault(example, step)
+    return found
+
+
+def _seen_before(examples: NDArray[np.int64], epochs: NDArray[np.int64]) -> NDArray[np.bool_]:
+    """Where an example was in the same epoch before."""
+    order = np.lexsort((epochs, examples))
+    same = (np.diff(examples[order]) == 0) & (np.diff(epochs[order]) == 0)
+    seen = np.zeros(len(examples), bool)
+    seen[order[1:][same]] = True
+    return seen
+
+
+def check_epochs(plan: NDArray[np.int64], pools: NDArray[np.int32]) -> None:
+    """Refuse a plan that takes an example again too early; arguments as of `too_early`.
+
+    Raises:
+        AuditError: it does.
+    """
+    if again := too_early(plan, pools):
+        told = [f"{example} in step {step}" for example, step in list(again.items())[:5]]
+        raise AuditError(
+            f"audit: the plan takes {len(again)} examples again before all of their group came, "
+            f"such as {', '.join(told)}. In an epoch each is drawn once: plan with `Mixture.plan`, "
+            "and take `Mixture.pools` of the same table."
+        )
+
+
+def hold_against(
+    plan: NDArray[np.int64],
+    pools: NDArray[np.int32],
+    consumed: Iterable[Consumed],
+    admitted: NDArray[np.int64],
+) -> Audit:
+    """The audit of a training, which has to be exact; arguments as of `audit` and `too_early`.
+
+    Raises:
+        AuditError: it is not.
+    """
+    check_epochs(plan, pools)
+    found = audit(plan, consumed, admitted)
+    if not found.is_exact:
+        raise AuditError(
+            f"audit: {found}. Each planned example has to be computed once in its step, whatever "
+            "interrupts training. Either these weights learnt from other data, or notes below "
+            f"{_FOLDER} are lost. Delete the stage's folder and run it again; if that ends like "
+            "this too, the loader is at fault."
+        )
+    return found

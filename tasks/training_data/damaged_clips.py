@@ -1,0 +1,131 @@
+"""What becomes of clips whose bytes are damaged when training reads them: stop, or skip and tell.
+
+A skipped clip is heard as silence of its length, and nothing that hears it is learnt from: its
+answers are no labels. So the step keeps its shape on every worker, none runs out of audio, and the
+loss, a mean over the labels of all workers, is the same on any number of them.
+"""
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+from threading import Lock
+from typing import Literal
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict, Field
+
+from data_contracts.digest import digest_of
+from data_contracts.jsonl import from_jsonl, to_jsonl
+from data_contracts.records import Record
+from infra.storage.store import Store
+from tasks.corpus.reader import ClipReader, DamagedClipError
+
+_FOLDER = "damaged"
+_log = logging.getLogger(__name__)
+
+
+class DamagePolicy(BaseModel):
+    """Whether a damaged clip ends a run."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    on_damaged: Literal["stop", "skip"] = Field("stop", description="what a damaged clip causes")
+    max_share: float = Field(
+        0.001,
+        ge=0,
+        le=1,
+        description="share of the corpus' clips that may be skipped, and always one; more stop",
+    )
+
+    def skipping(self, directory: Store) -> "Skipping | None":
+        """For a stage that writes to `directory`; None where a damaged clip ends the run."""
+        return Skipping(directory, self.max_share) if self.on_damaged == "skip" else None
+
+
+@dataclass(frozen=True)
+class Skipping:
+    """Where all workers note what they skip, and how much they may."""
+
+    directory: Store
+    max_share: float
+
+
+class DamagedClip(Record):
+    """A clip that was skipped."""
+
+    id: str
+    shard: str
+    offset: int
+
+
+class TooManyDamagedError(ValueError):
+    """More clips are damaged than the policy skips."""
+
+
+class TrainingClips:
+    """The clips of a corpus under a policy, for several threads."""
+
+    def __init__(self, reader: ClipReader, skipping: Skipping | None) -> None:
+        self._reader = reader
+        self._skipping = skipping
+        self._known: set[str] = set()
+        self._lock = Lock()
+
+    def num_samples(self, clip_id: str) -> int:
+        """Length at 16 kHz, as the index says."""
+        return self._reader.row(clip_id).num_samples
+
+    def shard(self, clip_id: str) -> str:
+        """The shard that holds the clip."""
+        return self._reader.row(clip_id).shard
+
+    def is_skipped(self, clip_id: str) -> bool:
+        """Whether the clip was found damaged, here, before."""
+        return clip_id in self._known
+
+    def fetch(self, clip_ids: Sequence[str]) -> None:
+        """Read clips that are needed soon, in few requests."""
+        self._reader.fetch(clip_ids)
+
+    def __getitem__(self, clip_id: str) -> np.ndarray:
+        """The waveform, float32 [num_samples]; silence where the clip is skipped.
+
+        Raises:
+            DamagedClipError: the policy is to stop.
+            TooManyDamagedError: too many were skipped, by all workers together.
+        """
+        try:
+            return self._reader[clip_id]
+        except DamagedClipError as error:
+            if self._skipping is None:
+                raise
+            self._skip(error, self._skipping)
+            return np.zeros(error.row.num_samples, np.float32)
+
+    def _skip(self, error: DamagedClipError, skipping: Skipping) -> None:
+        row = error.row
+        with self._lock:
+            if row.id in self._known:
+                return
+            _log.warning("skipped: %s", error)
+            note = DamagedClip(id=row.id, shard=error.shard, offset=row.offset)
+            # One file a clip: however many workers find it, and however often, it counts once.
+            key = f"{_FOLDER}/{digest_of(row.id)[:16]}.jsonl"
+            skipping.directory.write_text(key, to_jsonl([note]))
+            count = len(skipped_clips(skipping.directory))
+            if count > max(1, skipping.max_share * len(self._reader)):
+                raise TooManyDamagedError(
+                    f"{count} of {len(self._reader)} clips are damaged, at last {row.id!r} in "
+                    f"{error.shard}; damage.max_share allows {skipping.max_share:.2%}. Run "
+                    "`q2a run` again: the ledger finds damaged shards and rebuilds them."
+                ) from error
+            self._known.add(row.id)
+
+
+def skipped_clips(directory: Store) -> list[DamagedClip]:
+    """What all workers skipped so far."""
+    return [
+        note
+        for key in directory.list_keys(_FOLDER)
+        for note in from_jsonl(directory.read_text(key), DamagedClip, directory.path(key))
+    ]

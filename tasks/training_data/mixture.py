@@ -1,0 +1,225 @@
+"""How often examples of each task, language and corpus are drawn; what was wanted and what came."""
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from data_contracts.records import Record
+from model.audio import SAMPLE_RATE
+from tasks.training_data.example_table import NO_LANGUAGE, Column, ExampleTable
+from tasks.training_data.mixture_plan import (
+    Group,
+    MixtureError,
+    check_weights,
+    group_shares,
+    plan_groups,
+    task_shares,
+)
+
+
+class Mixture(BaseModel):
+    """Weights by task, language and corpus. `{task: weight}` alone is the short form.
+
+    A place of a step draws its task with probability proportional to the task's weight; the draws
+    of a task go to its languages and corpora in proportion to the product of their weights.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    tasks: dict[str, float] = Field(description="task -> weight; what is not named is left out")
+    languages: dict[str, float] = Field(
+        default={}, description="language -> weight inside a task; `none` where nobody speaks"
+    )
+    corpora: dict[str, float] = Field(
+        default={}, description="corpus, the manifest's `source` -> weight inside a task"
+    )
+    temperature: float | None = Field(
+        None,
+        description="T: what has n examples counts its weight times n^(1/T), and 1 for a weight "
+        "that is not given: 1 keeps the data's proportions, more draws what is rare more often. "
+        "None: weights are shares, whatever n",
+    )
+    epochs: float | None = Field(
+        None, description="end when as many examples were drawn, where `steps` are more"
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _accept_short_form(cls, value: Any) -> Any:
+        return {"tasks": value} if isinstance(value, dict) and "tasks" not in value else value
+
+    @model_validator(mode="after")
+    def _has_numbers(self) -> "Mixture":
+        for what in ("tasks", "languages", "corpora"):
+            check_weights(getattr(self, what), f"member of {what}")
+        for name in ("temperature", "epochs"):
+            value = getattr(self, name)
+            if value is not None and not (value > 0 and math.isfinite(value)):
+                raise MixtureError(
+                    f"mixture.{name} is {value}; it has to be above 0 and finite. Leave it out for "
+                    f"{'shares as weighed' if name == 'temperature' else 'all steps'}."
+                )
+        return self
+
+    def num_steps(self, table: ExampleTable, examples_per_step: int, most: int) -> int:
+        """Steps until `epochs` are over, at most `most`."""
+        if self.epochs is None:
+            return most
+        count = int((self.shares(table) > 0).sum())
+        wanted = self.epochs * count / examples_per_step
+        return math.ceil(wanted) if wanted < most else most
+
+    def plan(
+        self, table: ExampleTable, steps: int, examples_per_step: int, seed: int
+    ) -> NDArray[np.int64]:
+        """The examples of each step, int64 [steps, examples_per_step].
+
+        Raises:
+            MixtureError: weights are too large or too small together, the temperature too low;
+                languages or corpora have weights, but not all that the data has; nothing is left
+                to train on.
+        """
+        groups = self._groups(table)
+        return plan_groups(groups, self._task_weights(groups), steps, examples_per_step, seed)
+
+    def pools(self, table: ExampleTable) -> NDArray[np.int32]:
+        """[N]: the group of each example, which a plan takes in turn; -1 where none does."""
+        pools = np.full(len(table), -1, np.int32)
+        groups = (group for some in self._groups(table).values() for group in some)
+        for number, group in enumerate(groups):
+            pools[group.examples] = number
+        return pools
+
+    def shares(self, table: ExampleTable) -> NDArray[np.float64]:
+        """[N]: the part of all draws that each example is wanted to have; their sum is 1."""
+        groups = self._groups(table)
+        shares = np.zeros(len(table))
+        for task, share in zip(*task_shares([*groups], self._task_weights(groups)), strict=True):
+            parts = group_shares(groups[task])
+            for group, part in zip(groups[task], parts, strict=True):
+                shares[group.examples] = share * part / len(group.examples)
+        return shares
+
+    def _task_weights(self, groups: Mapping[str, list[Group]]) -> dict[str, float]:
+        counts = {task: sum(len(g.examples) for g in some) for task, some in groups.items()}
+        return {
+            task: weight and _product((weight, self._of_count(counts.get(task, 1))), task)
+            for task, weight in self.tasks.items()
+        }
+
+    def _of_count(self, count: int) -> float:
+        if self.temperature is None:
+            return 1.0
+        try:
+            return float(count ** (1 / self.temperature))
+        except OverflowError as error:
+            raise MixtureError(
+                f"mixture.temperature {self.temperature} weighs {count} examples as {count} to the "
+                f"power of {1 / self.temperature:g}, which no number holds. 1 keeps the data's "
+                "proportions; take more to draw more often what is rare."
+            ) from error
+
+    def _groups(self, table: ExampleTable) -> dict[str, list[Group]]:
+        """The examples of each task, by language and corpus where these are told apart."""
+        languages = self._factors(table.language, self.languages, "languages")
+        corpora = self._factors(table.corpus, self.corpora, "corpora")
+        told_apart = table.task.codes.astype(np.int64)
+        for column, factors in ((table.language, languages), (table.corpus, corpora)):
+            if factors:
+                told_apart = told_apart * len(column.names) + column.codes
+        order = told_apart.argsort(kind="stable")
+        starts = np.flatnonzero(np.diff(told_apart[order], prepend=-1))
+        groups: dict[str, list[Group]] = {}
+        for examples in np.split(order, starts[1:]) if len(order) else ():
+            first = int(examples[0])
+            weights = (
+                languages.get(table.language[first], 1.0),
+                corpora.get(table.corpus[first], 1.0),
+                self._of_count(len(examples)),
+            )
+            if all(weights):
+                weight = _product(weights, f"{table.language[first]} of {table.corpus[first]}")
+                groups.setdefault(table.task[first], []).append(Group(examples, weight))
+        return groups
+
+    def _factors(self, column: Column, weights: dict[str, float], what: str) -> dict[str, float]:
+        """The weight of each name; none where the names are not told apart."""
+        there = {column.names[code] for code in np.unique(column.codes)}
+        if not weights:
+            return dict.fromkeys(there, 1.0) if self.temperature else {}
+        given = weights if NO_LANGUAGE in weights else weights | {NO_LANGUAGE: 1.0}
+        if missing := sorted(there - given.keys()):
+            raise MixtureError(
+                f"the mixture weighs the {what} {sorted(weights)}, but the data has {missing} too. "
+                "Give each a weight, 0 to leave it out."
+            )
+        if unknown := sorted(weights.keys() - there - {NO_LANGUAGE}):
+            raise MixtureError(
+                f"the mixture weighs the {what} {unknown}, which the data lacks; it has "
+                f"{sorted(there)}. Correct the name, or leave it out."
+            )
+        return given
+
+
+def _product(factors: Sequence[float], what: str) -> float:
+    """Of positive factors, which has to be positive and finite too."""
+    if 0 < (product := math.prod(factors)) < math.inf:
+        return product
+    raise MixtureError(
+        f"the mixture weighs {what} as {' times '.join(map(str, factors))}, which comes "
+        f"out as {product}. Only ratios count: bring the weights nearer to 1."
+    )
+
+
+class MixtureRow(Record):
+    """What was wanted and drawn of one task, language or corpus."""
+
+    axis: str
+    """`task`, `language` or `corpus`."""
+    name: str
+    wanted_share: float
+    share: float
+    """Of all draws."""
+    draws: int
+    examples: int
+    """Different ones."""
+    audio_hours: float
+    audio_tokens: int
+
+
+def measure(
+    plan: NDArray[np.int64], table: ExampleTable, wanted: NDArray[np.float64]
+) -> Iterator[MixtureRow]:
+    """Compare a plan with the shares that were wanted of it, by task, language and corpus.
+
+    Args:
+        plan: int64 of any shape, the examples that are drawn.
+        wanted: [N], `Mixture.shares`.
+    """
+    draws = np.bincount(plan.ravel(), minlength=len(table)).astype(np.float64)
+    for axis in ("task", "language", "corpus"):
+        column: Column = getattr(table, axis)
+        sums = {
+            "wanted_share": column.sums(wanted),
+            "draws": column.sums(draws),
+            "examples": column.sums((draws > 0).astype(np.float64)),
+            "samples": column.sums(draws * table.num_samples),
+            "tokens": column.sums(draws * table.num_audio_tokens),
+        }
+        for name in sorted(column.names):
+            found = {key: values[name] for key, values in sums.items()}
+            if found["draws"] or found["wanted_share"]:
+                yield MixtureRow(
+                    axis=axis,
+                    name=name,
+                    wanted_share=found["wanted_share"],
+                    share=found["draws"] / plan.size,
+                    draws=int(found["draws"]),
+                    examples=int(found["examples"]),
+                    audio_hours=found["samples"] / SAMPLE_RATE / 3600,
+                    audio_tokens=int(found["tokens"]),
+                )
