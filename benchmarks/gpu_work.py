@@ -220,7 +220,7 @@ class Work:
         head_dim = text["hidden_size"] // text["num_attention_heads"]
         column = 2 * text["num_hidden_layers"] * text["num_key_value_heads"] * head_dim
         columns = sum(map(len, prompts)) + new_columns
-        return torch.bfloat16.itemsize * (weights + column * columns)
+        return float(torch.bfloat16.itemsize * (weights + column * columns))
 
 
 def _largest(

@@ -5,9 +5,10 @@ from importlib.resources import files
 from typing import Any
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import ValidationError, model_validator
 
 from data_contracts.jsonl import explain
+from data_contracts.recipe import Recipe
 from infra.compute.resources import Resources
 from tasks.collect_preferences import CollectRecipe
 from tasks.dpo import DpoRecipe
@@ -24,19 +25,17 @@ class ConfigError(ValueError):
     """A profile or an override is not a valid configuration."""
 
 
-class Schedule(BaseModel):
+class Schedule(Recipe):
     """When `q2a serve` starts the pipeline by itself."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    cron: str = "0 2 * * *"
+    """Five-field cron expression."""
+    timezone: str = "UTC"
+    """IANA name of the time zone."""
 
-    cron: str = Field("0 2 * * *", description="five-field cron expression")
-    timezone: str = Field("UTC", description="IANA name of the time zone")
 
-
-class PipelineConfig(BaseModel):
+class PipelineConfig(Recipe):
     """Recipes decide the numbers and are part of every fingerprint; the rest is not."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     profile: str
     data: DataSource

@@ -2,12 +2,12 @@
 
 from collections.abc import Sequence
 
+from mlflow.entities import Run
 from rich.console import Console
 from rich.table import Table
 
 from flows.execution import StageOutcome
 from infra.ledger import Ledger
-from infra.tracking import Run
 from tasks.evaluate import read_report
 from tasks.evaluation.report import format_table
 

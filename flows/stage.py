@@ -3,9 +3,8 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
-from pydantic import BaseModel
-
 from data_contracts.contract_result import ContractResult
+from data_contracts.recipe import Recipe
 from data_contracts.stage_record import fingerprint
 from infra.storage.store import Store
 from tasks.context import StageResult
@@ -37,7 +36,7 @@ class Source:
     """Data from outside the store: its identity by content, its contract, and how to read it."""
 
     digest: str
-    value: BaseModel
+    value: Recipe
     check: Callable[[], list[ContractResult]]
 
 
@@ -54,7 +53,7 @@ class StageCall:
     """A stage with its recipe and inputs: everything that decides what will be in the artifact."""
 
     stage: Stage
-    recipe: BaseModel
+    recipe: Recipe
     inputs: Mapping[str, Artifact]
     source: Source | None = None
     artifact: Artifact = field(init=False)

@@ -4,10 +4,11 @@ import math
 from typing import Annotated
 
 import torch
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 from torch import Tensor
 from torch.nn import functional
 
+from data_contracts.recipe import Recipe
 from model.audio import (
     MAX_MEL_FRAMES,
     MAX_POSITIONS,
@@ -26,10 +27,8 @@ _MIN_POSITIONS = 2
 Count = Annotated[int, Field(ge=0)]
 
 
-class AugmentRecipe(BaseModel):
+class AugmentRecipe(Recipe):
     """How far features are changed. Every draw is uniform between its bounds."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     time_stretch: tuple[float, float] = (0.85, 1.18)
     """Bounds of the factor on the duration; (1, 1) leaves it alone. 30 s stays the limit, so a

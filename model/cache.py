@@ -125,7 +125,8 @@ class DecodeCache(AttentionPlan):
         prompts = len(self._lengths)
         slots = packed.new_zeros(heads, prompts * self._slots, dim)
         slots.index_copy_(1, self._places, packed[0])
-        return slots.unflatten(1, (prompts, self._slots)).transpose(0, 1)
+        rows: Tensor = slots.unflatten(1, (prompts, self._slots))
+        return rows.transpose(0, 1)
 
 
 def _unpack(packed: Tensor, lengths: Tensor, columns: int) -> Tensor:

@@ -64,7 +64,9 @@ def class_embeddings(model: Qwen2AudioForConditionalGeneration, alphabet: Alphab
     ids = torch.cat([blank, alphabet.token_ids]).to(model.device)
     rows = model.model.language_model.embed_tokens(ids).detach().float()
     owners = torch.cat([blank.new_zeros(1), 1 + alphabet.owners]).to(model.device)
-    sums = rows.new_zeros(1 + len(alphabet.characters), rows.shape[1]).index_add(0, owners, rows)
+    sums: Tensor = rows.new_zeros(1 + len(alphabet.characters), rows.shape[1]).index_add(
+        0, owners, rows
+    )
     return sums / owners.bincount(minlength=len(sums))[:, None]
 
 

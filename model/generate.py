@@ -6,20 +6,19 @@ from dataclasses import dataclass
 from typing import Annotated
 
 import torch
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 from torch import Tensor
 from transformers import Qwen2AudioForConditionalGeneration
 
+from data_contracts.recipe import Recipe
 from model.batch import collate
 from model.cache import DecodeCache, PromptCache
 from model.forward import hidden_states, run_layers
 from model.sequence import TokenSequence
 
 
-class GenerationSettings(BaseModel):
+class GenerationSettings(Recipe):
     """How answers are drawn."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     max_new_tokens: Annotated[int, Field(ge=1)]
     """An answer without a stop token by then ends unfinished."""

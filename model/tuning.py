@@ -5,9 +5,10 @@ from typing import Literal, get_args
 import torch
 from peft import LoraConfig, inject_adapter_in_model
 from peft.tuners.lora import LoraLayer
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 from transformers import Qwen2AudioForConditionalGeneration
 
+from data_contracts.recipe import Recipe
 from model.parts import Part, part_of
 
 Method = Literal["full", "lora", "frozen"]
@@ -22,16 +23,16 @@ _ADAPTED: dict[Part, tuple[str, str]] = {
 """Every matrix of the layers gets an adapter; embeddings, head and convolutions do not."""
 
 
-class TuningRecipe(BaseModel):
+class TuningRecipe(Recipe):
     """How each part is trained; part of a stage's identity."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     audio_encoder: Method = "full"
     projector: Literal["full", "frozen"] = "full"
     language_model: Method = "full"
-    lora_rank: int = Field(16, ge=1, description="inner width of the adapters")
-    lora_alpha: int = Field(32, ge=1, description="adapters are scaled by alpha / rank")
+    lora_rank: int = Field(16, ge=1)
+    """Inner width of the adapters."""
+    lora_alpha: int = Field(32, ge=1)
+    """Adapters are scaled by alpha / rank."""
 
 
 def apply_tuning(

@@ -5,12 +5,13 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from data_contracts import conversation_contracts as contracts
 from data_contracts import conversation_tables as tables
 from data_contracts.contract_result import ContractResult
 from data_contracts.jsonl import from_jsonl, to_jsonl
+from data_contracts.recipe import Recipe
 from data_contracts.records import Conversation, PreferencePair, Record
 from data_contracts.validation import validate
 from infra.storage.store import Store
@@ -23,21 +24,22 @@ from tasks.evaluation.ranking import AnswerAccuracy, Ranker
 from tasks.training.fit import CHECKPOINT
 
 
-class CollectRecipe(BaseModel):
+class CollectRecipe(Recipe):
     """Everything that changes the pairs."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    num_samples: int = Field(8, ge=2, description="answers sampled a prompt")
+    num_samples: int = Field(8, ge=2)
+    """Answers sampled a prompt."""
     temperature: float = Field(1.0, gt=0)
     top_p: float = Field(0.95, gt=0, le=1)
     max_new_tokens: int = Field(32, ge=1)
-    pairs_per_prompt: int = Field(2, ge=1, description="most pairs of one prompt")
-    min_margin: float = Field(0.02, ge=0, description="score difference that is not a tie")
-    min_chosen_score: float = Field(
-        0.9, ge=0, le=1, description="an answer below it is never worth preferring"
-    )
-    prompts_per_chunk: int = Field(64, ge=1, description="prompts sampled and saved together")
+    pairs_per_prompt: int = Field(2, ge=1)
+    """Most pairs of one prompt."""
+    min_margin: float = Field(0.02, ge=0)
+    """Score difference that is not a tie."""
+    min_chosen_score: float = Field(0.9, ge=0, le=1)
+    """An answer below it is never worth preferring."""
+    prompts_per_chunk: int = Field(64, ge=1)
+    """Prompts sampled and saved together."""
     seed: int = 0
 
 

@@ -7,8 +7,9 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
+from data_contracts.recipe import Recipe
 from data_contracts.records import PreferencePair
 from infra.storage.store import Store
 from model.tuning import TuningRecipe
@@ -27,14 +28,13 @@ _PAIRS_A_TASK = 4096
 """So many that opening a checkpoint for them is little work."""
 
 
-class DpoRecipe(BaseModel):
+class DpoRecipe(Recipe):
     """Everything that changes the aligned weights."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     optimizer: OptimizerRecipe
     tuning: TuningRecipe = TuningRecipe()
-    beta: float = Field(0.1, gt=0, description="how strongly the policy is held to the reference")
+    beta: float = Field(0.1, gt=0)
+    """How strongly the policy is held to the reference."""
 
 
 def run(context: StageContext, recipe: DpoRecipe) -> StageResult:

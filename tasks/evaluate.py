@@ -4,12 +4,13 @@ from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from data_contracts import conversation_contracts as contracts
 from data_contracts import conversation_tables as tables
 from data_contracts.contract_result import ContractResult
 from data_contracts.jsonl import from_jsonl, to_jsonl
+from data_contracts.recipe import Recipe
 from data_contracts.records import EvaluationItem, PackedClip, Prediction, PreferencePair, Turn
 from data_contracts.validation import validate
 from infra.storage.store import Store
@@ -36,14 +37,15 @@ ITEMS = "items.jsonl"
 PREDICTIONS = "predictions.jsonl"
 
 
-class EvaluateRecipe(BaseModel):
+class EvaluateRecipe(Recipe):
     """Everything that changes the report's numbers."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    max_new_tokens: int = Field(32, ge=1, description="longest answer, greedy decoding")
-    examples_per_suite: int = Field(3, ge=0, description="playable examples a suite")
-    seed: int = Field(0, description="of the bootstrap, the paired tests and the examples")
+    max_new_tokens: int = Field(32, ge=1)
+    """Longest answer, greedy decoding."""
+    examples_per_suite: int = Field(3, ge=0)
+    """Playable examples a suite."""
+    seed: int = 0
+    """Of the bootstrap, the paired tests and the examples."""
 
 
 def run(context: StageContext, recipe: EvaluateRecipe) -> StageResult:

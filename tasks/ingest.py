@@ -10,13 +10,14 @@ from collections.abc import Collection, Iterable, Iterator
 from dataclasses import replace
 from itertools import chain, count
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from data_contracts import clip_tables
 from data_contracts import conversation_contracts as contracts
 from data_contracts import conversation_tables as tables
 from data_contracts.clip_contracts import MANIFEST, SHARD_INDEX
 from data_contracts.contract_result import ContractResult
+from data_contracts.recipe import Recipe
 from data_contracts.records import (
     Clip,
     Conversation,
@@ -47,27 +48,20 @@ LONG_AUDIO = "corpus/long_audio.json"
 """The policy that the corpus was packed with, and what it cut."""
 
 
-class IngestRecipe(BaseModel):
+class IngestRecipe(Recipe):
     """What changes the packed bytes, the dialogues or the suites."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    clips_per_shard: int = Field(500, ge=1, description="clips in a shard")
-    max_rejected_share: float = Field(
-        0.05, ge=0, le=1, description="share of manifest records that may be rejected"
-    )
-    long_audio: LongAudioPolicy = Field(
-        "reject", description="what becomes of recordings over 30 s: tasks/recordings/long_audio.py"
-    )
-    max_seconds: float = Field(
-        120.0,
-        ge=MAX_SECONDS,
-        description="longest recording that `windows` packs: 25 audio tokens a second, of all "
-        "clips of a dialogue together, must fit into the sequence that the model reads",
-    )
-    codec: Codec = Field(
-        "flac", description="of the clips: `opus` loses what is not heard, and most of the size"
-    )
+    clips_per_shard: int = Field(500, ge=1)
+    """Clips in a shard."""
+    max_rejected_share: float = Field(0.05, ge=0, le=1)
+    """Share of manifest records that may be rejected."""
+    long_audio: LongAudioPolicy = "reject"
+    """What becomes of recordings over 30 s: tasks/recordings/long_audio.py."""
+    max_seconds: float = Field(120.0, ge=MAX_SECONDS)
+    """Longest recording that `windows` packs: 25 audio tokens a second, of all clips of a dialogue
+    together, must fit into the sequence that the model reads."""
+    codec: Codec = "flac"
+    """Of the clips: `opus` loses what is not heard, and most of the size."""
     levels: LevelRecipe = LevelRecipe()
     compose: ComposeRecipe = ComposeRecipe()
     dialogues: DialogueRecipe = DialogueRecipe()

@@ -3,7 +3,9 @@
 from dataclasses import dataclass
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
+
+from data_contracts.recipe import Recipe
 
 Accelerator = Literal["cpu", "H100", "H200", "A100-80GB", "A100-40GB", "L40S", "L4", "RTX 4090"]
 GIB = 1 << 30
@@ -34,10 +36,8 @@ ACCELERATORS: dict[Accelerator, Accelerated] = {
 }
 
 
-class Hardware(BaseModel):
+class Hardware(Recipe):
     """What one worker runs on. Nothing but `q2a plan` reads it."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     accelerator: Accelerator = "cpu"
     """Its peak is taken from a table; that of "cpu" is measured where the plan is made."""

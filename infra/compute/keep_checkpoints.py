@@ -2,16 +2,16 @@
 
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
+
+from data_contracts.recipe import Recipe
 
 
-class KeepCheckpoints(BaseModel):
+class KeepCheckpoints(Recipe):
     """Which training states stay in the store; what no rule wants is deleted.
 
     The last one is always kept. Keep at least two: a damaged state is skipped for the one before.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     last: int = Field(2, ge=1)
     """The newest ones."""

@@ -2,18 +2,17 @@
 
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
+from data_contracts.recipe import Recipe
 from infra.compute.hardware import Hardware
 from infra.compute.keep_checkpoints import KeepCheckpoints
 
 StrategyName = Literal["ddp", "fsdp2", "zero1", "zero2", "zero3", "zero3_offload"]
 
 
-class Loading(BaseModel):
+class Loading(Recipe):
     """How far ahead micro-batches are made, beside the network that computes others."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     threads: int = Field(1, ge=1)
     """Threads a worker that make steps, one each."""
@@ -23,8 +22,6 @@ class Loading(BaseModel):
 
 class Resources(Hardware):
     """What a run may use. Nothing here changes a number or a fingerprint."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     backend: Literal["ray", "process"] = "ray"
     num_cpus: int = Field(2, ge=1)

@@ -49,7 +49,8 @@ def open_file_system(url: str, **options: Any) -> tuple[Any, str]:
         if not hasattr(file_system, "receiver"):  # file systems of the same options are one
             file_system.receiver = S3Receiver(file_system)
         return file_system, path
-    return url_to_fs(url, **options)
+    file_system, path = url_to_fs(url, **options)
+    return file_system, path
 
 
 def retried(operation: Callable[[], T], what: str) -> T:

@@ -42,7 +42,7 @@ def read_tokenizer(directory: Path) -> Tokenizer:
     """
     if (directory / "tokenizer.json").is_file():
         try:
-            backend = AutoTokenizer.from_pretrained(
+            backend: Tokenizer = AutoTokenizer.from_pretrained(
                 directory, local_files_only=True
             ).backend_tokenizer
         except Exception as error:  # tokenizers raises bare Exceptions

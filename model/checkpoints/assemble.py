@@ -105,6 +105,6 @@ def _projection(embeddings: Tensor, gains: Tensor, generator: torch.Generator) -
     [d_audio], so a deviation of rms(embeddings) / sqrt(sum of gains) gives every output the
     embeddings' root mean square.
     """
-    loudness = torch.linalg.vector_norm(embeddings) / math.sqrt(embeddings.numel())
+    loudness: Tensor = torch.linalg.vector_norm(embeddings) / math.sqrt(embeddings.numel())
     weight = torch.randn(embeddings.shape[1], len(gains), generator=generator)
     return weight * (loudness / gains.sum().sqrt())

@@ -4,7 +4,7 @@ import math
 from typing import Annotated, Literal
 
 import torch
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 from torch import Tensor
 from transformers import (
     GenerationConfig,
@@ -13,6 +13,7 @@ from transformers import (
     Qwen2AudioForConditionalGeneration,
 )
 
+from data_contracts.recipe import Recipe
 from model.attention import use_packed_attention
 from model.audio import MAX_POSITIONS
 from model.tokenizer import AUDIO, END_OF_TEXT, TURN_END
@@ -28,10 +29,8 @@ _EMBEDDING_STD = 0.1
 Size = Annotated[int, Field(ge=1)]
 
 
-class ModelRecipe(BaseModel):
+class ModelRecipe(Recipe):
     """Everything that fixes an untrained model. The defaults are the CPU demonstration's."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=())
 
     kind: Literal["scratch"] = "scratch"
     num_mel_bins: Size = 80

@@ -129,13 +129,13 @@ def _text_layer(config: Qwen2AudioConfig, tuning: TuningRecipe, dtype: Dtype) ->
     h, f = text.hidden_size, text.intermediate_size
     a = text.num_attention_heads * _head_dim(config)
     sums = 4 * (text.num_attention_heads + 2)
-    through = 2 * h * wide + (4 * a + 3 * f) * narrow + sums
+    through = int(2 * h * wide + (4 * a + 3 * f) * narrow + sums)
     if tuning.language_model == "frozen":
         return through
     inputs = (5 if dtype == "autocast" else 2) * h + a + f
     if tuning.language_model == "full":
-        return through + 2 * h * wide + inputs * narrow
-    return through + (inputs + 7 * tuning.lora_rank) * narrow
+        return int(through + 2 * h * wide + inputs * narrow)
+    return int(through + (inputs + 7 * tuning.lora_rank) * narrow)
 
 
 def _audio_layer(config: Qwen2AudioConfig, tuning: TuningRecipe, dtype: Dtype) -> int:
@@ -148,7 +148,7 @@ def _audio_layer(config: Qwen2AudioConfig, tuning: TuningRecipe, dtype: Dtype) -
     inputs = (5 if dtype == "autocast" else 3) * d
     adapters = 6 * tuning.lora_rank if tuning.audio_encoder == "lora" else 0
     sums = 4 * (audio.encoder_attention_heads + 4)
-    return 2 * d * wide + (inputs + 4 * d + 2 * g + adapters) * narrow + sums
+    return int(2 * d * wide + (inputs + 4 * d + 2 * g + adapters) * narrow + sums)
 
 
 def _logits(num_labels: int, vocab_size: int, dtype: Dtype) -> int:

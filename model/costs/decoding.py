@@ -40,7 +40,7 @@ def decoding_flops(config: Qwen2AudioConfig, sizes: AnswerSizes) -> int:
     text = config.text_config
     token = language_model_flops(config, (1,), 1).products
     seen = sum(sizes.prompt_tokens + step for step in range(sizes.new_tokens))
-    attention = 4 * text.num_hidden_layers * text.hidden_size * seen
+    attention: int = 4 * text.num_hidden_layers * text.hidden_size * seen
     return sizes.prompts * sizes.samples * (sizes.new_tokens * token + attention)
 
 
@@ -50,13 +50,13 @@ def cache_bytes(config: Qwen2AudioConfig, sizes: AnswerSizes) -> int:
     kv_width = text.hidden_size // text.num_attention_heads * text.num_key_value_heads
     blocks = -(-sizes.new_tokens // _BLOCK)
     columns = 2 * sizes.prompt_tokens + sizes.samples * _BLOCK * blocks
-    return 2 * text.num_hidden_layers * kv_width * _FLOAT * sizes.prompts * columns
+    return int(2 * text.num_hidden_layers * kv_width * _FLOAT * sizes.prompts * columns)
 
 
 def answering_bytes(config: Qwen2AudioConfig, count: ParameterCount, sizes: AnswerSizes) -> int:
     """The most that is held at one time: weights in float32, the cache, the logits of a step."""
     rows = sizes.prompts * sizes.samples
-    logits = rows * config.text_config.vocab_size * _DRAWING
+    logits: int = rows * config.text_config.vocab_size * _DRAWING
     return _FLOAT * count.total + cache_bytes(config, sizes) + logits
 
 

@@ -162,14 +162,14 @@ def recomputed_flops(config: Qwen2AudioConfig, sizes: StepSizes, learning: Learn
     text, audio = config.text_config, config.audio_config
     last_product = 2 * sizes.num_positions * text.num_hidden_layers * text.hidden_size
     flops = _text_layers(config, sizes.num_positions, round(4 * sizes.num_pairs)).forward
-    flops -= last_product * text.intermediate_size
+    flops -= int(last_product * text.intermediate_size)
     if "audio_encoder" not in learning.parts:
         return flops
     last_product = 2 * sizes.audio_positions * audio.encoder_layers * audio.d_model
     return (
         flops
         + _encoder_layers(config, sizes.window_positions).forward
-        - (last_product * audio.encoder_ffn_dim)
+        - int(last_product * audio.encoder_ffn_dim)
     )
 
 

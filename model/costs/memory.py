@@ -172,7 +172,7 @@ def _head_gradient(
     if tuning.language_model != "full":
         return 0
     text = config.text_config
-    return state.gradients * text.vocab_size * text.hidden_size // count.trained
+    return int(state.gradients * text.vocab_size * text.hidden_size // count.trained)
 
 
 def _step_scratch(state: StateBytes, count: ParameterCount, plan: TrainingPlan) -> int:

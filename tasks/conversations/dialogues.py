@@ -10,8 +10,9 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
+from data_contracts.recipe import Recipe
 from data_contracts.records import Conversation, Mode, PackedClip, Split, Task, Turn
 from tasks.conversations.prompts import (
     CHAT_QUESTIONS,
@@ -29,18 +30,19 @@ DIALOGUE_TASKS = ("spoken_command", "multi_turn", "two_clips", CONVERSATION)
 """Tasks of dialogues besides those of single clips; the last are the user's own dialogues."""
 
 
-class DialogueRecipe(BaseModel):
+class DialogueRecipe(Recipe):
     """How many conversations are made of the corpus, besides one for each question and command."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    per_task: int = Field(400, ge=0, description="most text-question dialogues a task and split")
-    multi_turn: int = Field(400, ge=0, description="dialogues of two exchanges, a clip in each")
-    two_clips: int = Field(200, ge=0, description="dialogues with two clips in one turn")
+    per_task: int = Field(400, ge=0)
+    """Most text-question dialogues a task and split."""
+    multi_turn: int = Field(400, ge=0)
+    """Dialogues of two exchanges, a clip in each."""
+    two_clips: int = Field(200, ge=0)
+    """Dialogues with two clips in one turn."""
     prompts: dict[Split, Annotated[int, Field(ge=0)]] = Field(
-        default={"train": 160, "dev": 240, "test": 80},
-        description="prompts to collect preferences on; those of test only measure",
+        default={"train": 160, "dev": 240, "test": 80}
     )
+    """Prompts to collect preferences on; those of test only measure."""
     seed: int = 0
 
 

@@ -4,8 +4,9 @@ import random
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
+from data_contracts.recipe import Recipe
 from data_contracts.records import Conversation, EvaluationItem, Mode, PackedClip, Task
 from tasks.conversations.dialogues import CONVERSATION, completion, is_single_digit
 from tasks.conversations.prompts import AskedWith, evaluation_prompt
@@ -30,16 +31,13 @@ NUM_SUITES = len(_METRICS) + 3
 _MODES: tuple[Mode, ...] = ("voice_chat", "audio_analysis")
 
 
-class SuiteRecipe(BaseModel):
+class SuiteRecipe(Recipe):
     """How large the suites are."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    items: int = Field(150, ge=1, description="most items of a suite")
-    asked_with: AskedWith = Field(
-        "canonical",
-        description="the published prompt, paraphrases that training never sees, or tags",
-    )
+    items: int = Field(150, ge=1)
+    """Most items of a suite."""
+    asked_with: AskedWith = "canonical"
+    """The published prompt, paraphrases that training never sees, or tags."""
     seed: int = 0
 
 

@@ -11,8 +11,9 @@ from dataclasses import dataclass
 from typing import Annotated, Protocol
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
+from data_contracts.recipe import Recipe
 from data_contracts.records import Clip, Split, Task
 from model.audio import SAMPLE_RATE
 from tasks.conversations.prompts import answer_to_command
@@ -28,33 +29,23 @@ _PREFIXES = ("digits-", "command-")
 """How the ids of compositions begin."""
 
 
-class ComposeRecipe(BaseModel):
+class ComposeRecipe(Recipe):
     """How many clips are composed, and how."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    digit_strings: dict[Split, Count] = Field(
-        default={"train": 2000, "dev": 60, "test": 150}, description="digit strings a split"
-    )
-    max_digits: int = Field(4, ge=1, description="longest digit string")
-    pause_seconds: tuple[Seconds, Seconds] = Field(
-        (0.03, 0.2), description="shortest and longest pause between digits"
-    )
-    spoken_commands: dict[Split, Count] = Field(
-        default={"train": 400, "dev": 40, "test": 100},
-        description="sounds mixed with a spoken command, a split",
-    )
-    snr_db: tuple[float, ...] = Field(
-        (0.0, 5.0, 10.0),
-        min_length=1,
-        description="level of the command above the sound, dB; drawn evenly",
-    )
-    command_delay_seconds: float = Field(
-        0.4, ge=0, description="how long the sound is alone before the command begins"
-    )
-    max_parts: int = Field(
-        20_000, ge=1, description="recordings of a split and kind, drawn evenly, to compose of"
-    )
+    digit_strings: dict[Split, Count] = Field(default={"train": 2000, "dev": 60, "test": 150})
+    """Digit strings a split."""
+    max_digits: int = Field(4, ge=1)
+    """Longest digit string."""
+    pause_seconds: tuple[Seconds, Seconds] = (0.03, 0.2)
+    """Shortest and longest pause between digits."""
+    spoken_commands: dict[Split, Count] = Field(default={"train": 400, "dev": 40, "test": 100})
+    """Sounds mixed with a spoken command, a split."""
+    snr_db: tuple[float, ...] = Field((0.0, 5.0, 10.0), min_length=1)
+    """Level of the command above the sound, dB; drawn evenly."""
+    command_delay_seconds: float = Field(0.4, ge=0)
+    """How long the sound is alone before the command begins."""
+    max_parts: int = Field(20_000, ge=1)
+    """Recordings of a split and kind, drawn evenly, to compose of."""
     seed: int = 0
 
 

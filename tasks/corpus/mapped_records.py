@@ -104,4 +104,5 @@ def _line_starts(data: bytes | mmap.mmap) -> NDArray[np.int64]:
     starts = np.concatenate([[0], *[found + 1 for found in ends]])
     if starts[-1] != len(view):
         starts = np.append(starts, len(view))
-    return starts[np.append(np.diff(starts) > 1, True)]
+    lines: NDArray[np.int64] = starts[np.append(np.diff(starts) > 1, True)]
+    return lines

@@ -10,9 +10,10 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 from transformers import Qwen2AudioConfig
 
+from data_contracts.recipe import Recipe
 from infra.compute.hardware import ACCELERATORS, GIB
 from infra.compute.resources import Resources
 from model.costs.activations import learning_under
@@ -29,14 +30,15 @@ _LONGEST_SECONDS = 30.0
 _SMALLEST_BUDGET = 2048
 
 
-class ExampleSize(BaseModel):
+class ExampleSize(Recipe):
     """What `q2a plan` takes an example of the corpus to be; nothing else reads it."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    audio_seconds: float = Field(7.6, gt=0, le=_LONGEST_SECONDS, description="mean of a clip")
-    prompt_tokens: int = Field(16, ge=1, description="text before the answer")
-    answer_tokens: int = Field(25, ge=1, description="of a clip's transcript or answer")
+    audio_seconds: float = Field(7.6, gt=0, le=_LONGEST_SECONDS)
+    """Mean of a clip."""
+    prompt_tokens: int = Field(16, ge=1)
+    """Text before the answer."""
+    answer_tokens: int = Field(25, ge=1)
+    """Of a clip's transcript or answer."""
 
     def positions(self, seconds: float) -> int:
         """Of the encoder: 50 a second."""

@@ -28,7 +28,7 @@ class Spool:
         self._path.touch()
 
     def __len__(self) -> int:
-        return self._path.stat().st_size // self._dtype.itemsize
+        return self._path.stat().st_size // int(self._dtype.itemsize)
 
     def add(self, rows: NDArray[Any]) -> None:
         """Append rows of the spool's type.

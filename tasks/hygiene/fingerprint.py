@@ -63,7 +63,10 @@ def fingerprint(power: Tensor) -> NDArray[np.uint32]:
     level = smooth.clamp(min=floor).log10_()
     rise = level[:, 2 * _LAG :: 2] - level[:, : -2 * _LAG : 2]
     bits = (rise[:-1] > rise[1:]).T.numpy().astype(np.uint32)
-    return (bits << np.arange(NUM_BITS, dtype=np.uint32)).sum(1, dtype=np.uint32)
+    words: NDArray[np.uint32] = (bits << np.arange(NUM_BITS, dtype=np.uint32)).sum(
+        1, dtype=np.uint32
+    )
+    return words
 
 
 def _signal_frames(feature: Tensor, num_samples: int) -> Tensor:

@@ -185,7 +185,7 @@ def _batches(prints: Prints, proposed: _Proposals, min_overlap: float) -> Iterat
 
 def _common_hops(prints: Prints, proposed: _Proposals) -> NDArray[np.int64]:
     first, second, offset = proposed
-    end = np.minimum(prints.lengths(first), offset + prints.lengths(second))
+    end: NDArray[np.int64] = np.minimum(prints.lengths(first), offset + prints.lengths(second))
     return end - np.maximum(offset, 0)
 
 

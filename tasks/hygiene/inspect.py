@@ -15,7 +15,7 @@ from itertools import chain
 from pathlib import Path
 from typing import Literal, get_args
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from data_contracts.contract_result import ContractResult
 from data_contracts.digest import digest_of
@@ -27,6 +27,7 @@ from data_contracts.hygiene import (
     HygieneReport,
     hygiene_frame,
 )
+from data_contracts.recipe import Recipe
 from data_contracts.records import EvaluationItem, PackedClip, Rejected, Split, Task
 from data_contracts.validation import validate
 from infra.storage.store import Store
@@ -49,36 +50,23 @@ _FOUND = "scratch/found.jsonl"
 """All findings, also those about clips that are taken out then."""
 
 
-class HygieneRecipe(BaseModel):
+class HygieneRecipe(Recipe):
     """What counts as the same recording or text, and what becomes of leaks."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    on_leak: Literal["stop", "report", "drop"] = Field(
-        "stop",
-        description="a recording or held-out text in two splits stops the run, is only reported, "
-        "or the clip nearer to training is rejected",
-    )
-    max_bit_error: float = Field(
-        0.2,
-        ge=0,
-        le=0.5,
-        description="share of differing fingerprint bits up to which waveforms are compared",
-    )
-    min_overlap: float = Field(
-        0.5, gt=0, le=1, description="share of the shorter recording that both must hold"
-    )
-    min_correlation: float = Field(
-        0.88, gt=0, le=1, description="waveforms that correlate as much are one recording"
-    )
-    held_out_text: tuple[Task, ...] = Field(
-        ("asr", "s2tt", "voice_chat"),
-        description="tasks of recorded speech whose sentences may be in one split only; digits, "
-        "questions and commands of kind digit, question, command repeat theirs by design",
-    )
-    min_similarity: float = Field(
-        0.75, gt=0, le=1, description="Jaccard similarity of 4-grams from which texts are shown"
-    )
+    on_leak: Literal["stop", "report", "drop"] = "stop"
+    """A recording or held-out text in two splits stops the run, is only reported, or the clip
+    nearer to training is rejected."""
+    max_bit_error: float = Field(0.2, ge=0, le=0.5)
+    """Share of differing fingerprint bits up to which waveforms are compared."""
+    min_overlap: float = Field(0.5, gt=0, le=1)
+    """Share of the shorter recording that both must hold."""
+    min_correlation: float = Field(0.88, gt=0, le=1)
+    """Waveforms that correlate as much are one recording."""
+    held_out_text: tuple[Task, ...] = ("asr", "s2tt", "voice_chat")
+    """Tasks of recorded speech whose sentences may be in one split only; digits, questions and
+    commands of kind digit, question, command repeat theirs by design."""
+    min_similarity: float = Field(0.75, gt=0, le=1)
+    """Jaccard similarity of 4-grams from which texts are shown."""
 
     def named(self, finding: Finding) -> Finding:
         """The finding by the name under which a leak stops the run or not."""

@@ -7,10 +7,11 @@ from tempfile import TemporaryDirectory
 from typing import Annotated, Literal
 
 import torch
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import Field, field_validator, model_validator
 from transformers import Qwen2AudioForConditionalGeneration, Qwen2AudioProcessor
 
 from data_contracts.digest import digest_of
+from data_contracts.recipe import Recipe
 from data_contracts.records import Conversation, NonEmpty, PackedClip
 from infra.storage.store import Store
 from model.checkpoints.assemble import assemble
@@ -33,25 +34,19 @@ _CLIPS_AT_ONCE = 16
 Built = tuple[Qwen2AudioForConditionalGeneration, Qwen2AudioProcessor]
 
 
-class TowersRecipe(BaseModel):
+class TowersRecipe(Recipe):
     """A model of a pre-trained encoder and a pre-trained language model."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
     kind: Literal["towers"]
-    ridge_clips: int = Field(
-        1000, ge=0, description="transcribed clips that the projector is fitted to; 0: random"
-    )
-    ridge_penalty: float = Field(
-        0.01, gt=0, description="of the fit, as a part of the number of frames"
-    )
+    ridge_clips: int = Field(1000, ge=0)
+    """Transcribed clips that the projector is fitted to; 0: random."""
+    ridge_penalty: float = Field(0.01, gt=0)
+    """Of the fit, as a part of the number of frames."""
     seed: int = 0
 
 
-class ReleasedRecipe(BaseModel):
+class ReleasedRecipe(Recipe):
     """A finished Qwen2-Audio checkpoint, as it is."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     kind: Literal["released"]
 
@@ -59,13 +54,11 @@ class ReleasedRecipe(BaseModel):
 InitialRecipe = Annotated[ModelRecipe | TowersRecipe | ReleasedRecipe, Field(discriminator="kind")]
 
 
-class WeightSource(BaseModel):
+class WeightSource(Recipe):
     """Where pre-trained weights lie: folders or URLs in transformers' layout.
 
     Two towers, or one released checkpoint. The place is not part of any identity, the content is.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     audio_encoder: NonEmpty | None = None
     """A Whisper of any size."""

@@ -9,10 +9,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import field_validator
 from torch import Tensor
 from transformers import Qwen2AudioForConditionalGeneration, Qwen2AudioProcessor
 
+from data_contracts.recipe import Recipe
 from infra.storage.store import Store
 from model.augment import AugmentRecipe
 from model.costs.flops import encoder_flops, sizes_of
@@ -34,18 +35,14 @@ from tasks.training_data.mixture import Mixture
 ALIGNMENT = "scratch/alignment"
 
 
-class AlignmentRecipe(BaseModel):
+class AlignmentRecipe(Recipe):
     """How the audio side learns to spell; part of pre-training's identity."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     optimizer: OptimizerRecipe
     audio_encoder: Literal["full", "lora", "frozen"] = "full"
     augment: AugmentRecipe = AugmentRecipe()
-    mixture: Mixture = Field(
-        Mixture(tasks={"asr": 1}),
-        description="which transcribed clips are drawn: its one task is asr",
-    )
+    mixture: Mixture = Mixture(tasks={"asr": 1})
+    """Which transcribed clips are drawn: its one task is asr."""
 
     @property
     def tuning(self) -> TuningRecipe:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 from torch import Tensor
 from transformers import (
     Qwen2AudioForConditionalGeneration,
@@ -18,6 +18,7 @@ from transformers import (
 
 from data_contracts.digest import digest_of
 from data_contracts.jsonl import to_jsonl
+from data_contracts.recipe import Recipe
 from data_contracts.records import Conversation, Task
 from infra.storage.store import Store
 from model.audio import HOP_LENGTH, SAMPLE_RATE, num_tokens_of_features
@@ -46,24 +47,20 @@ MIXTURE = "mixture.jsonl"
 """What was wanted and drawn of each task, language and corpus."""
 
 
-class SupervisedRecipe(BaseModel):
+class SupervisedRecipe(Recipe):
     """What every supervised stage's recipe has."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
     optimizer: OptimizerRecipe
-    prompts: PromptStyle = Field(
-        "natural",
-        description="how pre-training examples ask: in sentences, or by the predecessor's tags, "
-        "which are new tokens of a model from scratch and plain text for a pre-trained one. "
-        "ingest.suites.asked_with: tags evaluates such a model",
-    )
+    prompts: PromptStyle = "natural"
+    """How pre-training examples ask: in sentences, or by the predecessor's tags, which are new
+    tokens of a model from scratch and plain text for a pre-trained one. ingest.suites.asked_with:
+    tags evaluates such a model."""
     tuning: TuningRecipe = TuningRecipe()
     augment: AugmentRecipe = AugmentRecipe()
-    label_smoothing: float = Field(0.05, ge=0, lt=1, description="weight of the uniform target")
-    letters: tuple[Task, ...] = Field(
-        (), description="tasks whose answers are learnt letter by letter (`model.sequence.letters`)"
-    )
+    label_smoothing: float = Field(0.05, ge=0, lt=1)
+    """Weight of the uniform target."""
+    letters: tuple[Task, ...] = ()
+    """Tasks whose answers are learnt letter by letter (`model.sequence.letters`)."""
     damage: DamagePolicy = DamagePolicy()
 
 

@@ -4,8 +4,9 @@ Hygiene reports odd levels of what was packed; these keep it out.
 """
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
+from data_contracts.recipe import Recipe
 from model.audio import HOP_LENGTH
 from tasks.recordings.decode import DecodeError
 
@@ -13,21 +14,14 @@ _QUIET = 1e-4
 """Of the loudest frame's power: 40 dB below it."""
 
 
-class LevelRecipe(BaseModel):
+class LevelRecipe(Recipe):
     """Levels of the recordings that are packed; empty: any but silence."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    min_dbfs: float | None = Field(
-        None, le=0, description="quieter recordings are rejected: root mean square, dB full scale"
-    )
-    max_quiet_share: float | None = Field(
-        None,
-        ge=0,
-        le=1,
-        description="recordings of which more is quiet are rejected: share of 10 ms frames over "
-        "40 dB below the loudest",
-    )
+    min_dbfs: float | None = Field(None, le=0)
+    """Quieter recordings are rejected: root mean square, dB full scale."""
+    max_quiet_share: float | None = Field(None, ge=0, le=1)
+    """Recordings of which more is quiet are rejected: share of 10 ms frames over 40 dB below the
+    loudest."""
 
     def refuse(self, waveform: np.ndarray, name: str) -> None:
         """Refuse a recording, float32 [num_samples], that is beyond a limit.

@@ -10,9 +10,10 @@ from collections.abc import Iterator
 from importlib import import_module
 from pathlib import Path
 
-from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
+from pydantic import ValidationError, model_validator
 
 from data_contracts.jsonl import explain
+from data_contracts.recipe import Recipe
 from data_contracts.records import Clip, NonEmpty, Rejected
 from tasks.recordings.locations import check_location
 from tasks.sources import corpora as corpora_folder
@@ -25,10 +26,8 @@ _MAX_ID_CHARACTERS, _MAX_DETAIL_CHARACTERS = 200, 1_000
 __all__ = ["Corpus", "CorpusError", "CorpusSource", "corpora", "corpus_rows", "find_corpus"]
 
 
-class CorpusSource(BaseModel):
+class CorpusSource(Recipe):
     """A public corpus, and where it was unpacked."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     name: NonEmpty
     """Of a recipe; `q2a ingest --list` lists them."""

@@ -8,10 +8,11 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-from pydantic import BaseModel, ConfigDict, ValidationError, field_validator, model_validator
+from pydantic import ValidationError, field_validator, model_validator
 
 from data_contracts.digest import digest_of_each
 from data_contracts.jsonl import explain
+from data_contracts.recipe import Recipe
 from data_contracts.records import Clip, NonEmpty, Rejected
 from infra.storage.source_files import open_url
 from tasks.recordings.decode import DecodeError
@@ -28,10 +29,8 @@ MAX_ROW_BYTES = 1 << 20
 _MAX_TRANSCRIPT_BYTES = 1 << 16
 
 
-class DataSource(BaseModel):
+class DataSource(Recipe):
     """Where the recordings are: exactly one of a manifest, a folder and some corpora."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     manifest: NonEmpty | None = None
     """Path or URL of a JSONL file; relative audio paths start from its folder."""

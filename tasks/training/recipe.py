@@ -3,8 +3,9 @@
 from typing import Annotated, Literal
 
 import torch
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
+from data_contracts.recipe import Recipe
 from model.parts import Part
 from tasks.training.guards.divergence import WatchRecipe
 from tasks.training.schedule import LinearSchedule, Schedule
@@ -13,29 +14,31 @@ Precision = Literal["float32", "bfloat16"]
 OptimizerName = Literal["adamw", "adamw_8bit"]
 
 
-class OptimizerRecipe(BaseModel):
+class OptimizerRecipe(Recipe):
     """AdamW with a linear warm-up of the learning rate and a schedule for its way down."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    steps: int = Field(ge=1, description="optimizer steps")
-    examples_per_step: int = Field(ge=1, description="examples in a step, over all workers")
-    learning_rate: float = Field(gt=0, description="highest learning rate")
-    warmup_steps: int = Field(ge=0, description="steps until the highest learning rate")
+    steps: int = Field(ge=1)
+    """Optimizer steps."""
+    examples_per_step: int = Field(ge=1)
+    """Examples in a step, over all workers."""
+    learning_rate: float = Field(gt=0)
+    """Highest learning rate."""
+    warmup_steps: int = Field(ge=0)
+    """Steps until the highest learning rate."""
     schedule: Schedule = LinearSchedule()
-    optimizer: OptimizerName = Field(
-        "adamw", description="`adamw_8bit`: bitsandbytes', with moments in 8 bits; on GPUs, `ddp`"
-    )
-    weight_decay: float = Field(0.02, ge=0, description="decoupled weight decay of matrices")
-    clip_norm: float = Field(1.0, gt=0, description="largest norm of the gradient")
+    optimizer: OptimizerName = "adamw"
+    """`adamw_8bit`: bitsandbytes', with moments in 8 bits; on GPUs, `ddp`."""
+    weight_decay: float = Field(0.02, ge=0)
+    """Decoupled weight decay of matrices."""
+    clip_norm: float = Field(1.0, gt=0)
+    """Largest norm of the gradient."""
     rate_factors: dict[Part | Literal["adapters"], Annotated[float, Field(gt=0)]] = Field(
-        default={},
-        description="part of the model, or `adapters` for the low-rank ones of all parts -> "
-        "factor on its learning rate, 1 if not named",
+        default={}
     )
-    precision: Precision = Field(
-        "float32", description="of the matrix products; weights and optimizer stay in float32"
-    )
+    """Part of the model, or `adapters` for the low-rank ones of all parts -> factor on its learning
+    rate, 1 if not named."""
+    precision: Precision = "float32"
+    """Of the matrix products; weights and optimizer stay in float32."""
     watch: WatchRecipe = WatchRecipe()
     seed: int = 0
 

@@ -3,14 +3,12 @@
 import math
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
+
+from data_contracts.recipe import Recipe
 
 
-class _Schedule(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class LinearSchedule(_Schedule):
+class LinearSchedule(Recipe):
     """Straight to zero."""
 
     kind: Literal["linear"] = "linear"
@@ -20,7 +18,7 @@ class LinearSchedule(_Schedule):
         return left
 
 
-class CosineSchedule(_Schedule):
+class CosineSchedule(Recipe):
     """Half a period of a cosine (Loshchilov and Hutter 2017, eq. 5, without restarts)."""
 
     kind: Literal["cosine"] = "cosine"
@@ -31,7 +29,7 @@ class CosineSchedule(_Schedule):
         return self.final_share + (1 - self.final_share) * (1 - math.cos(math.pi * left)) / 2
 
 
-class WarmupStableDecay(_Schedule):
+class WarmupStableDecay(Recipe):
     """The highest rate until the last part of the steps, there straight to zero (WSD).
 
     Source: Hu et al. 2024 (arXiv 2404.06395), section 4; with the linear decay of Haegele et al.

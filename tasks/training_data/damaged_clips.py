@@ -12,10 +12,11 @@ from threading import Lock
 from typing import Literal
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from data_contracts.digest import digest_of
 from data_contracts.jsonl import from_jsonl, to_jsonl
+from data_contracts.recipe import Recipe
 from data_contracts.records import Record
 from infra.storage.store import Store
 from tasks.corpus.reader import ClipReader, DamagedClipError
@@ -24,18 +25,13 @@ _FOLDER = "damaged"
 _log = logging.getLogger(__name__)
 
 
-class DamagePolicy(BaseModel):
+class DamagePolicy(Recipe):
     """Whether a damaged clip ends a run."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    on_damaged: Literal["stop", "skip"] = Field("stop", description="what a damaged clip causes")
-    max_share: float = Field(
-        0.001,
-        ge=0,
-        le=1,
-        description="share of the corpus' clips that may be skipped, and always one; more stop",
-    )
+    on_damaged: Literal["stop", "skip"] = "stop"
+    """What a damaged clip causes."""
+    max_share: float = Field(0.001, ge=0, le=1)
+    """Share of the corpus' clips that may be skipped, and always one; more stop."""
 
     def skipping(self, directory: Store) -> "Skipping | None":
         """For a stage that writes to `directory`; None where a damaged clip ends the run."""

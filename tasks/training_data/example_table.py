@@ -29,7 +29,7 @@ class Column:
         return len(self.codes)
 
     def __getitem__(self, number: int) -> str:
-        return self.names[self.codes[number]]
+        return self.names[int(self.codes[number])]
 
     def __add__(self, other: "Column") -> "Column":
         names = tuple(dict.fromkeys(self.names + other.names))

@@ -6,8 +6,9 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
+from data_contracts.recipe import Recipe
 from data_contracts.records import Record
 from model.audio import SAMPLE_RATE
 from tasks.training_data.example_table import NO_LANGUAGE, Column, ExampleTable
@@ -21,31 +22,25 @@ from tasks.training_data.mixture_plan import (
 )
 
 
-class Mixture(BaseModel):
+class Mixture(Recipe):
     """Weights by task, language and corpus. `{task: weight}` alone is the short form.
 
     A place of a step draws its task with probability proportional to the task's weight; the draws
     of a task go to its languages and corpora in proportion to the product of their weights.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    tasks: dict[str, float] = Field(description="task -> weight; what is not named is left out")
-    languages: dict[str, float] = Field(
-        default={}, description="language -> weight inside a task; `none` where nobody speaks"
-    )
-    corpora: dict[str, float] = Field(
-        default={}, description="corpus, the manifest's `source` -> weight inside a task"
-    )
-    temperature: float | None = Field(
-        None,
-        description="T: what has n examples counts its weight times n^(1/T), and 1 for a weight "
-        "that is not given: 1 keeps the data's proportions, more draws what is rare more often. "
-        "None: weights are shares, whatever n",
-    )
-    epochs: float | None = Field(
-        None, description="end when as many examples were drawn, where `steps` are more"
-    )
+    tasks: dict[str, float]
+    """Task -> weight; what is not named is left out."""
+    languages: dict[str, float] = Field(default={})
+    """Language -> weight inside a task; `none` where nobody speaks."""
+    corpora: dict[str, float] = Field(default={})
+    """Corpus, the manifest's `source` -> weight inside a task."""
+    temperature: float | None = None
+    """T: what has n examples counts its weight times n^(1/T), and 1 for a weight that is not given:
+    1 keeps the data's proportions, more draws what is rare more often. None: weights are shares,
+    whatever n."""
+    epochs: float | None = None
+    """End when as many examples were drawn, where `steps` are more."""
 
     @model_validator(mode="before")
     @classmethod

@@ -9,8 +9,9 @@ from statistics import median
 from typing import Literal
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
+from data_contracts.recipe import Recipe
 from infra.retry import FinalError
 
 _REMEMBERED = 128
@@ -24,26 +25,20 @@ LOSS, NORM = "loss", "gradient_norm"
 _PROBLEMS, _EXCLUDED_STEPS, _EXCLUDED = "problems", "excluded_steps", "excluded_examples"
 
 
-class WatchRecipe(BaseModel):
+class WatchRecipe(Recipe):
     """What happens at a step whose loss or gradient norm is not finite, or a spike.
 
     It is part of the recipe, because skipped steps change the weights.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    policy: Literal["stop", "skip", "roll_back"] = Field(
-        "stop",
-        description="stop the run; skip: the step changes no weight, on any worker; roll_back: "
-        "continue from the last saved state, without the step's bad examples, or without the step "
-        "where none of its examples is bad by itself",
-    )
-    spike: float | None = Field(
-        None,
-        gt=0,
-        description="standard deviations above the running median that make a spike; null: never",
-    )
-    at_most: int = Field(10, ge=0, description="problems of a run before the next one stops it")
+    policy: Literal["stop", "skip", "roll_back"] = "stop"
+    """Stop the run; skip: the step changes no weight, on any worker; roll_back: continue from the
+    last saved state, without the step's bad examples, or without the step where none of its
+    examples is bad by itself."""
+    spike: float | None = Field(None, gt=0)
+    """Standard deviations above the running median that make a spike; null: never."""
+    at_most: int = Field(10, ge=0)
+    """Problems of a run before the next one stops it."""
 
 
 class DivergedError(FinalError, FloatingPointError):

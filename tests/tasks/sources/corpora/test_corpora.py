@@ -7,9 +7,9 @@ from pathlib import Path
 import fsspec
 import numpy as np
 import pytest
+import tasks.corpora
 from pydantic import ValidationError
 
-import tasks.corpora
 from data_contracts.contract_result import enforce
 from data_contracts.jsonl import from_jsonl
 from data_contracts.languages import LANGUAGES
