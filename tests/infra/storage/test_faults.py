@@ -301,7 +301,7 @@ def test_an_http_server_in_trouble_is_no_missing_recording(
 
 FILL_THE_DISK = """
 import resource, sys
-from infra.store import Store
+from infra.storage.store import Store
 store = Store(sys.argv[1])
 store.write_bytes("before", b"whole")
 resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))  # as a full disk: writing fails

@@ -13,6 +13,7 @@ from data_contracts.jsonl import from_jsonl
 from infra.storage.store import Store
 from tasks import ingest
 from tasks.conversations.suites import NUM_SUITES
+from tasks.corpus.artifact import read_suites
 from tasks.corpus.compose import ComposeRecipe
 from tasks.corpus.shards import read_index
 from tasks.hygiene import inspect as inspection
@@ -57,7 +58,7 @@ def recordings_asked(directory: Store) -> dict[str, str]:
     origins = {clip.id: clip.origin for clip in read_index(directory)}
     return {
         name: origins[items[0].conversation.clip_ids[0]][0]
-        for name, items in ingest.read_suites(directory)
+        for name, items in read_suites(directory)
     }
 
 

@@ -123,8 +123,9 @@ def test_ffmpeg_reads_an_opus_clip_too() -> None:
 
 def test_two_processes_give_the_same_opus_bytes() -> None:
     script = (
-        "import sys, hashlib; from pathlib import Path; from tasks.codec import encode_audio;"
-        "from tasks.decode import decode; path = Path(sys.argv[1]);"
+        "import sys, hashlib; from pathlib import Path;"
+        "from tasks.recordings.codec import encode_audio;"
+        "from tasks.recordings.decode import decode; path = Path(sys.argv[1]);"
         "waveform = decode(path.read_bytes(), path.name).waveform;"
         "print(hashlib.sha256(encode_audio(waveform, 'opus')).hexdigest())"
     )
