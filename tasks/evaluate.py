@@ -1,6 +1,7 @@
 """Stage 6: what each checkpoint answers to every suite, and the report about it."""
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
@@ -21,9 +22,9 @@ from tasks.corpus.pairs import read_pairs
 from tasks.corpus.reader import ClipReader
 from tasks.corpus.shards import read_index
 from tasks.evaluation.answerer import Answerer
-from tasks.evaluation.metrics import score_item
+from tasks.evaluation.metrics.table import METRICS
 from tasks.evaluation.report import Report
-from tasks.evaluation.report_builder import build_report
+from tasks.evaluation.report_builder import Evaluation, build_report
 from tasks.evaluation.report_page import render_report
 from tasks.objectives.preference import score_pairs
 from tasks.training.fit import CHECKPOINT
@@ -48,21 +49,38 @@ class EvaluateRecipe(Recipe):
     """Of the bootstrap, the paired tests and the examples."""
 
 
+@dataclass(frozen=True)
+class Questions:
+    """What every checkpoint is asked."""
+
+    corpus: Store
+    items: Sequence[EvaluationItem]
+    """Those of the suite PREFERENCE are answered by probability, the others by generation."""
+    held_out: Sequence[PreferencePair]
+    """The pairs that the items of the suite PREFERENCE are made of."""
+    max_new_tokens: int
+
+
 def run(context: StageContext, recipe: EvaluateRecipe) -> StageResult:
     """Answer all suites with all checkpoints (finished ones are kept) and write the report."""
     corpus = context.inputs["corpus"]
     held_out = [p for p in read_pairs(context.inputs["pairs"]) if p.split == "test"]
     items = [item for _, suite in read_suites(corpus) for item in suite]
     items += [preference_item(pair) for pair in held_out]
+    for item in items:
+        METRICS.named(item.metric)  # an unknown one is refused before hours of answering
     missing = [name for name in CHECKPOINTS if not context.directory.exists(_answers_key(name))]
+    questions = Questions(
+        corpus=corpus,
+        items=items,
+        held_out=held_out,
+        max_new_tokens=recipe.max_new_tokens,
+    )
     answer = partial(
         answer_all,
+        questions,
         {name: context.inputs[name] for name in CHECKPOINTS},
-        corpus,
         context.directory,
-        items,
-        held_out,
-        recipe,
         context.scratch,
     )
     for name in context.compute.map_on_devices(answer, missing):
@@ -75,16 +93,15 @@ def run(context: StageContext, recipe: EvaluateRecipe) -> StageResult:
     context.directory.write_text(ITEMS, to_jsonl(items))
     context.directory.write_text(PREDICTIONS, to_jsonl(predictions))
     index = read_index(corpus)
-    report = build_report(
+    evaluation = Evaluation(
         title="Qwen2-Audio pipeline",
         checkpoints=CHECKPOINTS,
         items=items,
         predictions=predictions,
         train_answers=training_answers(corpus, index),
         provenance={name: store.url.rsplit("/", 1)[-1] for name, store in context.inputs.items()},
-        seed=recipe.seed,
-        num_examples=recipe.examples_per_suite,
     )
+    report = build_report(evaluation, recipe.seed, recipe.examples_per_suite)
     clips = {clip for example in report.examples for clip in example.clip_ids}
     reader = ClipReader(corpus, index)
     audio = {clip: reader.audio(clip) for clip in sorted(clips)}
@@ -94,26 +111,24 @@ def run(context: StageContext, recipe: EvaluateRecipe) -> StageResult:
 
 
 def answer_all(
+    questions: Questions,
     checkpoints: Mapping[str, Store],
-    corpus: Store,
     directory: Store,
-    items: Sequence[EvaluationItem],
-    held_out: Sequence[PreferencePair],
-    recipe: EvaluateRecipe,
     scratch: Path,
     device: str,
     name: str,
 ) -> str:
-    """Answer every item with one checkpoint and save the predictions; returns its name."""
-    answerer = Answerer.open(checkpoints[name].below(CHECKPOINT), corpus, scratch, device)
-    settings = GenerationSettings(max_new_tokens=recipe.max_new_tokens)
-    asked = [item for item in items if item.suite != PREFERENCE]
+    """Answer every question with the checkpoint `name` and save the predictions; return `name`."""
+    checkpoint = checkpoints[name].below(CHECKPOINT)
+    answerer = Answerer.open(checkpoint, questions.corpus, scratch, device)
+    settings = GenerationSettings(max_new_tokens=questions.max_new_tokens)
+    asked = [item for item in questions.items if item.suite != PREFERENCE]
     answers = answerer.answer([item.conversation for item in asked], settings)
     predictions = [
         _predict(item, name, answer) for item, (answer,) in zip(asked, answers, strict=True)
     ]
-    scores = score_pairs(answerer, held_out)
-    for pair in held_out:
+    scores = score_pairs(answerer, questions.held_out)
+    for pair in questions.held_out:
         chosen, rejected = scores[pair.id]
         preferred = pair.chosen if chosen > rejected else pair.rejected
         predictions.append(_predict(preference_item(pair), name, preferred))
@@ -145,7 +160,7 @@ def training_answers(corpus: Store, index: Iterable[PackedClip]) -> dict[str, li
             for dialogue in read_conversations(corpus, DIALOGUES)
             if dialogue.split == "train" and dialogue.task == name
         ]
-    return {name: found for name, found in answers.items() if found}
+    return {name: texts for name, texts in answers.items() if texts}
 
 
 def headline(report: Report) -> dict[str, float]:
@@ -175,7 +190,7 @@ def _predict(item: EvaluationItem, checkpoint: str, hypothesis: str) -> Predicti
         checkpoint=checkpoint,
         reference=item.conversation.answer,
         hypothesis=hypothesis,
-        score=score_item(item, hypothesis),
+        score=METRICS.named(item.metric).score(item, hypothesis),
     )
 
 

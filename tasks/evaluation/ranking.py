@@ -5,7 +5,7 @@ from typing import Protocol
 import jiwer
 
 from data_contracts.records import Conversation
-from tasks.evaluation.metrics import normalise_label
+from tasks.evaluation.metrics.normalisation import normalise_label
 
 
 class Ranker(Protocol):

@@ -7,15 +7,9 @@ from itertools import pairwise
 import numpy as np
 
 from data_contracts.records import EvaluationItem, Prediction
-from tasks.evaluation.metrics import (
-    LABEL_METRICS,
-    Array,
-    Metric,
-    metric_named,
-    normalise_label,
-    score_item,
-    strip_tags,
-)
+from tasks.evaluation.metrics.metric import Array, Metric
+from tasks.evaluation.metrics.normalisation import normalise_label, strip_tags
+from tasks.evaluation.metrics.table import METRICS, MetricTable
 from tasks.evaluation.report import (
     OTHER,
     Comparison,
@@ -37,6 +31,28 @@ _MAX_CONFUSION_CLASSES = 40
 
 
 @dataclass(frozen=True)
+class Evaluation:
+    """What was asked and what was answered: all that a report is made of.
+
+    Attributes:
+        title: heading of the report.
+        checkpoints: their names in training order; each is compared with the one before it.
+        items: the questions; their order is that of the suites in the report.
+        predictions: one answer for each checkpoint and item.
+        train_answers: by suite, the training answers that the majority baseline may know; a suite
+            that is missing gets the most common reference.
+        provenance: shown with the numbers: fingerprints, run, seed.
+    """
+
+    title: str
+    checkpoints: Sequence[str]
+    items: Sequence[EvaluationItem]
+    predictions: Sequence[Prediction]
+    train_answers: Mapping[str, Sequence[str]]
+    provenance: Mapping[str, str]
+
+
+@dataclass(frozen=True)
 class _Suite:
     """The items of one suite with every checkpoint's answers, in the order of the items."""
 
@@ -44,42 +60,37 @@ class _Suite:
     items: list[EvaluationItem]
     answers: dict[str, list[str]]
     metric: Metric
+    secondary: list[Metric]
     classes: tuple[str, ...]
     """The closed set of answers that all items share; empty where there is none."""
 
 
 def build_report(
-    title: str,
-    checkpoints: Sequence[str],
-    items: Sequence[EvaluationItem],
-    predictions: Sequence[Prediction],
-    train_answers: Mapping[str, Sequence[str]],
-    provenance: Mapping[str, str],
-    seed: int,
-    num_examples: int = 3,
+    evaluation: Evaluation, seed: int, num_examples: int = 3, metrics: MetricTable = METRICS
 ) -> Report:
-    """Score `predictions` suite by suite, in the order in which `items` first names the suites.
+    """Score the predictions suite by suite.
 
     Args:
-        checkpoints: their names in training order; each is compared with the one before it.
-        train_answers: by suite, the training answers that the majority baseline may know; a suite
-            that is missing gets the most common reference.
-        provenance: shown with the numbers: fingerprints, run, seed.
-        num_examples: items a suite, drawn at random by `seed` and not chosen by score.
+        seed: of the bootstrap, the paired tests and the draw of examples.
+        num_examples: items a suite, drawn at random and not chosen by score.
+        metrics: the table in which the items' metrics are looked up.
 
     Raises:
-        ValueError: where a checkpoint lacks the answer to an item, or a suite mixes metrics.
+        ValueError: where a checkpoint lacks the answer to an item, a suite mixes metrics, its
+            metric is not in the table, or needs choices that the items don't share.
     """
     results: list[SuiteResult] = []
     comparisons: list[Comparison] = []
     confusions: list[Confusion] = []
     examples: list[Example] = []
-    for suite in _group(checkpoints, items, predictions):
-        metric = suite.metric
+    checkpoints = evaluation.checkpoints
+    for suite in _suites(evaluation, metrics):
         stats = {
-            name: metric.statistics(suite.items, answers) for name, answers in suite.answers.items()
+            name: suite.metric.statistics(suite.items, answers)
+            for name, answers in suite.answers.items()
         }
-        majority = majority_score(suite.items, metric, train_answers.get(suite.name, ()))
+        train_answers = evaluation.train_answers.get(suite.name, ())
+        majority = majority_score(suite.items, suite.metric, train_answers)
         results += [_result(suite, name, stats[name], majority, seed) for name in checkpoints]
         comparisons += [
             _comparison(suite, (before, after), (stats[before], stats[after]), seed)
@@ -90,56 +101,79 @@ def build_report(
         drawn = np.random.default_rng(seed).permutation(len(suite.items))[:num_examples]
         examples += [_example(suite, index) for index in sorted(drawn.tolist())]
     return Report(
-        title=title,
+        title=evaluation.title,
         checkpoints=tuple(checkpoints),
         results=tuple(results),
         comparisons=tuple(comparisons),
         confusions=tuple(confusions),
         examples=tuple(examples),
-        provenance=dict(provenance),
+        provenance=dict(evaluation.provenance),
     )
 
 
-def _group(
-    checkpoints: Sequence[str], items: Sequence[EvaluationItem], predictions: Sequence[Prediction]
-) -> list[_Suite]:
-    given = {(p.checkpoint, p.suite, p.id): p.hypothesis for p in predictions}
+def _suites(evaluation: Evaluation, metrics: MetricTable) -> list[_Suite]:
+    answers = {(p.checkpoint, p.suite, p.id): p.hypothesis for p in evaluation.predictions}
     suites = []
-    for name in dict.fromkeys(item.suite for item in items):
-        members = [item for item in items if item.suite == name]
-        metrics = {item.metric for item in members}
-        if len(metrics) > 1:
-            raise ValueError(
-                f"suite {name!r} mixes the metrics {sorted(metrics)}: one suite has one number. "
-                "Give each metric a suite of its own."
+    for name in dict.fromkeys(item.suite for item in evaluation.items):
+        items = [item for item in evaluation.items if item.suite == name]
+        metric = _metric_of(items, metrics)
+        classes = _classes_of(items, metric)
+        secondary = [metrics.named(other) for other in metric.secondary]
+        suites.append(
+            _Suite(
+                name=name,
+                items=items,
+                answers={
+                    checkpoint: [_answer(answers, checkpoint, item) for item in items]
+                    for checkpoint in evaluation.checkpoints
+                },
+                metric=metric,
+                secondary=[other for other in secondary if classes or not other.needs_closed_set],
+                classes=classes,
             )
-        answers: dict[str, list[str]] = {checkpoint: [] for checkpoint in checkpoints}
-        for checkpoint, heard in answers.items():
-            for item in members:
-                key = (checkpoint, name, item.conversation.id)
-                if key not in given:
-                    raise ValueError(
-                        f"checkpoint {checkpoint!r} has no answer to item {key[2]!r} of suite "
-                        f"{name!r}: a score needs all of them. Resume the evaluation."
-                    )
-                heard.append(given[key])
-        # Items with choices of their own (multiple choice) have no classes in common.
-        is_closed = metrics <= LABEL_METRICS and len({item.choices for item in members}) == 1
-        classes = members[0].choices if is_closed else ()
-        metric = metric_named(members[0].metric, classes)
-        suites.append(_Suite(name, members, answers, metric, classes))
+        )
     return suites
+
+
+def _metric_of(items: Sequence[EvaluationItem], metrics: MetricTable) -> Metric:
+    names = {item.metric for item in items}
+    if len(names) > 1:
+        raise ValueError(
+            f"suite {items[0].suite!r} mixes the metrics {sorted(names)}: one suite has one "
+            "number. Give each metric a suite of its own."
+        )
+    return metrics.named(items[0].metric)
+
+
+def _classes_of(items: Sequence[EvaluationItem], metric: Metric) -> tuple[str, ...]:
+    """The choices of a suite's items where they share them."""
+    # Items with choices of their own (multiple choice) have no classes in common.
+    is_closed = metric.is_of_labels and len({item.choices for item in items}) == 1
+    classes = items[0].choices if is_closed else ()
+    if metric.needs_closed_set and not classes:
+        raise ValueError(
+            f"{metric.name} got no classes for suite {items[0].suite!r}: it is defined over a "
+            "closed set that all items share. Give them the same `choices`, or another metric."
+        )
+    return classes
+
+
+def _answer(
+    answers: Mapping[tuple[str, str, str], str], checkpoint: str, item: EvaluationItem
+) -> str:
+    key = (checkpoint, item.suite, item.conversation.id)
+    if key not in answers:
+        raise ValueError(
+            f"checkpoint {checkpoint!r} has no answer to item {item.conversation.id!r} of suite "
+            f"{item.suite!r}: a score needs all of them. Resume the evaluation."
+        )
+    return answers[key]
 
 
 def _result(
     suite: _Suite, checkpoint: str, stats: Array, majority: float, seed: int
 ) -> SuiteResult:
     interval = bootstrap_interval(stats, suite.metric.from_totals, seed)
-    beside = {"bleu": ["chrf"], "choice": ["readable"]}
-    further = [metric_named(name) for name in beside.get(suite.metric.name, [])]
-    if suite.classes:
-        others = sorted(LABEL_METRICS - {suite.metric.name})
-        further += [metric_named(name, suite.classes) for name in others]
     answers = suite.answers[checkpoint]
     return SuiteResult(
         suite=suite.name,
@@ -150,9 +184,12 @@ def _result(
         value=suite.metric.aggregate(stats),
         low=interval.low,
         high=interval.high,
-        chance=chance_score(suite.items),
+        chance=chance_score(suite.items, suite.metric),
         majority=majority,
-        secondary={m.name: m.aggregate(m.statistics(suite.items, answers)) for m in further},
+        secondary={
+            other.name: other.aggregate(other.statistics(suite.items, answers))
+            for other in suite.secondary
+        },
     )
 
 
@@ -174,11 +211,11 @@ def _comparison(
 
 
 def _confusion(suite: _Suite, checkpoint: str) -> Confusion:
-    place = {normalise_label(label): index for index, label in enumerate(suite.classes)}
+    columns = {normalise_label(label): index for index, label in enumerate(suite.classes)}
     counts = np.zeros((len(suite.classes), len(suite.classes) + 1), dtype=int)
     for item, answer in zip(suite.items, suite.answers[checkpoint], strict=True):
-        row = place[normalise_label(item.conversation.answer)]
-        counts[row, place.get(normalise_label(answer), len(suite.classes))] += 1
+        row = columns[normalise_label(item.conversation.answer)]
+        counts[row, columns.get(normalise_label(answer), len(suite.classes))] += 1
     return Confusion(
         suite=suite.name,
         checkpoint=checkpoint,
@@ -190,14 +227,13 @@ def _confusion(suite: _Suite, checkpoint: str) -> Confusion:
 def _example(suite: _Suite, index: int) -> Example:
     item = suite.items[index]
     # A perfect answer scores what the reference scores against itself.
-    best = score_item(item, item.conversation.answer)
+    best = suite.metric.score(item, item.conversation.answer)
     answers = []
-    for checkpoint, heard in suite.answers.items():
-        score = score_item(item, heard[index])
+    for checkpoint, texts in suite.answers.items():
+        text = texts[index]
+        score = suite.metric.score(item, text)
         answers.append(
-            ExampleAnswer(
-                checkpoint=checkpoint, text=heard[index], score=score, right=bool(score == best)
-            )
+            ExampleAnswer(checkpoint=checkpoint, text=text, score=score, right=score == best)
         )
     asked = [turn for turn in item.conversation.prompt if turn.role != "system"]
     return Example(

@@ -7,18 +7,16 @@ import base64
 import html
 from collections.abc import Mapping
 
-from tasks.evaluation.metrics import LABEL_METRICS
+from tasks.evaluation.metrics.metric import Metric
+from tasks.evaluation.metrics.table import METRICS, MetricTable
 from tasks.evaluation.report import (
     Comparison,
     Example,
     ExampleAnswer,
     Report,
     SuiteResult,
-    arrow,
     format_difference,
     format_p_value,
-    format_score,
-    title_of,
 )
 from tasks.evaluation.report_plots import plot_confusion, plot_results
 from tasks.recordings.codec import media_type
@@ -61,7 +59,9 @@ dt { color: var(--muted); } dd { margin: 0; overflow-wrap: anywhere; }
 _POLICY = "default-src 'none'; style-src 'unsafe-inline'; media-src data:"
 
 
-def render_report(report: Report, audio: Mapping[str, bytes]) -> str:
+def render_report(
+    report: Report, audio: Mapping[str, bytes], metrics: MetricTable = METRICS
+) -> str:
     """The page as HTML text; the same report gives the same bytes.
 
     Args:
@@ -75,10 +75,10 @@ def render_report(report: Report, audio: Mapping[str, bytes]) -> str:
         f'<meta name="viewport" content="width=device-width, initial-scale=1">\n'
         f"<title>{title}</title>\n<style>{_STYLE}</style>\n</head>\n<body>\n<h1>{title}</h1>\n"
         + _provenance(report)
-        + _results(report)
-        + _comparisons(report)
+        + _results(report, metrics)
+        + _comparisons(report, metrics)
         + _confusions(report)
-        + _examples(report, audio)
+        + _examples(report, audio, metrics)
         + "</body>\n</html>\n"
     )
 
@@ -91,12 +91,12 @@ def _provenance(report: Report) -> str:
     return f"<dl>\n{facts}</dl>\n" if facts else ""
 
 
-def _results(report: Report) -> str:
+def _results(report: Report, metrics: MetricTable) -> str:
     names = "".join(
         f'<th scope="col" class="number">{html.escape(name)}</th>' for name in report.checkpoints
     )
-    rows = "".join(_result_row(report, suite) for suite in report.suites)
-    plot = plot_results(report, "results")
+    rows = "".join(_result_row(report, suite, metrics) for suite in report.suites)
+    plot = plot_results(report, "results", metrics)
     return (
         "<h2>Results</h2>\n"
         '<p class="note">Value and 95% bootstrap interval over items. ↑ higher is better, ↓ lower '
@@ -109,37 +109,40 @@ def _results(report: Report) -> str:
     )
 
 
-def _result_row(report: Report, suite: str) -> str:
+def _result_row(report: Report, suite: str, metrics: MetricTable) -> str:
     results = [report.result(suite, name) for name in report.checkpoints]
     first = results[0]
-    cells = "".join(_result_cell(result) for result in results)
+    metric = metrics.named(first.metric)
+    cells = "".join(_result_cell(result, metrics) for result in results)
     baselines = "".join(
-        f'<td class="number">{format_score(first.metric, value)}</td>'
+        f'<td class="number">{metric.format(value)}</td>'
         for value in (first.chance, first.majority)
     )
     return (
         f'<tr><th scope="row">{html.escape(suite)}</th>'
-        f'<td class="metric">{html.escape(title_of(first.metric))} '
-        f"{arrow(first.higher_is_better)}</td>"
+        f'<td class="metric">{html.escape(metric.label)}</td>'
         f'<td class="number">{first.n}</td>{cells}{baselines}</tr>\n'
     )
 
 
-def _result_cell(result: SuiteResult) -> str:
-    value, low, high = (
-        format_score(result.metric, number) for number in (result.value, result.low, result.high)
-    )
+def _result_cell(result: SuiteResult, metrics: MetricTable) -> str:
+    metric = metrics.named(result.metric)
+    value, low, high = (metric.format(number) for number in (result.value, result.low, result.high))
+    further = [(metrics.named(name), score) for name, score in result.secondary.items()]
     secondary = "".join(
-        f"<small>{html.escape(title_of(name))} {format_score(name, score)}</small>"
-        for name, score in result.secondary.items()
+        f"<small>{html.escape(other.title)} {other.format(score)}</small>"
+        for other, score in further
     )
     return f'<td class="number"><b>{value}</b> [{low}, {high}]{secondary}</td>'
 
 
-def _comparisons(report: Report) -> str:
+def _comparisons(report: Report, metrics: MetricTable) -> str:
     if not report.comparisons:
         return ""
-    rows = "".join(_comparison_row(comparison) for comparison in report.comparisons)
+    rows = "".join(
+        _comparison_row(comparison, metrics.named(comparison.metric))
+        for comparison in report.comparisons
+    )
     return (
         "<h2>Paired tests</h2>\n"
         '<p class="note">Each checkpoint against the one before it, on the same items. Differences '
@@ -152,14 +155,13 @@ def _comparisons(report: Report) -> str:
     )
 
 
-def _comparison_row(comparison: Comparison) -> str:
+def _comparison_row(comparison: Comparison, metric: Metric) -> str:
     colour = {"better": "good", "worse": "bad"}.get(comparison.verdict, "")
     return (
         f'<tr><th scope="row">{html.escape(comparison.suite)}</th>'
-        f'<td class="metric">{html.escape(title_of(comparison.metric))} '
-        f"{arrow(comparison.higher_is_better)}</td>"
+        f'<td class="metric">{html.escape(metric.label)}</td>'
         f"<td>{html.escape(comparison.before)} → {html.escape(comparison.after)}</td>"
-        f'<td class="number">{format_difference(comparison)}</td>'
+        f'<td class="number">{format_difference(comparison, metric)}</td>'
         f'<td class="number">{format_p_value(comparison.p_value)}</td>'
         f'<td class="verdict {colour}">{comparison.verdict}</td></tr>\n'
     )
@@ -183,18 +185,20 @@ def _confusions(report: Report) -> str:
     return "".join(parts)
 
 
-def _examples(report: Report, audio: Mapping[str, bytes]) -> str:
+def _examples(report: Report, audio: Mapping[str, bytes], metrics: MetricTable) -> str:
     if not report.examples:
         return ""
     return (
         '<h2>Examples</h2>\n<p class="note">Drawn at random, not chosen by score.</p>\n'
-        + "".join(_example(example, audio) for example in report.examples)
+        + "".join(
+            _example(example, audio, metrics.named(example.metric)) for example in report.examples
+        )
     )
 
 
-def _example(example: Example, audio: Mapping[str, bytes]) -> str:
+def _example(example: Example, audio: Mapping[str, bytes], metric: Metric) -> str:
     players = "".join(_player(clip, audio.get(clip)) for clip in example.clip_ids)
-    answers = "".join(_answer_row(example.metric, answer) for answer in example.answers)
+    answers = "".join(_answer_row(metric, answer) for answer in example.answers)
     return (
         f"<article>\n<h3>{html.escape(example.suite)} <small>{html.escape(example.id)}</small>"
         f"</h3>\n{players}<table>\n"
@@ -215,14 +219,11 @@ def _player(clip: str, audio: bytes | None) -> str:
     )
 
 
-def _answer_row(metric: str, answer: ExampleAnswer) -> str:
-    if metric in LABEL_METRICS | {"dual_mode"}:  # there the score says what the verdict says
-        verdict, score = ("✓ right" if answer.right else "✗ wrong"), ""
-    else:  # another wording may be right too: the mark only says whether it is the reference's
-        verdict = "✓ exact" if answer.right else "✗ differs"
-        score = (
-            f"<small>{html.escape(title_of(metric))} {format_score(metric, answer.score)}</small>"
-        )
+def _answer_row(metric: Metric, answer: ExampleAnswer) -> str:
+    verdict = f"✓ {metric.verdict.best}" if answer.right else f"✗ {metric.verdict.other}"
+    score = ""
+    if metric.verdict.shows_score:
+        score = f"<small>{html.escape(metric.title)} {metric.format(answer.score)}</small>"
     colour = "good" if answer.right else "bad"
     text = html.escape(answer.text) if answer.text.strip() else "<small>(no answer)</small>"
     return (

@@ -12,7 +12,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from data_contracts.records import EvaluationItem
-from tasks.evaluation.metrics import LABEL_METRICS, Array, Metric, strip_tags
+from tasks.evaluation.metrics.metric import Array, Metric
+from tasks.evaluation.metrics.normalisation import strip_tags
 
 Score = Callable[[Array], Array]
 """Totals [..., k] -> scores [...]: `Metric.from_totals`."""
@@ -112,12 +113,12 @@ def majority_score(
     return metric.aggregate(metric.statistics(items, [constant] * len(items)))
 
 
-def chance_score(items: Sequence[EvaluationItem]) -> float | None:
-    """The expected accuracy of a uniform guess among each item's choices.
+def chance_score(items: Sequence[EvaluationItem], metric: Metric) -> float | None:
+    """Return the expected accuracy of a uniform guess among each item's choices.
 
     None where guessing has no meaning: an open answer, an error rate, a score of sentences.
     """
-    if not items or any(item.metric not in LABEL_METRICS or not item.choices for item in items):
+    if not items or not metric.is_of_labels or any(not item.choices for item in items):
         return None
     return sum(1 / len(item.choices) for item in items) / len(items)
 
