@@ -1,4 +1,4 @@
-"""The results of contracts as one HTML page that opens offline.
+"""Results of contracts as one HTML page that opens offline.
 
 Great Expectations' own Data Docs load their style from a content delivery network and fail on
 numpy numbers, so the page is written here.
@@ -24,5 +24,5 @@ def render_page(results: Sequence[ContractResult], title: str) -> str:
 
 
 def _ranked(outcomes: Iterable[RuleOutcome]) -> list[RuleOutcome]:
-    """Broken rules first, then those that only report, then those that are met."""
+    """Sort rules: broken ones first, then those that only report, then those that are met."""
     return sorted(outcomes, key=lambda outcome: (outcome.success, outcome.severity == "report"))

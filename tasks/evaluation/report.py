@@ -1,6 +1,6 @@
 """The evaluation report: its data, and its table for the terminal.
 
-`report.json` is `Report.model_dump_json()`. `report_builder.py` makes a report of predictions,
+`report.json` is `Report.model_dump_json()`. `report_builder.py` makes a report from predictions,
 `report_page.py` renders it as HTML.
 """
 
@@ -16,7 +16,7 @@ OTHER = "(other)"
 
 
 class SuiteResult(Record):
-    """One suite at one checkpoint. Scores are in the units of its `Metric`."""
+    """Result of one suite at one checkpoint; scores are in the units of its `Metric`."""
 
     suite: str
     checkpoint: str
@@ -37,7 +37,7 @@ class SuiteResult(Record):
 
 
 class Comparison(Record):
-    """A checkpoint against the one before it, on the same items of one suite."""
+    """Comparison of a checkpoint with the one before it, on the same items of one suite."""
 
     suite: str
     metric: str
@@ -60,7 +60,7 @@ class Comparison(Record):
 
 
 class Confusion(Record):
-    """Answers against references of one closed-set suite at one checkpoint."""
+    """Confusion matrix of one closed-set suite at one checkpoint: references by answers."""
 
     suite: str
     checkpoint: str
@@ -71,13 +71,13 @@ class Confusion(Record):
 
 
 class ExampleAnswer(Record):
-    """What one checkpoint answered to an example."""
+    """Answer of one checkpoint to an example."""
 
     checkpoint: str
     text: str
     score: float
     right: bool
-    """The best possible score: no edits, the right label, the right mode, the reference itself."""
+    """Whether it scores what the reference scores: no edits, the right label, the right mode."""
 
 
 class Example(Record):
@@ -93,7 +93,7 @@ class Example(Record):
 
 
 class Report(Record):
-    """Everything that the evaluation found."""
+    """All results of an evaluation."""
 
     title: str
     checkpoints: tuple[str, ...]
@@ -106,11 +106,11 @@ class Report(Record):
 
     @property
     def suites(self) -> tuple[str, ...]:
-        """The names of the suites, in the order of the results."""
+        """Names of the suites, in the order of the results."""
         return tuple(dict.fromkeys(result.suite for result in self.results))
 
     def result(self, suite: str, checkpoint: str) -> SuiteResult:
-        """The result of one suite at one checkpoint.
+        """Return the result of one suite at one checkpoint.
 
         Raises:
             KeyError: where the report has none.
@@ -134,12 +134,12 @@ def format_difference(comparison: Comparison, metric: Metric) -> str:
 
 
 def format_p_value(p_value: float) -> str:
-    """Three decimals, and "< 0.001" below what three decimals can say."""
+    """Write a probability with three decimals, and "< 0.001" below what they can say."""
     return "< 0.001" if p_value < 0.001 else f"{p_value:.3f}"
 
 
 def format_table(report: Report, metrics: MetricTable = METRICS) -> Table:
-    """Lay out the results for a terminal: one row a suite, one column a checkpoint."""
+    """Lay out the results for a terminal: suites are rows, checkpoints are columns."""
     table = Table(title=Text(report.title), caption="value [95% interval over items]")
     table.add_column("suite")
     table.add_column("metric")

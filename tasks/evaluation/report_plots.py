@@ -1,4 +1,4 @@
-"""The report's plots as inline SVG that follows the page's colours.
+"""Plots of the report as inline SVG that follows the page's colours.
 
 Only matplotlib's object interface is used, so nothing is shared between calls. Figures are drawn
 in placeholder colours, which are then replaced by CSS variables of the page: one drawing serves
@@ -40,7 +40,7 @@ _MAX_NUMBERED_CLASSES = 25
 def plot_results(report: Report, name: str, metrics: MetricTable = METRICS) -> str:
     """Draw values with 95 % intervals of all suites as an SVG element, a panel for each direction.
 
-    One row a suite, one marker a checkpoint; chance and majority are short vertical strokes.
+    A row for each suite, a marker for each checkpoint; chance and majority are vertical strokes.
     `name` becomes the prefix of the ids inside the SVG and must be unique on the page.
     """
     by_suite = {suite: metrics.named(_first(report, suite).metric) for suite in report.suites}
@@ -121,7 +121,7 @@ def _draw_panel(axes: Axes, report: Report, metrics: Mapping[str, Metric]) -> No
 
 
 def _first(report: Report, suite: str) -> SuiteResult:
-    """The first checkpoint's result: what all checkpoints share stands there."""
+    """Return the first checkpoint's result, where what all checkpoints share can be read."""
     return report.result(suite, report.checkpoints[0])
 
 
@@ -150,7 +150,7 @@ def _ink(axes: Axes) -> None:
 
 
 def _literal(text: str) -> str:
-    """`text` without the dollar signs that matplotlib would read as mathematics."""
+    """Return `text` without the dollar signs that matplotlib would read as mathematics."""
     return text.replace("$", r"\$")
 
 
@@ -160,13 +160,13 @@ def _to_svg(figure: Figure, name: str, description: str) -> str:
     no_metadata = dict.fromkeys(("Creator", "Date", "Format", "Type"))
     with matplotlib.rc_context(
         {
-            "svg.hashsalt": name,  # ids hang on it alone: the same report gives the same bytes
+            "svg.hashsalt": name,  # ids depend on it alone: the same report gives the same bytes
             "svg.fonttype": "none",  # text stays text, for search and for screen readers
             "font.sans-serif": ["DejaVu Sans", "Verdana"],  # of equal width: the layout holds
         }
     ):
         figure.savefig(buffer, format="svg", bbox_inches="tight", metadata=no_metadata)
-    # Without XML prologue and namespaces, which inline SVG does not need and which look like links.
+    # Inline SVG needs neither XML prologue nor namespaces, and the latter look like links.
     svg = buffer.getvalue()
     svg = re.sub(r' xmlns(:\w+)?="[^"]*"', "", svg[svg.index("<svg ") :], count=2)
     svg = svg.replace("xlink:href", "href")

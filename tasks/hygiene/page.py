@@ -28,7 +28,7 @@ class _Section:
     is_leak: bool
     count: int
     findings: Sequence[Finding]
-    """The foremost."""
+    """The foremost of them."""
 
     @property
     def num_more(self) -> int:
@@ -83,7 +83,7 @@ def render(report: HygieneReport) -> str:
 
 
 def _sections(report: HygieneReport) -> list[_Section]:
-    """What was found, in the order of the contract's rules."""
+    """Group the findings by kind, in the order of the contract's rules."""
     remedies = {rule.column: rule.remedy for rule in HYGIENE.rules}
     by_kind = {
         kind: [finding for finding in report.findings if finding.kind == kind]

@@ -1,4 +1,4 @@
-"""From an answer to a number: normalisation of texts, and one entry for each metric.
+"""Metrics, from an answer to a number: normalisation of texts, and one entry for each metric.
 
 Conventions are those of the published Qwen2-Audio evaluation: `<|...|>` tags are stripped,
 transcripts pass Whisper's normalisers, corpus WER is total edits over total reference length,

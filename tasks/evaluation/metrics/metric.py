@@ -1,4 +1,4 @@
-"""A metric: everything that statistics, report, page and chart need to know about one.
+"""Definition of a metric: all that statistics, report, page and chart know about one.
 
 Every metric is a closed formula over *sums* of per-item numbers, its sufficient statistics. So a
 bootstrap resample is one weighted sum of rows; no text is ever scored twice.
@@ -17,12 +17,12 @@ Array = npt.NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Scale:
-    """How people read a score.
+    """Units in which people read a score.
 
     Attributes:
         factor: what a score is multiplied with.
         unit: written behind the number, without a space.
-        axis: how the chart's axis is called; "" where the metric's title says it.
+        axis: label of the chart's axis; "" where it is the metric's title.
     """
 
     factor: float
@@ -31,18 +31,18 @@ class Scale:
 
 
 PER_CENT = Scale(100.0, "%", "per cent")
-"""For fractions."""
+"""Scale of fractions."""
 POINTS = Scale(1.0, "", "")
-"""For scores that lie in [0, 100] already, such as BLEU."""
+"""Scale of scores that lie in [0, 100] already, such as BLEU."""
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """What the report says of a single answer.
+    """Words with which the report marks a single answer.
 
     Attributes:
-        best: where it scores what the reference scores.
-        other: where it does not.
+        best: said of an answer that scores what the reference scores.
+        other: said of every other answer.
         shows_score: False where these words say all that the score says.
     """
 
@@ -61,15 +61,15 @@ class Metric:
     """A corpus metric that depends on its items only through a sum.
 
     Attributes:
-        name: how an `EvaluationItem` and `report.json` call it.
-        title: how people write it.
+        name: its name in an `EvaluationItem` and in `report.json`.
+        title: its name as people write it.
         higher_is_better: False for error rates.
         row: (item, hypothesis) -> k numbers, the item's sufficient statistics.
         from_totals: rows summed over a corpus, [..., k] -> scores, [...].
         item_score: (item, hypothesis) -> score of this one answer, where it is not that of a
             corpus of one item.
-        scale: how people read a score.
-        verdict: what the report says of a single answer.
+        scale: units in which people read a score.
+        verdict: how the report marks a single answer.
         is_of_labels: True where an answer is one of the item's choices: a uniform guess among
             them has an expected score, and a suite's answers have a confusion matrix.
         needs_closed_set: True where the score is defined only over choices that all items of a
@@ -96,37 +96,37 @@ class Metric:
 
     @property
     def axis(self) -> str:
-        """How an axis of a chart is called that shows this metric."""
+        """Label of a chart's axis that shows this metric."""
         return self.scale.axis or self.title
 
     def statistics(self, items: Sequence[EvaluationItem], hypotheses: Sequence[str]) -> Array:
-        """The rows of all items, [n, k]; one hypothesis an item, in the same order."""
+        """Return the rows of all items, [n, k]; one hypothesis an item, in the same order."""
         rows = [self.row(*pair) for pair in zip(items, hypotheses, strict=True)]
         return np.array(rows, dtype=np.float64)
 
     def aggregate(self, stats: Array) -> float:
-        """The corpus score of the rows `stats` [n, k]."""
+        """Return the corpus score of the rows `stats` [n, k]."""
         return float(self.from_totals(stats.sum(axis=0)))
 
     def score(self, item: EvaluationItem, hypothesis: str) -> float:
-        """The score of one answer, in the units of `from_totals`."""
+        """Return the score of one answer, in the units of `from_totals`."""
         if self.item_score is not None:
             return self.item_score(item, hypothesis)
         return self.aggregate(self.statistics([item], [hypothesis]))
 
     def format(self, score: float | None) -> str:
-        """A score as people read it: "12.5%", BLEU and chrF as "12.5", "none" where none is."""
+        """Write a score as people read it: "12.5%", BLEU as "12.5", None as "none"."""
         if score is None:
             return "none"
         return f"{score * self.scale.factor:.1f}{self.scale.unit}"
 
     def format_change(self, difference: float) -> str:
-        """A signed difference of two scores; differences of per cent are points."""
+        """Write a signed difference of two scores; differences of per cent are points."""
         return f"{difference * self.scale.factor:+.1f}"
 
 
 def ratio(totals: Array) -> Array:
-    """First number over the second, [..., 2] -> [...].
+    """Divide the first number by the second, [..., 2] -> [...].
 
     As in jiwer, edits against nothing count as one word each.
     """

@@ -1,4 +1,4 @@
-"""Dual mode: does the model tell a spoken question from audio to describe?"""
+"""Dual mode: whether the model tells a spoken question from audio to describe."""
 
 from data_contracts.records import EvaluationItem
 from tasks.evaluation.metrics.metric import Metric, Verdict, ratio

@@ -1,4 +1,4 @@
-"""The forms in which texts are compared: without tags, as labels, as transcripts."""
+"""Normal forms in which texts are compared: without tags, as labels, as transcripts."""
 
 import re
 from functools import cache

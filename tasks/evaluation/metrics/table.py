@@ -1,4 +1,4 @@
-"""The table of metrics: a value that is passed on, and the one that is shipped."""
+"""Tables of metrics: values that are passed on, and the shipped one."""
 
 from dataclasses import dataclass
 
@@ -32,7 +32,7 @@ class MetricTable:
                 self.named(name)
 
     def named(self, name: str) -> Metric:
-        """The metric that an `EvaluationItem` or a report calls `name`.
+        """Return the metric that an `EvaluationItem` or a report calls `name`.
 
         Raises:
             ValueError: where no metric has this name.

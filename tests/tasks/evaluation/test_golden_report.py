@@ -2,7 +2,8 @@
 
 from pathlib import Path
 
-from tasks.evaluation.report_builder import Evaluation, build_report
+from tasks.evaluation.answered_suites import Evaluation
+from tasks.evaluation.report_builder import build_report
 from tests.tasks.evaluation import small_evaluation
 
 GOLDEN = Path(__file__).with_name("golden_report.json")

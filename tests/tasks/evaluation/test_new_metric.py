@@ -3,10 +3,11 @@
 import re
 
 from data_contracts.records import EvaluationItem
+from tasks.evaluation.answered_suites import Evaluation
 from tasks.evaluation.metrics.metric import Metric, Scale, Verdict, ratio
 from tasks.evaluation.metrics.table import METRICS, MetricTable
 from tasks.evaluation.report import Report
-from tasks.evaluation.report_builder import Evaluation, build_report
+from tasks.evaluation.report_builder import build_report
 from tasks.evaluation.report_page import render_report
 from tests.support.html_page import Page
 from tests.tasks.evaluation.small_evaluation import make_item, predict, terminal_text

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from tasks.evaluation.answered_suites import Evaluation, check_suites
 from tasks.evaluation.metrics.table import METRICS
 from tasks.evaluation.report import (
     Comparison,
@@ -13,7 +14,7 @@ from tasks.evaluation.report import (
     format_difference,
     format_p_value,
 )
-from tasks.evaluation.report_builder import Evaluation, build_report
+from tasks.evaluation.report_builder import build_report
 from tasks.evaluation.report_page import render_report
 from tests.support.html_page import Page
 from tests.tasks.evaluation.small_evaluation import make_item, predict, terminal_text
@@ -218,6 +219,13 @@ def test_a_suite_with_two_metrics_is_refused() -> None:
     items = [make_item("asr", 0, "a", "wer"), make_item("asr", 1, "b", "cer")]
     with pytest.raises(ValueError, match=r"'asr' mixes the metrics \['cer', 'wer'\]"):
         make_report(items=items, predictions=[])
+
+
+def test_suites_that_no_report_can_be_made_of_are_refused_before_they_are_answered() -> None:
+    known = make_item("asr", 0, "a", "wer")
+    check_suites([known])
+    with pytest.raises(ValueError, match="no metric is called 'rouge'"):
+        check_suites([known, make_item("summary", 0, "a", "rouge")])
 
 
 def test_a_result_that_is_not_there_is_named() -> None:
