@@ -267,7 +267,8 @@ class EvaluationItem(Record):
 
     conversation: Conversation
     suite: NonEmpty
-    metric: Literal["wer", "cer", "bleu", "accuracy", "balanced_accuracy", "choice", "dual_mode"]
+    metric: NonEmpty
+    """Name of an entry in the table of metrics, which refuses an unknown one."""
     choices: tuple[str, ...] = ()
     """The closed set of answers for accuracy metrics; empty where the answer is open."""
 

@@ -1,6 +1,7 @@
-"""Stage 6: what each checkpoint answers to every suite, and the report about it."""
+"""Evaluation: what each checkpoint answers to every suite, and the report about it."""
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
@@ -20,8 +21,9 @@ from tasks.corpus.artifact import DIALOGUES, read_conversations, read_suites
 from tasks.corpus.pairs import read_pairs
 from tasks.corpus.reader import ClipReader
 from tasks.corpus.shards import read_index
+from tasks.evaluation.answered_suites import Evaluation, check_suites
 from tasks.evaluation.answerer import Answerer
-from tasks.evaluation.metrics import score_item
+from tasks.evaluation.metrics.table import METRICS
 from tasks.evaluation.report import Report
 from tasks.evaluation.report_builder import build_report
 from tasks.evaluation.report_page import render_report
@@ -30,7 +32,7 @@ from tasks.training.fit import CHECKPOINT
 
 CHECKPOINTS = ("base", "sft", "dpo")
 PREFERENCE = "preference"
-"""Suite of held-out pairs: does the checkpoint find the chosen answer more probable?"""
+"""Suite of held-out pairs: which of its two answers does a checkpoint find more probable?"""
 REPORT_JSON = "report.json"
 REPORT_PAGE = "report.html"
 ITEMS = "items.jsonl"
@@ -41,11 +43,24 @@ class EvaluateRecipe(Recipe):
     """Everything that changes the report's numbers."""
 
     max_new_tokens: int = Field(32, ge=1)
-    """Longest answer, greedy decoding."""
+    """Longest answer, in tokens, of greedy decoding."""
     examples_per_suite: int = Field(3, ge=0)
-    """Playable examples a suite."""
+    """Number of examples of each suite that the page plays."""
     seed: int = 0
-    """Of the bootstrap, the paired tests and the examples."""
+    """Seed of the bootstrap, the paired tests and the draw of examples."""
+
+
+@dataclass(frozen=True)
+class Questions:
+    """What every checkpoint is asked."""
+
+    corpus: Store
+    items: Sequence[EvaluationItem]
+    """Items of the suite PREFERENCE are answered by probability, the others by generation."""
+    held_out: Sequence[PreferencePair]
+    """The pairs that the items of the suite PREFERENCE are made of."""
+    max_new_tokens: int
+    """Longest answer, in tokens."""
 
 
 def run(context: StageContext, recipe: EvaluateRecipe) -> StageResult:
@@ -54,19 +69,8 @@ def run(context: StageContext, recipe: EvaluateRecipe) -> StageResult:
     held_out = [p for p in read_pairs(context.inputs["pairs"]) if p.split == "test"]
     items = [item for _, suite in read_suites(corpus) for item in suite]
     items += [preference_item(pair) for pair in held_out]
-    missing = [name for name in CHECKPOINTS if not context.directory.exists(_answers_key(name))]
-    answer = partial(
-        answer_all,
-        {name: context.inputs[name] for name in CHECKPOINTS},
-        corpus,
-        context.directory,
-        items,
-        held_out,
-        recipe,
-        context.scratch,
-    )
-    for name in context.compute.map_on_devices(answer, missing):
-        context.progress(f"checkpoint {name} answered {len(items)} items")
+    check_suites(items)  # before hours of answering
+    _answer_missing(context, items, held_out, recipe)
     predictions = [
         prediction
         for name in CHECKPOINTS
@@ -74,46 +78,74 @@ def run(context: StageContext, recipe: EvaluateRecipe) -> StageResult:
     ]
     context.directory.write_text(ITEMS, to_jsonl(items))
     context.directory.write_text(PREDICTIONS, to_jsonl(predictions))
+    report = _write_report(context, items, predictions, recipe)
+    return StageResult(len(items), len(predictions), metrics=headline(report))
+
+
+def _answer_missing(
+    context: StageContext,
+    items: Sequence[EvaluationItem],
+    held_out: Sequence[PreferencePair],
+    recipe: EvaluateRecipe,
+) -> None:
+    """Let every checkpoint without saved predictions answer, one on each device."""
+    answer = partial(
+        answer_all,
+        Questions(context.inputs["corpus"], items, held_out, recipe.max_new_tokens),
+        {name: context.inputs[name] for name in CHECKPOINTS},
+        context.directory,
+        context.scratch,
+    )
+    missing = [name for name in CHECKPOINTS if not context.directory.exists(_answers_key(name))]
+    for name in context.compute.map_on_devices(answer, missing):
+        context.progress(f"checkpoint {name} answered {len(items)} items")
+
+
+def _write_report(
+    context: StageContext,
+    items: Sequence[EvaluationItem],
+    predictions: Sequence[Prediction],
+    recipe: EvaluateRecipe,
+) -> Report:
+    """Score the predictions and write the report as a page with players, and as data."""
+    corpus = context.inputs["corpus"]
     index = read_index(corpus)
-    report = build_report(
+    evaluation = Evaluation(
         title="Qwen2-Audio pipeline",
         checkpoints=CHECKPOINTS,
         items=items,
         predictions=predictions,
         train_answers=training_answers(corpus, index),
         provenance={name: store.url.rsplit("/", 1)[-1] for name, store in context.inputs.items()},
-        seed=recipe.seed,
-        num_examples=recipe.examples_per_suite,
     )
+    report = build_report(evaluation, recipe.seed, recipe.examples_per_suite)
     clips = {clip for example in report.examples for clip in example.clip_ids}
     reader = ClipReader(corpus, index)
     audio = {clip: reader.audio(clip) for clip in sorted(clips)}
     context.directory.write_text(REPORT_PAGE, render_report(report, audio))
     context.directory.write_text(REPORT_JSON, report.model_dump_json(indent=2))
-    return StageResult(len(items), len(predictions), metrics=headline(report))
+    return report
 
 
 def answer_all(
+    questions: Questions,
     checkpoints: Mapping[str, Store],
-    corpus: Store,
     directory: Store,
-    items: Sequence[EvaluationItem],
-    held_out: Sequence[PreferencePair],
-    recipe: EvaluateRecipe,
     scratch: Path,
     device: str,
     name: str,
 ) -> str:
-    """Answer every item with one checkpoint and save the predictions; returns its name."""
-    answerer = Answerer.open(checkpoints[name].below(CHECKPOINT), corpus, scratch, device)
-    settings = GenerationSettings(max_new_tokens=recipe.max_new_tokens)
-    asked = [item for item in items if item.suite != PREFERENCE]
+    """Answer every question with the checkpoint `name` and save the predictions; return `name`."""
+    checkpoint = checkpoints[name].below(CHECKPOINT)
+    answerer = Answerer.open(checkpoint, questions.corpus, scratch, device)
+    settings = GenerationSettings(max_new_tokens=questions.max_new_tokens)
+    asked = [item for item in questions.items if item.suite != PREFERENCE]
     answers = answerer.answer([item.conversation for item in asked], settings)
     predictions = [
         _predict(item, name, answer) for item, (answer,) in zip(asked, answers, strict=True)
     ]
-    scores = score_pairs(answerer, held_out)
-    for pair in held_out:
+    scores = score_pairs(answerer, questions.held_out)
+    for pair in questions.held_out:
         chosen, rejected = scores[pair.id]
         preferred = pair.chosen if chosen > rejected else pair.rejected
         predictions.append(_predict(preference_item(pair), name, preferred))
@@ -122,7 +154,7 @@ def answer_all(
 
 
 def preference_item(pair: PreferencePair) -> EvaluationItem:
-    """A held-out pair as a choice between two answers, of which the chosen one is right."""
+    """Turn a held-out pair into a choice between two answers, of which the chosen one is right."""
     turns = (*pair.prompt.turns, Turn(role="assistant", text=pair.chosen))
     return EvaluationItem(
         conversation=pair.prompt.model_copy(update={"id": pair.id, "turns": turns}),
@@ -133,7 +165,7 @@ def preference_item(pair: PreferencePair) -> EvaluationItem:
 
 
 def training_answers(corpus: Store, index: Iterable[PackedClip]) -> dict[str, list[str]]:
-    """What the majority baseline may know of each suite: the answers of the train split."""
+    """Read what the majority baseline may know of each suite: the answers of the train split."""
     answers: dict[str, list[str]] = {}
     for clip in index:
         if clip.split == "train":
@@ -145,11 +177,11 @@ def training_answers(corpus: Store, index: Iterable[PackedClip]) -> dict[str, li
             for dialogue in read_conversations(corpus, DIALOGUES)
             if dialogue.split == "train" and dialogue.task == name
         ]
-    return {name: found for name, found in answers.items() if found}
+    return {name: texts for name, texts in answers.items() if texts}
 
 
 def headline(report: Report) -> dict[str, float]:
-    """The scores as flat metrics for the tracking run: `suite.metric.checkpoint`."""
+    """Return the scores by `suite.metric.checkpoint`, as the tracking run logs them."""
     return {
         f"{result.suite}.{result.metric}.{result.checkpoint}": result.value
         for result in report.results
@@ -157,12 +189,12 @@ def headline(report: Report) -> dict[str, float]:
 
 
 def read_report(directory: Store) -> Report:
-    """The report of a finished evaluation."""
+    """Read the report of a finished evaluation."""
     return Report.model_validate_json(directory.read_bytes(REPORT_JSON))
 
 
 def check(directory: Store) -> list[ContractResult]:
-    """The contract of the predictions: exactly one a checkpoint and item."""
+    """Check the contract of the predictions: exactly one for each checkpoint and item."""
     items = from_jsonl(directory.read_text(ITEMS), EvaluationItem, directory.path(ITEMS))
     frame = tables.predictions_frame(_read_predictions(directory, PREDICTIONS), items)
     return [validate(contracts.PREDICTIONS, frame, "predictions")]
@@ -175,7 +207,7 @@ def _predict(item: EvaluationItem, checkpoint: str, hypothesis: str) -> Predicti
         checkpoint=checkpoint,
         reference=item.conversation.answer,
         hypothesis=hypothesis,
-        score=score_item(item, hypothesis),
+        score=METRICS.named(item.metric).score(item, hypothesis),
     )
 
 

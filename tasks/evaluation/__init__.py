@@ -1,5 +1,5 @@
-"""From a checkpoint and suites to numbers that can be trusted, and their report.
+"""Evaluation: from a checkpoint and suites to numbers that can be trusted, and their report.
 
-`answerer.py` answers, `metrics.py` scores, `statistics.py` says how sure a score is, `report*.py`
+`answerer.py` answers, `metrics/` scores, `statistics.py` says how sure a score is, `report*.py`
 show it.
 """

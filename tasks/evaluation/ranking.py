@@ -1,20 +1,20 @@
-"""Who prefers: the rule that scores sampled answers. Judges and people implement the same."""
+"""Rankers score sampled answers, so that pairs can be formed: a rule, a judge, or people."""
 
 from typing import Protocol
 
 import jiwer
 
 from data_contracts.records import Conversation
-from tasks.evaluation.metrics import normalise_label
+from tasks.evaluation.metrics.normalisation import normalise_label
 
 
 class Ranker(Protocol):
-    """Scores answers to one prompt on a common scale; higher is better."""
+    """Whoever scores the answers to one prompt on a common scale; higher is better."""
 
     name: str
 
     def scores(self, conversation: Conversation, answers: list[str]) -> list[float]:
-        """One score an answer, in order."""
+        """Return one score for each answer, in order."""
         ...
 
 
@@ -28,7 +28,7 @@ class AnswerAccuracy:
     name = "answer_accuracy"
 
     def scores(self, conversation: Conversation, answers: list[str]) -> list[float]:
-        """One score in [0, 1] an answer."""
+        """Return one score in [0, 1] for each answer, in order."""
         reference = normalise_label(conversation.answer)
         return [_accuracy(reference, normalise_label(answer)) for answer in answers]
 

@@ -1,6 +1,6 @@
 """The evaluation report: its data, and its table for the terminal.
 
-`report.json` is `Report.model_dump_json()`. `report_builder.py` makes a report of predictions,
+`report.json` is `Report.model_dump_json()`. `report_builder.py` makes a report from predictions,
 `report_page.py` renders it as HTML.
 """
 
@@ -8,15 +8,15 @@ from rich.table import Table
 from rich.text import Text
 
 from data_contracts.records import Record
+from tasks.evaluation.metrics.metric import Metric
+from tasks.evaluation.metrics.table import METRICS, MetricTable
 
 OTHER = "(other)"
 """The column of a confusion matrix for answers outside the closed set."""
 
-_TITLES = {"wer": "WER", "cer": "CER", "bleu": "BLEU", "chrf": "chrF", "dual_mode": "right mode"}
-
 
 class SuiteResult(Record):
-    """One suite at one checkpoint. Scores are in the units of `tasks.evaluation.metrics.Metric`."""
+    """Result of one suite at one checkpoint; scores are in the units of its `Metric`."""
 
     suite: str
     checkpoint: str
@@ -37,7 +37,7 @@ class SuiteResult(Record):
 
 
 class Comparison(Record):
-    """A checkpoint against the one before it, on the same items of one suite."""
+    """Comparison of a checkpoint with the one before it, on the same items of one suite."""
 
     suite: str
     metric: str
@@ -60,7 +60,7 @@ class Comparison(Record):
 
 
 class Confusion(Record):
-    """Answers against references of one closed-set suite at one checkpoint."""
+    """Confusion matrix of one closed-set suite at one checkpoint: references by answers."""
 
     suite: str
     checkpoint: str
@@ -71,13 +71,13 @@ class Confusion(Record):
 
 
 class ExampleAnswer(Record):
-    """What one checkpoint answered to an example."""
+    """Answer of one checkpoint to an example."""
 
     checkpoint: str
     text: str
     score: float
     right: bool
-    """The best possible score: no edits, the right label, the right mode, the reference itself."""
+    """Whether it scores what the reference scores: no edits, the right label, the right mode."""
 
 
 class Example(Record):
@@ -93,7 +93,7 @@ class Example(Record):
 
 
 class Report(Record):
-    """Everything that the evaluation found."""
+    """All results of an evaluation."""
 
     title: str
     checkpoints: tuple[str, ...]
@@ -106,11 +106,11 @@ class Report(Record):
 
     @property
     def suites(self) -> tuple[str, ...]:
-        """The names of the suites, in the order of the results."""
+        """Names of the suites, in the order of the results."""
         return tuple(dict.fromkeys(result.suite for result in self.results))
 
     def result(self, suite: str, checkpoint: str) -> SuiteResult:
-        """The result of one suite at one checkpoint.
+        """Return the result of one suite at one checkpoint.
 
         Raises:
             KeyError: where the report has none.
@@ -124,45 +124,22 @@ class Report(Record):
         )
 
 
-def title_of(metric: str) -> str:
-    """The name of a metric as people write it."""
-    return _TITLES.get(metric, metric.replace("_", " "))
-
-
-def scale_of(metric: str) -> float:
-    """What a score is multiplied with for people: fractions become per cent."""
-    return 1.0 if metric in ("bleu", "chrf") else 100.0
-
-
-def format_score(metric: str, value: float | None) -> str:
-    """A score as people read it: "12.5%", BLEU and chrF as "12.5", "none" where there is none."""
-    if value is None:
-        return "none"
-    return f"{value * scale_of(metric):.1f}{'' if scale_of(metric) == 1 else '%'}"
-
-
-def format_difference(comparison: Comparison) -> str:
-    """A signed difference with its interval; differences of per cent are points."""
-    scale = scale_of(comparison.metric)
+def format_difference(comparison: Comparison, metric: Metric) -> str:
+    """Return a signed difference with its interval; differences of per cent are points."""
     value, low, high = (
-        f"{number * scale:+.1f}"
+        metric.format_change(number)
         for number in (comparison.difference, comparison.low, comparison.high)
     )
     return f"{value} [{low}, {high}]"
 
 
 def format_p_value(p_value: float) -> str:
-    """Three decimals, and "< 0.001" below what three decimals can say."""
+    """Write a probability with three decimals, and "< 0.001" below what they can say."""
     return "< 0.001" if p_value < 0.001 else f"{p_value:.3f}"
 
 
-def arrow(higher_is_better: bool) -> str:
-    """The direction of improvement."""
-    return "↑" if higher_is_better else "↓"
-
-
-def format_table(report: Report) -> Table:
-    """The results for a terminal: one row a suite, one column a checkpoint."""
+def format_table(report: Report, metrics: MetricTable = METRICS) -> Table:
+    """Lay out the results for a terminal: suites are rows, checkpoints are columns."""
     table = Table(title=Text(report.title), caption="value [95% interval over items]")
     table.add_column("suite")
     table.add_column("metric")
@@ -171,19 +148,19 @@ def format_table(report: Report) -> Table:
         table.add_column(Text(name), justify="right")
     for suite in report.suites:
         row = [report.result(suite, name) for name in report.checkpoints]
-        metric = row[0].metric
+        metric = metrics.named(row[0].metric)
         cells = [
-            f"{format_score(metric, result.value)} "
-            f"[{format_score(metric, result.low)}, {format_score(metric, result.high)}]"
+            f"{metric.format(result.value)} "
+            f"[{metric.format(result.low)}, {metric.format(result.high)}]"
             for result in row
         ]
         baselines = (row[0].chance, row[0].majority)
         # Text, not str: rich would read "[...]" of a name or an interval as markup.
         table.add_row(
             Text(suite),
-            Text(f"{title_of(metric)} {arrow(row[0].higher_is_better)}"),
+            Text(metric.label),
             Text(str(row[0].n)),
             *(Text(cell) for cell in cells),
-            *(Text(format_score(metric, value)) for value in baselines),
+            *(Text(metric.format(score)) for score in baselines),
         )
     return table

@@ -1,21 +1,13 @@
-"""From predictions to the report: scores, intervals, paired tests, confusions, examples."""
+"""Building of the report: scores, intervals, paired tests, confusion matrices, examples."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from itertools import pairwise
 
 import numpy as np
 
-from data_contracts.records import EvaluationItem, Prediction
-from tasks.evaluation.metrics import (
-    LABEL_METRICS,
-    Array,
-    Metric,
-    metric_named,
-    normalise_label,
-    score_item,
-    strip_tags,
-)
+from tasks.evaluation.answered_suites import AnsweredSuite, Evaluation, answered_suites
+from tasks.evaluation.metrics.metric import Array
+from tasks.evaluation.metrics.normalisation import normalise_label, strip_tags
+from tasks.evaluation.metrics.table import METRICS, MetricTable
 from tasks.evaluation.report import (
     OTHER,
     Comparison,
@@ -33,53 +25,34 @@ from tasks.evaluation.statistics import (
 )
 
 _MAX_CONFUSION_CLASSES = 40
-"""Beyond it (whole sentences of voice chat, say) a matrix is too large to read."""
-
-
-@dataclass(frozen=True)
-class _Suite:
-    """The items of one suite with every checkpoint's answers, in the order of the items."""
-
-    name: str
-    items: list[EvaluationItem]
-    answers: dict[str, list[str]]
-    metric: Metric
-    classes: tuple[str, ...]
-    """The closed set of answers that all items share; empty where there is none."""
+"""A larger matrix (of whole sentences of voice chat, say) can't be read."""
 
 
 def build_report(
-    title: str,
-    checkpoints: Sequence[str],
-    items: Sequence[EvaluationItem],
-    predictions: Sequence[Prediction],
-    train_answers: Mapping[str, Sequence[str]],
-    provenance: Mapping[str, str],
-    seed: int,
-    num_examples: int = 3,
+    evaluation: Evaluation, seed: int, num_examples: int = 3, metrics: MetricTable = METRICS
 ) -> Report:
-    """Score `predictions` suite by suite, in the order in which `items` first names the suites.
+    """Score the predictions suite by suite.
 
     Args:
-        checkpoints: their names in training order; each is compared with the one before it.
-        train_answers: by suite, the training answers that the majority baseline may know; a suite
-            that is missing gets the most common reference.
-        provenance: shown with the numbers: fingerprints, run, seed.
-        num_examples: items a suite, drawn at random by `seed` and not chosen by score.
+        seed: of the bootstrap, the paired tests and the draw of examples.
+        num_examples: items a suite, drawn at random and not chosen by score.
+        metrics: the table in which the items' metrics are looked up.
 
     Raises:
-        ValueError: where a checkpoint lacks the answer to an item, or a suite mixes metrics.
+        ValueError: where a checkpoint lacks the answer to an item, or `check_suites` refuses.
     """
     results: list[SuiteResult] = []
     comparisons: list[Comparison] = []
     confusions: list[Confusion] = []
     examples: list[Example] = []
-    for suite in _group(checkpoints, items, predictions):
-        metric = suite.metric
+    checkpoints = evaluation.checkpoints
+    for suite in answered_suites(evaluation, metrics):
         stats = {
-            name: metric.statistics(suite.items, answers) for name, answers in suite.answers.items()
+            name: suite.metric.statistics(suite.items, answers)
+            for name, answers in suite.answers.items()
         }
-        majority = majority_score(suite.items, metric, train_answers.get(suite.name, ()))
+        train_answers = evaluation.train_answers.get(suite.name, ())
+        majority = majority_score(suite.items, suite.metric, train_answers)
         results += [_result(suite, name, stats[name], majority, seed) for name in checkpoints]
         comparisons += [
             _comparison(suite, (before, after), (stats[before], stats[after]), seed)
@@ -90,56 +63,20 @@ def build_report(
         drawn = np.random.default_rng(seed).permutation(len(suite.items))[:num_examples]
         examples += [_example(suite, index) for index in sorted(drawn.tolist())]
     return Report(
-        title=title,
+        title=evaluation.title,
         checkpoints=tuple(checkpoints),
         results=tuple(results),
         comparisons=tuple(comparisons),
         confusions=tuple(confusions),
         examples=tuple(examples),
-        provenance=dict(provenance),
+        provenance=dict(evaluation.provenance),
     )
 
 
-def _group(
-    checkpoints: Sequence[str], items: Sequence[EvaluationItem], predictions: Sequence[Prediction]
-) -> list[_Suite]:
-    given = {(p.checkpoint, p.suite, p.id): p.hypothesis for p in predictions}
-    suites = []
-    for name in dict.fromkeys(item.suite for item in items):
-        members = [item for item in items if item.suite == name]
-        metrics = {item.metric for item in members}
-        if len(metrics) > 1:
-            raise ValueError(
-                f"suite {name!r} mixes the metrics {sorted(metrics)}: one suite has one number. "
-                "Give each metric a suite of its own."
-            )
-        answers: dict[str, list[str]] = {checkpoint: [] for checkpoint in checkpoints}
-        for checkpoint, heard in answers.items():
-            for item in members:
-                key = (checkpoint, name, item.conversation.id)
-                if key not in given:
-                    raise ValueError(
-                        f"checkpoint {checkpoint!r} has no answer to item {key[2]!r} of suite "
-                        f"{name!r}: a score needs all of them. Resume the evaluation."
-                    )
-                heard.append(given[key])
-        # Items with choices of their own (multiple choice) have no classes in common.
-        is_closed = metrics <= LABEL_METRICS and len({item.choices for item in members}) == 1
-        classes = members[0].choices if is_closed else ()
-        metric = metric_named(members[0].metric, classes)
-        suites.append(_Suite(name, members, answers, metric, classes))
-    return suites
-
-
 def _result(
-    suite: _Suite, checkpoint: str, stats: Array, majority: float, seed: int
+    suite: AnsweredSuite, checkpoint: str, stats: Array, majority: float, seed: int
 ) -> SuiteResult:
     interval = bootstrap_interval(stats, suite.metric.from_totals, seed)
-    beside = {"bleu": ["chrf"], "choice": ["readable"]}
-    further = [metric_named(name) for name in beside.get(suite.metric.name, [])]
-    if suite.classes:
-        others = sorted(LABEL_METRICS - {suite.metric.name})
-        further += [metric_named(name, suite.classes) for name in others]
     answers = suite.answers[checkpoint]
     return SuiteResult(
         suite=suite.name,
@@ -150,14 +87,17 @@ def _result(
         value=suite.metric.aggregate(stats),
         low=interval.low,
         high=interval.high,
-        chance=chance_score(suite.items),
+        chance=chance_score(suite.items, suite.metric),
         majority=majority,
-        secondary={m.name: m.aggregate(m.statistics(suite.items, answers)) for m in further},
+        secondary={
+            other.name: other.aggregate(other.statistics(suite.items, answers))
+            for other in suite.secondary
+        },
     )
 
 
 def _comparison(
-    suite: _Suite, names: tuple[str, str], stats: tuple[Array, Array], seed: int
+    suite: AnsweredSuite, names: tuple[str, str], stats: tuple[Array, Array], seed: int
 ) -> Comparison:
     test = paired_test(*stats, suite.metric.from_totals, seed)
     return Comparison(
@@ -173,12 +113,12 @@ def _comparison(
     )
 
 
-def _confusion(suite: _Suite, checkpoint: str) -> Confusion:
-    place = {normalise_label(label): index for index, label in enumerate(suite.classes)}
+def _confusion(suite: AnsweredSuite, checkpoint: str) -> Confusion:
+    columns = {normalise_label(label): index for index, label in enumerate(suite.classes)}
     counts = np.zeros((len(suite.classes), len(suite.classes) + 1), dtype=int)
     for item, answer in zip(suite.items, suite.answers[checkpoint], strict=True):
-        row = place[normalise_label(item.conversation.answer)]
-        counts[row, place.get(normalise_label(answer), len(suite.classes))] += 1
+        row = columns[normalise_label(item.conversation.answer)]
+        counts[row, columns.get(normalise_label(answer), len(suite.classes))] += 1
     return Confusion(
         suite=suite.name,
         checkpoint=checkpoint,
@@ -187,17 +127,16 @@ def _confusion(suite: _Suite, checkpoint: str) -> Confusion:
     )
 
 
-def _example(suite: _Suite, index: int) -> Example:
+def _example(suite: AnsweredSuite, index: int) -> Example:
     item = suite.items[index]
     # A perfect answer scores what the reference scores against itself.
-    best = score_item(item, item.conversation.answer)
+    best = suite.metric.score(item, item.conversation.answer)
     answers = []
-    for checkpoint, heard in suite.answers.items():
-        score = score_item(item, heard[index])
+    for checkpoint, texts in suite.answers.items():
+        text = texts[index]
+        score = suite.metric.score(item, text)
         answers.append(
-            ExampleAnswer(
-                checkpoint=checkpoint, text=heard[index], score=score, right=bool(score == best)
-            )
+            ExampleAnswer(checkpoint=checkpoint, text=text, score=score, right=score == best)
         )
     asked = [turn for turn in item.conversation.prompt if turn.role != "system"]
     return Example(

@@ -1,4 +1,4 @@
-"""The report's plots as inline SVG that follows the page's colours.
+"""Plots of the report as inline SVG that follows the page's colours.
 
 Only matplotlib's object interface is used, so nothing is shared between calls. Figures are drawn
 in placeholder colours, which are then replaced by CSS variables of the page: one drawing serves
@@ -8,6 +8,7 @@ the light and the dark theme.
 import html
 import io
 import re
+from collections.abc import Mapping
 
 import matplotlib
 from matplotlib.axes import Axes
@@ -15,7 +16,9 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Rectangle
 
-from tasks.evaluation.report import Confusion, Report, SuiteResult, arrow, scale_of, title_of
+from tasks.evaluation.metrics.metric import Metric
+from tasks.evaluation.metrics.table import METRICS, MetricTable
+from tasks.evaluation.report import Confusion, Report, SuiteResult
 
 NUM_SERIES_COLOURS = 6
 """The page defines `--series-0` to `--series-5`; further checkpoints start again."""
@@ -34,14 +37,15 @@ _MARKERS = "osDv^P"
 _MAX_NUMBERED_CLASSES = 25
 
 
-def plot_results(report: Report, name: str) -> str:
-    """Values with 95 % intervals of all suites as an SVG element, a panel for each direction.
+def plot_results(report: Report, name: str, metrics: MetricTable = METRICS) -> str:
+    """Draw values with 95 % intervals of all suites as an SVG element, a panel for each direction.
 
-    One row a suite, one marker a checkpoint; chance and majority are short vertical strokes.
+    A row for each suite, a marker for each checkpoint; chance and majority are vertical strokes.
     `name` becomes the prefix of the ids inside the SVG and must be unique on the page.
     """
+    by_suite = {suite: metrics.named(_first(report, suite).metric) for suite in report.suites}
     panels = [
-        [suite for suite in report.suites if _first(report, suite).higher_is_better == direction]
+        [suite for suite, metric in by_suite.items() if metric.higher_is_better == direction]
         for direction in (True, False)
     ]
     panels = [suites for suites in panels if suites]
@@ -50,7 +54,7 @@ def plot_results(report: Report, name: str) -> str:
     figure = Figure(figsize=(8.6, 0.3 + sum(heights)), layout="constrained")
     grid = figure.subplots(len(panels), 1, squeeze=False, height_ratios=heights)
     for axes, suites in zip(grid[:, 0], panels, strict=True):
-        _draw_panel(axes, report, suites)
+        _draw_panel(axes, report, {suite: by_suite[suite] for suite in suites})
     series = [
         _key(_literal(checkpoint), _SERIES[index % len(_SERIES)], _MARKERS[index % len(_MARKERS)])
         for index, checkpoint in enumerate(report.checkpoints)
@@ -67,7 +71,7 @@ def plot_results(report: Report, name: str) -> str:
 
 
 def plot_confusion(confusion: Confusion, name: str) -> str:
-    """A confusion matrix as an SVG element; shade is the share of the reference class."""
+    """Draw a confusion matrix as an SVG element; shade is the share of the reference class."""
     num_rows, num_columns = len(confusion.counts), len(confusion.classes)
     figure = Figure(figsize=(1.2 + 0.26 * num_columns, 1.2 + 0.26 * num_rows))
     axes = figure.add_subplot()
@@ -94,35 +98,34 @@ def plot_confusion(confusion: Confusion, name: str) -> str:
     return _to_svg(figure, name, f"Confusion matrix of {confusion.suite}, {confusion.checkpoint}")
 
 
-def _draw_panel(axes: Axes, report: Report, suites: list[str]) -> None:
+def _draw_panel(axes: Axes, report: Report, metrics: Mapping[str, Metric]) -> None:
+    """Draw a row for each suite of `metrics`, from top to bottom."""
     step = 0.7 / len(report.checkpoints)
-    labels = []
-    for place, suite in enumerate(suites):
+    for row, (suite, metric) in enumerate(metrics.items()):
         first = _first(report, suite)
-        labels.append(f"{suite} ({title_of(first.metric)} {arrow(first.higher_is_better)})")
         for baseline, style in ((first.chance, ":"), (first.majority, "-")):
             if baseline is not None:
-                x = baseline * scale_of(first.metric)
-                axes.plot([x, x], [place - 0.4, place + 0.4], style, color=_MUTED, lw=1.4)
+                x = baseline * metric.scale.factor
+                axes.plot([x, x], [row - 0.4, row + 0.4], style, color=_MUTED, lw=1.4)
         for index, checkpoint in enumerate(report.checkpoints):
-            y = place - 0.35 + step * (index + 0.5)
-            _draw_result(axes, report.result(suite, checkpoint), y, index)
-    axes.set_yticks(range(len(suites)), [_literal(label) for label in labels])
-    axes.set_ylim(len(suites) - 0.5, -0.5)
+            y = row - 0.35 + step * (index + 0.5)
+            _draw_result(axes, report.result(suite, checkpoint), metric.scale.factor, y, index)
+    labels = [f"{suite} ({metric.label})" for suite, metric in metrics.items()]
+    axes.set_yticks(range(len(labels)), [_literal(label) for label in labels])
+    axes.set_ylim(len(labels) - 0.5, -0.5)
     axes.set_xlim(left=0)
     axes.grid(axis="x", color=_MUTED, alpha=0.25)
-    has_bleu = any(_first(report, suite).metric == "bleu" for suite in suites)
-    axes.set_xlabel("per cent, or BLEU" if has_bleu else "per cent")
+    units = dict.fromkeys(metric.axis for metric in metrics.values())
+    axes.set_xlabel(_literal(", or ".join(units)))
     _ink(axes)
 
 
 def _first(report: Report, suite: str) -> SuiteResult:
-    """The first checkpoint's result: what all checkpoints share stands there."""
+    """Return the first checkpoint's result, where what all checkpoints share can be read."""
     return report.result(suite, report.checkpoints[0])
 
 
-def _draw_result(axes: Axes, result: SuiteResult, y: float, index: int) -> None:
-    scale = scale_of(result.metric)
+def _draw_result(axes: Axes, result: SuiteResult, scale: float, y: float, index: int) -> None:
     colour = _SERIES[index % len(_SERIES)]
     axes.plot(
         [result.low * scale, result.high * scale], [y, y], "-", color=colour, lw=2, clip_on=False
@@ -147,7 +150,7 @@ def _ink(axes: Axes) -> None:
 
 
 def _literal(text: str) -> str:
-    """`text` without the dollar signs that matplotlib would read as mathematics."""
+    """Return `text` without the dollar signs that matplotlib would read as mathematics."""
     return text.replace("$", r"\$")
 
 
@@ -157,13 +160,13 @@ def _to_svg(figure: Figure, name: str, description: str) -> str:
     no_metadata = dict.fromkeys(("Creator", "Date", "Format", "Type"))
     with matplotlib.rc_context(
         {
-            "svg.hashsalt": name,  # ids hang on it alone: the same report gives the same bytes
+            "svg.hashsalt": name,  # ids depend on it alone: the same report gives the same bytes
             "svg.fonttype": "none",  # text stays text, for search and for screen readers
             "font.sans-serif": ["DejaVu Sans", "Verdana"],  # of equal width: the layout holds
         }
     ):
         figure.savefig(buffer, format="svg", bbox_inches="tight", metadata=no_metadata)
-    # Without XML prologue and namespaces, which inline SVG does not need and which look like links.
+    # Inline SVG needs neither XML prologue nor namespaces, and the latter look like links.
     svg = buffer.getvalue()
     svg = re.sub(r' xmlns(:\w+)?="[^"]*"', "", svg[svg.index("<svg ") :], count=2)
     svg = svg.replace("xlink:href", "href")

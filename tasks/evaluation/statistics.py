@@ -1,8 +1,8 @@
-"""How sure a number is: bootstrap intervals, paired tests, and what no skill would score.
+"""Uncertainty of scores: bootstrap intervals, paired tests, and what no skill would score.
 
-Everything works on sufficient statistics [n, k] (see `metrics.py`): one row an item, and a score
-that depends on the rows only through their sum. The rows hold counts, so sums are exact and the
-same seed gives the same numbers on every machine.
+Everything works on sufficient statistics [n, k] (see `metrics/metric.py`): one row an item, and a
+score that depends on the rows only through their sum. The rows hold counts, so sums are exact and
+the same seed gives the same numbers on every machine.
 """
 
 from collections import Counter
@@ -12,7 +12,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from data_contracts.records import EvaluationItem
-from tasks.evaluation.metrics import LABEL_METRICS, Array, Metric, strip_tags
+from tasks.evaluation.metrics.metric import Array, Metric
+from tasks.evaluation.metrics.normalisation import strip_tags
 
 Score = Callable[[Array], Array]
 """Totals [..., k] -> scores [...]: `Metric.from_totals`."""
@@ -30,7 +31,7 @@ class Interval:
 
 @dataclass(frozen=True)
 class PairedTest:
-    """System B against system A on the same items.
+    """Comparison of system B with system A on the same items.
 
     Attributes:
         difference: score of B minus score of A.
@@ -47,7 +48,7 @@ class PairedTest:
 def bootstrap_interval(
     stats: Array, from_totals: Score, seed: int, num_resamples: int = 1000
 ) -> Interval:
-    """The percentile bootstrap (Efron 1979; for corpus metrics Koehn 2004) over items.
+    """Return the percentile bootstrap interval (Efron 1979; for corpus metrics Koehn 2004).
 
     Items are the sampling unit: the interval says how the score would vary with other items of
     the same kind, not with other training seeds.
@@ -96,7 +97,7 @@ def paired_test(
 def majority_score(
     items: Sequence[EvaluationItem], metric: Metric, train_answers: Sequence[str] = ()
 ) -> float:
-    """What a system scores that gives every item the most common answer, in `metric`'s units.
+    """Return the score of giving every item the most common answer, in `metric`'s units.
 
     The answer is the most common one of `train_answers`; without them that of the references,
     which is the best that a constant answer could do. Ties go to the first in the alphabet.
@@ -112,12 +113,12 @@ def majority_score(
     return metric.aggregate(metric.statistics(items, [constant] * len(items)))
 
 
-def chance_score(items: Sequence[EvaluationItem]) -> float | None:
-    """The expected accuracy of a uniform guess among each item's choices.
+def chance_score(items: Sequence[EvaluationItem], metric: Metric) -> float | None:
+    """Return the expected accuracy of a uniform guess among each item's choices.
 
     None where guessing has no meaning: an open answer, an error rate, a score of sentences.
     """
-    if not items or any(item.metric not in LABEL_METRICS or not item.choices for item in items):
+    if not items or not metric.is_of_labels or any(not item.choices for item in items):
         return None
     return sum(1 / len(item.choices) for item in items) / len(items)
 
@@ -131,7 +132,7 @@ def _check(stats: Array) -> None:
 
 
 def _resample_counts(num_items: int, seed: int, num_resamples: int) -> Array:
-    """How often each item occurs in each resample, [num_resamples, num_items]."""
+    """Draw how often each item occurs in each resample, [num_resamples, num_items]."""
     rng = np.random.default_rng(seed)
     share = np.full(num_items, 1 / num_items)
     return rng.multinomial(num_items, share, size=num_resamples).astype(np.float64)

@@ -1,8 +1,7 @@
-from html.parser import HTMLParser
-
 from data_contracts.contract import Severity
 from data_contracts.contract_page import render_page
 from data_contracts.contract_result import ContractResult, Example, RuleOutcome
+from tests.support.html_page import Page
 
 HOSTILE = "<script>alert('x')</script>\"&"
 
@@ -26,38 +25,6 @@ def result(*outcomes: RuleOutcome, table: str = "manifest.jsonl") -> ContractRes
     return ContractResult(contract="manifest", table=table, rows=5453, outcomes=outcomes)
 
 
-class Page(HTMLParser):
-    """The elements of a page and its visible cells; fails on tags that don't match."""
-
-    VOID = frozenset({"meta"})
-
-    def __init__(self, page: str) -> None:
-        super().__init__()
-        self.open: list[str] = []
-        self.tags: list[str] = []
-        self.attributes: list[tuple[str, str | None]] = []
-        self.rows: list[list[str]] = []
-        self.feed(page)
-        assert self.open == []
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.tags.append(tag)
-        self.attributes += attrs
-        if tag not in self.VOID:
-            self.open.append(tag)
-        if tag == "tr":
-            self.rows.append([])
-        elif tag in ("td", "th"):
-            self.rows[-1].append("")
-
-    def handle_endtag(self, tag: str) -> None:
-        assert self.open.pop() == tag
-
-    def handle_data(self, data: str) -> None:
-        if {"td", "th"} & set(self.open):
-            self.rows[-1][-1] += data
-
-
 BROKEN = outcome("m.unique", Example(id="a", value="x"), Example(id="b", value=0.5))
 NOTED = outcome("m.loud", Example(id="c", value=None), severity="report")
 EMPTY = outcome("m.has_rows", detail="observed 0")
@@ -79,9 +46,9 @@ def test_a_row_tells_status_rule_count_examples_and_remedy_with_broken_rules_fir
 def test_each_table_gets_its_verdict() -> None:
     page = render_page([result(MET), result(MET, NOTED), result(BROKEN, NOTED)], "Contracts")
 
-    assert '<strong class="met">met.</strong>' in page
+    assert '<strong class="good">met.</strong>' in page
     assert '<strong class="noted">met, rules to look at: 1.</strong>' in page
-    assert '<strong class="broken">broken, rules: 1.</strong>' in page
+    assert '<strong class="bad">broken, rules: 1.</strong>' in page
     assert "Tables checked: 3. Rules broken: 1. Rules to look at: 2." in page
 
 
@@ -113,18 +80,19 @@ def test_hostile_values_are_shown_and_not_run() -> None:
 def test_the_page_asks_the_network_for_nothing_and_is_usable_without_colours_and_mouse() -> None:
     text = render_page([result(BROKEN), result(NOTED)], "Contracts")
     page = Page(text)
-    names = {name for name, _ in page.attributes}
+    attributes = [pair for _, pairs in page.elements for pair in pairs.items()]
+    names = {name for name, _ in attributes}
 
-    assert not {"link", "script", "img", "iframe"} & set(page.tags)
+    assert not {"link", "script", "img", "iframe"} & page.tags
     assert not {"src", "href"} & names
     assert "url(" not in text
     assert "@import" not in text
     assert "color-scheme: light dark" in text
     assert {("lang", "en"), ("scope", "col"), ("scope", "row"), ("tabindex", "0")} <= set(
-        page.attributes
+        attributes
     )
-    labels = [value for name, value in page.attributes if name == "aria-labelledby"]
-    ids = [value for name, value in page.attributes if name == "id"]
+    labels = [value for name, value in attributes if name == "aria-labelledby"]
+    ids = [value for name, value in attributes if name == "id"]
     assert ids == ["table-1", "table-2"]
     assert set(labels) == set(ids)
 

@@ -9,7 +9,7 @@ from data_contracts.records import Clip, EvaluationItem, PackedClip
 from tasks.conversations.dialogues import DialogueRecipe, make_dialogues
 from tasks.conversations.suites import SuiteRecipe, make_suites
 from tasks.corpus.compose import ComposeRecipe, plan_compositions
-from tasks.evaluation.metrics import metric_named
+from tasks.evaluation.metrics.table import METRICS
 from tests.support.recordings import packed
 
 RECIPE = SuiteRecipe(items=5)
@@ -98,7 +98,7 @@ def test_the_right_answers_have_the_best_score_in_every_suite(
     suites: dict[str, list[EvaluationItem]],
 ) -> None:
     for items in suites.values():
-        metric = metric_named(items[0].metric, items[0].choices)
+        metric = METRICS.named(items[0].metric)
         score = metric.aggregate(
             metric.statistics(items, [item.conversation.answer for item in items])
         )

@@ -1,19 +1,23 @@
 """The metrics against jiwer, sacrebleu and hand calculations."""
 
-from typing import Any
+from dataclasses import replace
 
 import jiwer
 import numpy as np
 import pytest
 import sacrebleu
+from hypothesis import given
+from hypothesis import strategies as st
 
 from data_contracts.records import Conversation, EvaluationItem, Turn
-from tasks.evaluation.metrics import metric_named, normalise_label, normalise_transcript, score_item
+from tasks.evaluation.metrics.metric import Metric
+from tasks.evaluation.metrics.normalisation import normalise_label, normalise_transcript
+from tasks.evaluation.metrics.table import METRICS, MetricTable
 
 
 def make_item(
     reference: str,
-    metric: Any = "wer",
+    metric: str = "wer",
     prompt: str = "",
     task: str = "asr",
     choices: tuple[str, ...] = (),
@@ -21,6 +25,10 @@ def make_item(
     turns = (Turn(role="user", text=prompt, audio=("c",)), Turn(role="assistant", text=reference))
     conversation = Conversation(id="i", format="completion", turns=turns, task=task)
     return EvaluationItem(conversation=conversation, suite="s", metric=metric, choices=choices)
+
+
+def score_item(item: EvaluationItem, hypothesis: str) -> float:
+    return METRICS.named(item.metric).score(item, hypothesis)
 
 
 ENGLISH = "Detect the language and recognize the speech: <|en|>"
@@ -49,7 +57,7 @@ def test_wer_and_cer_of_an_item_are_jiwers(reference: str, hypothesis: str) -> N
 
 def test_corpus_wer_is_total_edits_over_total_length() -> None:
     references, hypotheses = ["a b c d", "e", "f g"], ["a x c d", "", "f g h"]
-    wer = metric_named("wer")
+    wer = METRICS.named("wer")
     stats = wer.statistics([make_item(reference) for reference in references], hypotheses)
     assert stats.tolist() == [[1, 4], [1, 1], [1, 2]]
     assert wer.aggregate(stats) == jiwer.wer(references, hypotheses) == 3 / 7
@@ -100,7 +108,7 @@ def test_an_empty_reference_counts_every_inserted_word() -> None:
 
 @pytest.mark.parametrize("name", ["bleu", "chrf"])
 def test_bleu_and_chrf_from_statistics_are_sacrebleus_corpus_scores(name: str) -> None:
-    metric = metric_named(name)
+    metric = METRICS.named(name)
     items = [make_item(reference, "bleu", task="s2tt") for reference, _ in TRANSLATIONS]
     hypotheses = [hypothesis for _, hypothesis in TRANSLATIONS]
     stats = metric.statistics(items, hypotheses)
@@ -109,12 +117,20 @@ def test_bleu_and_chrf_from_statistics_are_sacrebleus_corpus_scores(name: str) -
         expected = corpus_score(
             [hypotheses[i] for i in chosen], [[TRANSLATIONS[i][0] for i in chosen]]
         ).score
-        assert metric.aggregate(stats[chosen]) == pytest.approx(expected, abs=1e-12)
+        assert metric.aggregate(stats[chosen]) == expected
+
+
+@given(st.lists(st.tuples(*[st.text("ab c.", max_size=12)] * 2), min_size=1, max_size=4))
+def test_chrf_is_sacrebleus_to_the_last_bit(pairs: list[tuple[str, str]]) -> None:
+    chrf = METRICS.named("chrf")
+    references, hypotheses = ([pair[side].strip() for pair in pairs] for side in range(2))
+    stats = chrf.statistics([make_item(reference) for reference in references], hypotheses)
+    assert chrf.aggregate(stats) == sacrebleu.corpus_chrf(hypotheses, [references]).score
 
 
 def test_mandarin_targets_are_tokenised_by_character() -> None:
     reference, hypothesis = "一只狗在院子里大声地叫。", "一只狗在院子里叫。"
-    metric = metric_named("bleu")
+    metric = METRICS.named("bleu")
     stats = metric.statistics([make_item(reference, "bleu", task="s2tt")], [hypothesis])
     expected = sacrebleu.corpus_bleu([hypothesis], [[reference]], tokenize="zh").score
     assert metric.aggregate(stats) == pytest.approx(expected)
@@ -132,9 +148,9 @@ def test_totals_of_many_resamples_are_scored_at_once() -> None:
     classes = ("cat", "dog")
     labelled = [make_item(label, "accuracy", choices=classes) for label in ("cat", "dog", "dog")]
     cases = [
-        (metric_named(name), items, [hypothesis for _, hypothesis in TRANSLATIONS])
+        (METRICS.named(name), items, [hypothesis for _, hypothesis in TRANSLATIONS])
         for name in ("wer", "cer", "bleu", "chrf")
-    ] + [(metric_named("balanced_accuracy", classes), labelled, ["cat", "cat", "dog"])]
+    ] + [(METRICS.named("balanced_accuracy"), labelled, ["cat", "cat", "dog"])]
     for metric, members, hypotheses in cases:
         stats = metric.statistics(members, hypotheses)
         totals = np.stack([stats.sum(axis=0), stats[:2].sum(axis=0), stats[:1].sum(axis=0)])
@@ -158,10 +174,10 @@ def test_balanced_accuracy_is_the_mean_recall_over_reference_classes() -> None:
     references = ["cat"] * 8 + ["dog"] * 2
     hypotheses = ["cat"] * 6 + ["dog", "moo"] + ["dog", "cow"]
     items = [make_item(reference, "accuracy", choices=choices) for reference in references]
-    metric = metric_named("balanced_accuracy", choices)
+    metric = METRICS.named("balanced_accuracy")
     stats = metric.statistics(items, hypotheses)
     assert metric.aggregate(stats) == pytest.approx((6 / 8 + 1 / 2) / 2)
-    plain = metric_named("accuracy")
+    plain = METRICS.named("accuracy")
     assert plain.aggregate(plain.statistics(items, hypotheses)) == pytest.approx(7 / 10)
 
 
@@ -177,17 +193,37 @@ def test_dual_mode_refuses_an_item_whose_reference_is_of_no_mode() -> None:
         score_item(make_item("Paris.", "dual_mode"), "Paris.")
 
 
-def test_balanced_accuracy_refuses_unknown_references_and_open_suites() -> None:
-    metric = metric_named("balanced_accuracy", ("cat", "dog"))
+def test_balanced_accuracy_refuses_references_outside_of_the_choices() -> None:
+    metric = METRICS.named("balanced_accuracy")
+    item = make_item("horse", "balanced_accuracy", choices=("cat", "dog"))
     with pytest.raises(ValueError, match="'horse', which is not one of its suite's classes"):
-        metric.sufficient(make_item("horse", "accuracy"), "dog")
-    with pytest.raises(ValueError, match="got no classes"):
-        metric_named("balanced_accuracy")
+        metric.row(item, "dog")
 
 
-def test_an_unknown_metric_is_refused_with_the_known_ones() -> None:
-    with pytest.raises(ValueError, match="no metric is called 'rouge': use one of wer, cer"):
-        metric_named("rouge")
+def test_an_unknown_metric_is_refused_with_the_known_ones_and_how_to_add_it() -> None:
+    known = "use one of wer, cer, .*, dual_mode, or add a `Metric` of this name to METRICS in"
+    with pytest.raises(ValueError, match=f"no metric is called 'rouge': {known}"):
+        METRICS.named("rouge")
+
+
+def test_a_table_refuses_two_metrics_of_one_name_and_a_secondary_one_that_it_lacks() -> None:
+    wer = METRICS.named("wer")
+    with pytest.raises(ValueError, match=r"several entries called wer: .*Rename all but one"):
+        MetricTable((wer, replace(wer, title="other")))
+    with pytest.raises(ValueError, match="no metric is called 'chrf': use one of bleu, or add"):
+        MetricTable((METRICS.named("bleu"),))
+
+
+def test_scores_are_written_in_the_scale_of_their_metric() -> None:
+    written: list[tuple[Metric, str, str, str]] = [
+        (METRICS.named("wer"), "12.5%", "WER ↓", "per cent"),
+        (METRICS.named("bleu"), "0.1", "BLEU ↑", "BLEU"),
+        (METRICS.named("dual_mode"), "12.5%", "right mode ↑", "per cent"),
+    ]
+    for metric, score, label, axis in written:
+        assert (metric.format(0.125), metric.label, metric.axis) == (score, label, axis)
+        assert metric.format(None) == "none"
+    assert METRICS.named("wer").format_change(-0.125) == "-12.5"
 
 
 def test_a_choice_is_read_as_air_bench_reads_it_and_what_is_unreadable_is_left_out() -> None:
@@ -197,7 +233,7 @@ def test_a_choice_is_read_as_air_bench_reads_it_and_what_is_unreadable_is_left_o
         "a dog": None, "": None, "b. a dog": None, "E": None,
     }  # fmt: skip
     items = [make_item("B. a dog", "choice", task="choice") for _ in answers]
-    choice, readable = metric_named("choice"), metric_named("readable")
+    choice, readable = METRICS.named("choice"), METRICS.named("readable")
     assert choice.aggregate(choice.statistics(items, list(answers))) == 5 / 7
     assert readable.aggregate(readable.statistics(items, list(answers))) == 7 / 11
     for answer, right in answers.items():

@@ -1,61 +1,29 @@
 """The report: numbers reach it unchanged, the page stands alone, hostile text stays text."""
 
 import base64
-import io
 import re
-from collections.abc import Mapping, Sequence
-from html.parser import HTMLParser
 from typing import Any
 
 import pytest
-from rich.console import Console
 
-from data_contracts.records import Conversation, EvaluationItem, Prediction, Turn
-from tasks.evaluation.metrics import score_item
+from tasks.evaluation.answered_suites import Evaluation, check_suites
+from tasks.evaluation.metrics.table import METRICS
 from tasks.evaluation.report import (
     Comparison,
     Report,
     format_difference,
     format_p_value,
-    format_table,
 )
 from tasks.evaluation.report_builder import build_report
 from tasks.evaluation.report_page import render_report
+from tests.support.html_page import Page
+from tests.tasks.evaluation.small_evaluation import make_item, predict, terminal_text
 
 HOSTILE = (
     """</td><script src="http://evil.example/x.js">alert('1')</script><img src=x onerror="a">$x$"""
 )
 SOUNDS = ("cat", "dog", "rain")
 FLAC = b"fLaC\x00\x01"
-
-
-def make_item(
-    suite: str, number: int, reference: str, metric: Any, choices: tuple[str, ...] = ()
-) -> EvaluationItem:
-    turns = (
-        Turn(role="system", text="You are a helpful assistant."),
-        Turn(role="user", text=f"Question {number}?", audio=(f"{suite}-clip{number}",)),
-        Turn(role="assistant", text=reference),
-    )
-    conversation = Conversation(id=f"{suite}{number}", format="chat", turns=turns, task=suite)
-    return EvaluationItem(conversation=conversation, suite=suite, metric=metric, choices=choices)
-
-
-def predict(
-    items: Sequence[EvaluationItem], answers: Mapping[str, Sequence[str]]
-) -> list[Prediction]:
-    return [
-        Prediction(
-            id=item.conversation.id,
-            suite=item.suite,
-            checkpoint=checkpoint,
-            reference=item.conversation.answer,
-            hypothesis=answer,
-            score=score_item(item, answer),
-        )
-        for checkpoint, given in answers.items()
-        for item, answer in zip(items, given, strict=True)
-    ]
 
 
 def make_report(hostile: str = "dog", **changes: Any) -> Report:
@@ -77,31 +45,8 @@ def make_report(hostile: str = "dog", **changes: Any) -> Report:
         "predictions": predict(items, answers),
         "train_answers": {"sound": ["cat"]},
         "provenance": {"seed": "1"},
-        "seed": 1,
     }
-    return build_report(**{**arguments, **changes})
-
-
-def terminal_text(report: Report, width: int) -> str:
-    console = Console(file=io.StringIO(), width=width, record=True)
-    console.print(format_table(report))
-    return console.export_text()
-
-
-class Page(HTMLParser):
-    """Collects what a browser would see: elements with attributes, and text."""
-
-    def __init__(self, page: str) -> None:
-        super().__init__()
-        self.elements: list[tuple[str, dict[str, str | None]]] = []
-        self.text = ""
-        self.feed(page)
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.elements.append((tag, dict(attrs)))
-
-    def handle_data(self, data: str) -> None:
-        self.text += data
+    return build_report(Evaluation(**{**arguments, **changes}), seed=1)
 
 
 def test_results_hold_value_interval_and_baselines() -> None:
@@ -143,7 +88,7 @@ def test_a_lower_error_rate_is_better() -> None:
         p_value=0.0004,
     )
     assert comparison.verdict == "better"
-    assert format_difference(comparison) == "-12.5 [-20.0, -5.0]"
+    assert format_difference(comparison, METRICS.named("wer")) == "-12.5 [-20.0, -5.0]"
     assert format_p_value(comparison.p_value) == "< 0.001"
 
 
@@ -173,6 +118,22 @@ def test_examples_hold_every_checkpoints_answer_with_its_verdict() -> None:
         ("sft", True),
         ("dpo", True),
     ]
+
+
+def test_an_answer_of_the_right_mode_is_not_called_right() -> None:
+    spoken = ("Paris.", "Madrid.")
+    items = [make_item("dual_mode", i, "Paris.", "dual_mode", spoken) for i in range(2)]
+    predictions = predict(items, {"base": ["Madrid.", "English"]})
+    report = make_report(checkpoints=("base",), items=items, predictions=predictions)
+    rows = Page(render_report(report, {})).rows
+    assert ["base", "Madrid.", "✓ right mode"] in rows
+    assert ["base", "English", "✗ wrong mode"] in rows
+
+
+def test_balanced_accuracy_refuses_a_suite_whose_items_share_no_choices() -> None:
+    items = [make_item("sound", i, "a", "balanced_accuracy", ("a", f"b{i}")) for i in range(2)]
+    with pytest.raises(ValueError, match="balanced_accuracy got no classes for suite 'sound'"):
+        make_report(items=items, predictions=[])
 
 
 def test_the_report_survives_json() -> None:
@@ -214,7 +175,7 @@ def test_hostile_names_of_suites_checkpoints_and_classes_stay_text() -> None:
     report = make_report(checkpoints=names, items=items, predictions=predictions)
     page = Page(render_report(report, {f"{HOSTILE}-clip0": FLAC}))
     assert not {tag for tag, _ in page.elements} & {"script", "img"}
-    assert "[bold]b" in terminal_text(report, width=400)
+    assert "[bold]b" in terminal_text(report)
 
 
 def test_the_page_asks_the_network_for_nothing() -> None:
@@ -242,7 +203,7 @@ def test_ids_inside_the_plots_are_unique_and_every_reference_resolves() -> None:
 
 
 def test_the_terminal_table_has_a_row_a_suite() -> None:
-    text = terminal_text(make_report(), width=160)
+    text = terminal_text(make_report())
     assert re.search(r"sound\W+accuracy ↑\W+30\W+33\.3% \[.*90\.0% \[.*100\.0% \[", text)
     assert re.search(r"asr\W+WER ↓\W+4\W.*none", text)
 
@@ -258,6 +219,13 @@ def test_a_suite_with_two_metrics_is_refused() -> None:
     items = [make_item("asr", 0, "a", "wer"), make_item("asr", 1, "b", "cer")]
     with pytest.raises(ValueError, match=r"'asr' mixes the metrics \['cer', 'wer'\]"):
         make_report(items=items, predictions=[])
+
+
+def test_suites_that_no_report_can_be_made_of_are_refused_before_they_are_answered() -> None:
+    known = make_item("asr", 0, "a", "wer")
+    check_suites([known])
+    with pytest.raises(ValueError, match="no metric is called 'rouge'"):
+        check_suites([known, make_item("summary", 0, "a", "rouge")])
 
 
 def test_a_result_that_is_not_there_is_named() -> None:

@@ -1,14 +1,13 @@
 """Intervals and tests against scipy, exact enumeration and hand calculations."""
 
 from itertools import product
-from typing import Any
 
 import numpy as np
 import pytest
 from scipy import stats as scipy_stats
 
 from data_contracts.records import Conversation, EvaluationItem, Turn
-from tasks.evaluation.metrics import metric_named
+from tasks.evaluation.metrics.table import METRICS
 from tasks.evaluation.statistics import (
     bootstrap_interval,
     chance_score,
@@ -16,11 +15,11 @@ from tasks.evaluation.statistics import (
     paired_test,
 )
 
-ratio = metric_named("accuracy").from_totals
+ratio = METRICS.named("accuracy").from_totals
 
 
 def make_items(
-    references: list[str], metric: Any = "accuracy", choices: tuple[str, ...] = ()
+    references: list[str], metric: str = "accuracy", choices: tuple[str, ...] = ()
 ) -> list[EvaluationItem]:
     return [
         EvaluationItem(
@@ -128,17 +127,20 @@ def test_the_same_seed_gives_the_same_numbers() -> None:
 
 def test_majority_prefers_training_answers_and_breaks_ties_by_alphabet() -> None:
     items = make_items(["dog", "cat", "dog", "cow"])
-    accuracy = metric_named("accuracy")
+    accuracy = METRICS.named("accuracy")
     assert majority_score(items, accuracy) == 2 / 4
     assert majority_score(items, accuracy, ["cow", "cow", "dog"]) == 1 / 4
     assert majority_score(items, accuracy, ["cow", "cat"]) == 1 / 4
-    assert majority_score(make_items(["a b", "a c"], "wer"), metric_named("wer"), ["a x"]) == 2 / 4
+    transcripts = make_items(["a b", "a c"], "wer")
+    assert majority_score(transcripts, METRICS.named("wer"), ["a x"]) == 2 / 4
 
 
 def test_chance_is_one_over_the_choices_and_none_for_open_answers() -> None:
-    assert chance_score(make_items(["a", "b"], choices=("a", "b", "c", "d"))) == 1 / 4
-    assert chance_score(make_items(["a", "b"])) is None
-    assert chance_score(make_items(["a"], "wer", ("a", "b"))) is None
+    accuracy, wer = METRICS.named("accuracy"), METRICS.named("wer")
+    items = make_items(["a", "b"], choices=("a", "b", "c", "d"))
+    assert chance_score(items, accuracy) == 1 / 4
+    assert chance_score(make_items(["a", "b"]), accuracy) is None
+    assert chance_score(make_items(["a"], "wer", ("a", "b")), wer) is None
 
 
 def test_empty_and_unpaired_statistics_are_refused() -> None:
@@ -147,4 +149,4 @@ def test_empty_and_unpaired_statistics_are_refused() -> None:
     with pytest.raises(ValueError, match=r"\(2, 2\) and \(3, 2\).*same items"):
         paired_test(accuracy_rows([0, 1]), accuracy_rows([0, 1, 1]), ratio, seed=0)
     with pytest.raises(ValueError, match="no items"):
-        majority_score([], metric_named("accuracy"))
+        majority_score([], METRICS.named("accuracy"))
