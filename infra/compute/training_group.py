@@ -6,7 +6,7 @@ import traceback
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
-from infra.retry import HOPELESS
+from infra.retry import NOT_RETRYABLE, error_text
 
 _COLLATERAL = re.compile(r"gloo|nccl|TCPStore|connection (closed|reset)", re.IGNORECASE)
 """What a worker says when another one has left it alone."""
@@ -49,9 +49,9 @@ def describe_error(rank: int, error: BaseException) -> LoopError:
     return LoopError(
         rank,
         time.time(),
-        f"{type(error).__name__}: {error}",
+        error_text(error),
         "".join(traceback.format_exception(error)),
-        isinstance(error, HOPELESS),
+        isinstance(error, NOT_RETRYABLE),
     )
 
 

@@ -14,14 +14,14 @@ from typing import Any, TypeVar
 from fsspec.asyn import sync
 from fsspec.core import url_to_fs
 
-from infra.retry import Patience
+from infra.retry import RetryPolicy, error_text
 from infra.storage.s3 import S3Receiver
 from infra.storage.transfer import StoreError, TruncatedError
 
 T = TypeVar("T")
 
 ATTEMPTS = 6
-FIRST_WAIT_SECONDS = 0.5
+FIRST_BACKOFF_SECONDS = 0.5
 """Doubled after each attempt: 15 s of waiting in all."""
 SLOWEST_BYTES_PER_SECOND = 64 << 10
 """A transfer that is slower counts as failed: a server that trickles would hold a run for days."""
@@ -37,6 +37,7 @@ _OF_SETTINGS = frozenset(
 )
 """botocore's errors that another attempt would not change."""
 _NETWORK_LIBRARIES = frozenset({"aiohttp", "botocore", "aiobotocore", "urllib3", "http"})
+_MAX_ERROR_CHARACTERS = 300
 _log = logging.getLogger(__name__)
 
 
@@ -60,18 +61,18 @@ def retried(operation: Callable[[], T], what: str) -> T:
         StoreError: it failed `ATTEMPTS` times.
         Exception: what another time would not change (no such file, no right, a full disk).
     """
-    patience = Patience(
-        seconds=0, attempts=ATTEMPTS, first_pause=FIRST_WAIT_SECONDS,
-        may_pass=is_transient, in_words=_told,
+    policy = RetryPolicy(
+        seconds=0, attempts=ATTEMPTS, first_backoff_seconds=FIRST_BACKOFF_SECONDS,
+        is_retryable=is_transient, error_text=_error_text,
     )  # fmt: skip
     try:
-        return patience.run(operation, what, _log.warning)
+        return policy.run(operation, what, _log.warning)
     except Exception as error:
         if not is_transient(error):
             raise
         raise StoreError(
-            f"{what} failed {ATTEMPTS} times, at last with {_told(error)}. Look after the store or "
-            "the network, then run again: what is finished is kept."
+            f"{what} failed {ATTEMPTS} times, at last with {_error_text(error)}. Look after the "
+            "store or the network, then run again: what is finished is kept."
         ) from error
 
 
@@ -130,6 +131,6 @@ def _library_of(error: BaseException | None) -> str:
     return type(error).__module__.partition(".")[0]
 
 
-def _told(error: Exception) -> str:
+def _error_text(error: Exception) -> str:
     cause = error.__cause__ if _library_of(error.__cause__) in _NETWORK_LIBRARIES else None
-    return f"{type(cause or error).__name__}: {cause or error}"[:300]
+    return error_text(cause or error)[:_MAX_ERROR_CHARACTERS]

@@ -190,10 +190,13 @@ class Store:
 
     def upload(self, folder: Path, key: str) -> None:
         """Copy every file below the local `folder` to below `key`."""
-        for source in sorted(path for path in folder.rglob("*") if path.is_file()):
-            name = f"{key}/{source.relative_to(folder).as_posix()}"
-            with source.open("rb") as stream, self.create(name) as target:
-                shutil.copyfileobj(stream, target)
+        for path, name in files_below(folder, key):
+            self.upload_file(path, name)
+
+    def upload_file(self, path: Path, key: str) -> None:
+        """Copy a local file to `key`."""
+        with path.open("rb") as source, self.create(key) as target:
+            shutil.copyfileobj(source, target)
 
     @contextmanager
     def local_folder(self, key: str, scratch: Path) -> Iterator[Path]:
@@ -216,3 +219,9 @@ class Store:
     def file_system(self) -> Any:
         """The fsspec file system, for libraries that take one."""
         return self._fs
+
+
+def files_below(folder: Path, key: str) -> Iterator[tuple[Path, str]]:
+    """Yield each file below the local `folder`, sorted by path, and its key below `key`."""
+    for path in sorted(path for path in folder.rglob("*") if path.is_file()):
+        yield path, f"{key}/{path.relative_to(folder).as_posix()}"

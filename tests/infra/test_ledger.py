@@ -17,7 +17,7 @@ HOLD_LOCK = """
 import sys
 from pathlib import Path
 from infra.ledger import Ledger
-from infra.store import Store
+from infra.storage.store import Store
 ledger = Ledger(Store(sys.argv[1]), Path(sys.argv[2]))
 with ledger.lock("sft", "f1"):
     print("held", flush=True)

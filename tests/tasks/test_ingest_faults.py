@@ -143,7 +143,7 @@ def test_a_disk_that_fills_while_a_shard_is_written_ends_clearly_and_the_next_ru
 def proxy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[FaultyProxy]:
     for name, value in KEYS.items():
         monkeypatch.setenv(name, value)
-    monkeypatch.setattr(remote, "FIRST_WAIT_SECONDS", 0.01)
+    monkeypatch.setattr(remote, "FIRST_BACKOFF_SECONDS", 0.01)
     monkeypatch.setattr(ExponentialBackoff, "delay_amount", lambda *_: 0.01)  # botocore's
     with (
         seaweed(tmp_path / "s3" / "weed") as endpoint,

@@ -44,7 +44,7 @@ def one_proxy(server: str) -> Iterator[FaultyProxy]:
 def proxy(one_proxy: FaultyProxy, monkeypatch: pytest.MonkeyPatch) -> FaultyProxy:
     for name, value in KEYS.items():
         monkeypatch.setenv(name, value)
-    monkeypatch.setattr(remote, "FIRST_WAIT_SECONDS", 0.01)
+    monkeypatch.setattr(remote, "FIRST_BACKOFF_SECONDS", 0.01)
     monkeypatch.setattr(ExponentialBackoff, "delay_amount", lambda *_: 0.01)  # botocore's
     one_proxy.plan.clear()
     one_proxy.happened.clear()
@@ -169,7 +169,7 @@ class _WithoutRanges(BaseHTTPRequestHandler):
 def test_other_bytes_than_were_asked_for_are_an_error(
     content_range: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(remote, "FIRST_WAIT_SECONDS", 0.0)
+    monkeypatch.setattr(remote, "FIRST_BACKOFF_SECONDS", 0.0)
     handler = type("Handler", (_WithoutRanges,), {"content_range": content_range})
     server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
     Thread(target=server.serve_forever, daemon=True).start()
@@ -282,7 +282,7 @@ def test_recordings_and_manifests_on_a_broken_network_are_read_whole(
 def test_an_http_server_in_trouble_is_no_missing_recording(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(remote, "FIRST_WAIT_SECONDS", 0.01)
+    monkeypatch.setattr(remote, "FIRST_BACKOFF_SECONDS", 0.01)
     (tmp_path / "a.wav").write_bytes(DATA)
     files = ThreadingHTTPServer(
         ("127.0.0.1", 0), partial(SimpleHTTPRequestHandler, directory=str(tmp_path))
@@ -301,7 +301,7 @@ def test_an_http_server_in_trouble_is_no_missing_recording(
 
 FILL_THE_DISK = """
 import resource, sys
-from infra.store import Store
+from infra.storage.store import Store
 store = Store(sys.argv[1])
 store.write_bytes("before", b"whole")
 resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))  # as a full disk: writing fails

@@ -59,7 +59,7 @@ def small(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(remote_file, "_NEAR_BYTES", 3000)
     monkeypatch.setattr(remote_file, "BLOCK_BYTES", 7000)
     monkeypatch.setattr(remote_file, "_IDLE_SECONDS", math.inf)  # or pauses would cost requests
-    monkeypatch.setattr(remote, "FIRST_WAIT_SECONDS", 0.0)
+    monkeypatch.setattr(remote, "FIRST_BACKOFF_SECONDS", 0.0)
 
 
 @pytest.fixture(scope="module")

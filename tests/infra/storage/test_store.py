@@ -69,7 +69,7 @@ def test_a_file_is_invisible_until_its_block_ends(store: Store) -> None:
 
 def test_a_killed_writer_leaves_no_file_and_its_remains_can_be_cleared(tmp_path: Path) -> None:
     script = (
-        "import os, signal, sys; from infra.store import Store\n"
+        "import os, signal, sys; from infra.storage.store import Store\n"
         "with Store(sys.argv[1]).create('a/b.bin') as stream:\n"
         "    stream.write(b'half'); stream.flush(); os.kill(os.getpid(), signal.SIGKILL)\n"
     )
