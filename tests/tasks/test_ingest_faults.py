@@ -12,6 +12,7 @@ import psutil
 import pytest
 from botocore.retries.standard import ExponentialBackoff
 
+from benchmarks.seaweed import BUCKET, KEYS, seaweed
 from data_contracts.records import ShardSummary
 from infra.storage import file_systems as remote
 from infra.storage.store import Store
@@ -20,8 +21,8 @@ from tasks import ingest
 from tasks.corpus.shards import INDEX, SHARDS, read_index
 from tasks.ingest import IngestRecipe
 from tasks.sources.manifest import DataSource
+from tests.support.faulty_proxy import FaultyProxy
 from tests.support.recordings import digests, row, stage_context, write_manifest, write_tones
-from tests.support.seaweed import BUCKET, KEYS, FaultyProxy, seaweed
 
 RECIPE = IngestRecipe(clips_per_shard=3)
 SHARD = "corpus/shard-00001"

@@ -18,12 +18,13 @@ import pytest
 from botocore.exceptions import NoCredentialsError
 from botocore.retries.standard import ExponentialBackoff
 
+from benchmarks.seaweed import BUCKET, KEYS, seaweed
 from infra.storage import file_systems as remote
 from infra.storage import remote_file
 from infra.storage.source_files import open_url, read_url
 from infra.storage.store import MissingFileError, Store
 from infra.storage.transfer import EndsTooEarlyError, StoreError
-from tests.support.seaweed import BUCKET, KEYS, Fault, FaultyProxy, seaweed
+from tests.support.faulty_proxy import Fault, FaultyProxy
 
 DATA = np.random.default_rng(1).bytes(300_000)
 
