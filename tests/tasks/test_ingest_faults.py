@@ -98,7 +98,7 @@ from pathlib import Path
 sys.path.insert(0, sys.argv[4])
 from tests.support.recordings import stage_context
 from tasks import ingest
-from tasks.manifest import DataSource
+from tasks.sources.manifest import DataSource
 if sys.argv[3] != "0":
     resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[3]), int(sys.argv[3])))
 try:

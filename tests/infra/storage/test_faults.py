@@ -19,8 +19,7 @@ from botocore.exceptions import NoCredentialsError
 from botocore.retries.standard import ExponentialBackoff
 
 from benchmarks.seaweed import BUCKET, KEYS, seaweed
-from infra.storage import file_systems as remote
-from infra.storage import remote_file
+from infra.storage import file_systems, remote_file
 from infra.storage.source_files import open_url, read_url
 from infra.storage.store import MissingFileError, Store
 from infra.storage.transfer import EndsTooEarlyError, StoreError
@@ -45,7 +44,7 @@ def one_proxy(server: str) -> Iterator[FaultyProxy]:
 def proxy(one_proxy: FaultyProxy, monkeypatch: pytest.MonkeyPatch) -> FaultyProxy:
     for name, value in KEYS.items():
         monkeypatch.setenv(name, value)
-    monkeypatch.setattr(remote, "FIRST_BACKOFF_SECONDS", 0.01)
+    monkeypatch.setattr(file_systems, "FIRST_BACKOFF_SECONDS", 0.01)
     monkeypatch.setattr(ExponentialBackoff, "delay_amount", lambda *_: 0.01)  # botocore's
     one_proxy.plan.clear()
     one_proxy.happened.clear()
@@ -87,11 +86,11 @@ def test_slow_bytes_are_given_up_and_asked_for_again(
 
     def tell_and_take_time(message: str) -> None:  # the answer that is whole may take long
         told.append(message)
-        monkeypatch.setattr(remote, "PATIENCE_SECONDS", 3600)
+        monkeypatch.setattr(file_systems, "GRACE_SECONDS", 3600)
 
-    monkeypatch.setattr(remote._log, "warning", tell_and_take_time)
-    monkeypatch.setattr(remote, "PATIENCE_SECONDS", 0.5)
-    monkeypatch.setattr(remote, "SLOWEST_BYTES_PER_SECOND", 1 << 20)
+    monkeypatch.setattr(file_systems._log, "warning", tell_and_take_time)
+    monkeypatch.setattr(file_systems, "GRACE_SECONDS", 0.5)
+    monkeypatch.setattr(file_systems, "MIN_BYTES_PER_SECOND", 1 << 20)
     assert store.read_bytes("a") == DATA
     (line,) = told
     assert "attempt 1 of 6 failed (TimeoutError: " in line
@@ -170,7 +169,7 @@ class _WithoutRanges(BaseHTTPRequestHandler):
 def test_other_bytes_than_were_asked_for_are_an_error(
     content_range: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(remote, "FIRST_BACKOFF_SECONDS", 0.0)
+    monkeypatch.setattr(file_systems, "FIRST_BACKOFF_SECONDS", 0.0)
     handler = type("Handler", (_WithoutRanges,), {"content_range": content_range})
     server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
     Thread(target=server.serve_forever, daemon=True).start()
@@ -283,7 +282,7 @@ def test_recordings_and_manifests_on_a_broken_network_are_read_whole(
 def test_an_http_server_in_trouble_is_no_missing_recording(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(remote, "FIRST_BACKOFF_SECONDS", 0.01)
+    monkeypatch.setattr(file_systems, "FIRST_BACKOFF_SECONDS", 0.01)
     (tmp_path / "a.wav").write_bytes(DATA)
     files = ThreadingHTTPServer(
         ("127.0.0.1", 0), partial(SimpleHTTPRequestHandler, directory=str(tmp_path))

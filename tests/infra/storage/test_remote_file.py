@@ -19,8 +19,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from infra.storage import file_systems as remote
-from infra.storage import remote_file
+from infra.storage import file_systems, remote_file
 from infra.storage.file_systems import open_file_system
 from infra.storage.remote_file import RemoteFile
 from infra.storage.source_files import FileTooLargeError, open_url, read_url
@@ -59,7 +58,7 @@ def small(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(remote_file, "_NEAR_BYTES", 3000)
     monkeypatch.setattr(remote_file, "BLOCK_BYTES", 7000)
     monkeypatch.setattr(remote_file, "_IDLE_SECONDS", math.inf)  # or pauses would cost requests
-    monkeypatch.setattr(remote, "FIRST_BACKOFF_SECONDS", 0.0)
+    monkeypatch.setattr(file_systems, "FIRST_BACKOFF_SECONDS", 0.0)
 
 
 @pytest.fixture(scope="module")
@@ -316,7 +315,7 @@ def test_where_nothing_is_nothing_is_read(
 def test_a_closed_file_is_not_read_and_no_place_is_negative() -> None:
     stream = RemoteFile(Asked(DATA), "a")
     for place in ((-1, io.SEEK_SET), (-60_000, io.SEEK_END), (0, 7)):
-        with pytest.raises(ValueError, match="there is no place"):
+        with pytest.raises(ValueError, match="there is no position"):
             stream.seek(*place)
     stream.close()
     for call in (stream.read, stream.readline, stream.tell):
@@ -348,6 +347,27 @@ def test_a_server_that_knows_no_ranges_gives_the_right_bytes_all_the_same(tmp_pa
         assert read_url(url, 1 << 20, 1000, 500) == DATA[1000:1500]
         with open_url(url) as stream:
             assert stream.read() == DATA
+
+
+def test_an_http_server_is_asked_once_for_a_size(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(remote_file, "BLOCK_BYTES", len(DATA))
+    (tmp_path / "a").write_bytes(DATA)
+    methods: list[str] = []
+
+    class Counting(_NoRanges):
+        def do_HEAD(self) -> None:
+            methods.append(self.command)
+            super().do_HEAD()
+
+        def do_GET(self) -> None:
+            methods.append(self.command)
+            super().do_GET()
+
+    with serving(partial(Counting, directory=str(tmp_path))) as url:
+        assert read_url(url, 1 << 20) == DATA
+    assert methods == ["HEAD", "GET"]
 
 
 class _Chunked(_NoRanges):
