@@ -63,7 +63,7 @@ class Failure:
     cause: str
     """Type and message of the first worker's error, or which worker is lost."""
     details: str
-    """Traceback of that error, or all that Ray has to say."""
+    """Traceback of that error, or all of Ray's message."""
     final: bool
     """Whether another attempt would end alike."""
 

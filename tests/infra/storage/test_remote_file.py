@@ -84,10 +84,10 @@ def test_any_reading_gives_what_a_file_in_memory_gives(
 ) -> None:
     file_system, path, data = lines
     expected = io.BytesIO(data)
-    with RemoteFile(Asked(data) if streams else file_system, path) as found:
+    with RemoteFile(Asked(data) if streams else file_system, path) as stream:
         for name, argument in steps:
-            assert getattr(found, name)(argument) == getattr(expected, name)(argument)
-            assert found.tell() == expected.tell()
+            assert getattr(stream, name)(argument) == getattr(expected, name)(argument)
+            assert stream.tell() == expected.tell()
 
 
 @settings(max_examples=40)
@@ -203,18 +203,18 @@ def test_whatever_fails_no_byte_is_wrong_lost_or_read_twice(
 
     asked.get = get  # type: ignore[method-assign]
     try:
-        found = RemoteFile(asked, "a")
+        stream = RemoteFile(asked, "a")
     except StoreError:
         return
-    with found:
+    with stream:
         for name, argument in steps:
             try:
-                got = getattr(found, name)(argument)
+                got = getattr(stream, name)(argument)
             except (StoreError, KeyboardInterrupt):
                 pass
             else:
                 assert got == getattr(expected, name)(argument)
-            assert found.tell() == expected.tell()
+            assert stream.tell() == expected.tell()
     assert sorted(closed) == sorted(map(id, bodies))
 
 
@@ -246,8 +246,8 @@ def slowed(asked: Asked, clock: list[float], num_bytes: int, fails: bool) -> Ask
             return super().read1(min(size or 0, num_bytes))
 
     plain = asked.get
-    asked.get = lambda *place: replace(  # type: ignore[method-assign]
-        found := plain(*place), body=Slow(found.body.read1(1 << 30))
+    asked.get = lambda *asked_range: replace(  # type: ignore[method-assign]
+        answer := plain(*asked_range), body=Slow(answer.body.read1(1 << 30))
     )
     return asked
 
@@ -260,8 +260,8 @@ def test_a_file_that_trickles_is_asked_for_again_and_at_last_given_up(
     with RemoteFile(asked, "a") as stream, pytest.raises(StoreError, match=r"too slow 6 times"):
         stream.read()
     assert 150 < clock[0] < 250
-    told = [record.getMessage() for record in caplog.records]
-    assert any("bytes came in 31 s" in line for line in told)
+    lines_logged = [record.getMessage() for record in caplog.records]
+    assert any("bytes came in 31 s" in line for line in lines_logged)
 
 
 @pytest.mark.parametrize(("rate", "is_given_up"), [(70_000, False), (50_000, True)])
@@ -293,9 +293,9 @@ def test_a_block_that_is_here_is_not_asked_for_again(
     monkeypatch.setattr(file_system, "cat_file", counted)
     monkeypatch.setattr(remote_file, "_IDLE_SECONDS", -1.0)
     with RemoteFile(file_system, path) as stream:
-        for place in (0, 6000, 100, 6999):
-            stream.seek(place)
-            assert stream.read(1) == data[place : place + 1]
+        for position in (0, 6000, 100, 6999):
+            stream.seek(position)
+            assert stream.read(1) == data[position : position + 1]
     assert asked == [0]
 
 
@@ -314,9 +314,9 @@ def test_where_nothing_is_nothing_is_read(
 
 def test_a_closed_file_is_not_read_and_no_place_is_negative() -> None:
     stream = RemoteFile(Asked(DATA), "a")
-    for place in ((-1, io.SEEK_SET), (-60_000, io.SEEK_END), (0, 7)):
+    for position in ((-1, io.SEEK_SET), (-60_000, io.SEEK_END), (0, 7)):
         with pytest.raises(ValueError, match="there is no position"):
-            stream.seek(*place)
+            stream.seek(*position)
     stream.close()
     for call in (stream.read, stream.readline, stream.tell):
         with pytest.raises(ValueError, match="closed"):
@@ -371,7 +371,7 @@ def test_an_http_server_is_asked_once_for_a_size(
 
 
 class _Chunked(_NoRanges):
-    """Does not tell how much there is, and sends it little by little."""
+    """Does not give the size of the file and sends it little by little."""
 
     protocol_version = "HTTP/1.1"
 
@@ -382,8 +382,8 @@ class _Chunked(_NoRanges):
 
     def do_GET(self) -> None:
         self.do_HEAD()
-        for place in range(0, len(DATA), 8000):
-            piece = DATA[place : place + 8000]
+        for position in range(0, len(DATA), 8000):
+            piece = DATA[position : position + 8000]
             self.wfile.write(b"%x\r\n%b\r\n" % (len(piece), piece))
             self.wfile.flush()
             time.sleep(0.005)
