@@ -13,7 +13,7 @@ class MetricSink(Protocol):
     """Where metrics go, such as an MLflow run."""
 
     def metrics(self, values: Mapping[str, float], step: int) -> None:
-        """Log one value a name at a step."""
+        """Log one value for each name at a step."""
         ...
 
 
@@ -52,7 +52,7 @@ class BufferedMetrics:
         self._thread.join()
 
     def metrics(self, values: Mapping[str, float], step: int) -> None:
-        """Take one value a name at a step; returns at once."""
+        """Take one value for each name at a step; return at once."""
         self._queue.put((values, step))
         self._report_if_late("training goes on")
 

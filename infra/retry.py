@@ -45,6 +45,7 @@ class RetryPolicy:
     """Pause before the second attempt, less a random part of up to a half, so that many workers do
     not come back together; each pause is twice the one before."""
     max_backoff_seconds: float = 15.0
+    """Longest pause."""
     is_retryable: Callable[[Exception], bool] = is_retryable
     """Which errors are worth another attempt."""
     error_text: Callable[[Exception], str] = error_text

@@ -30,7 +30,7 @@ _REFUSED_KINDS = {
 
 
 class TarError(ValueError):
-    """A file is a damaged tar, or no plain tar."""
+    """A file that is a damaged tar, or no plain tar."""
 
 
 @dataclass(frozen=True)

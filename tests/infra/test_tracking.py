@@ -1,4 +1,4 @@
-"""Tracking on a real MLflow data base: parents and children, metrics, lineage, versions."""
+"""Tracking on a real MLflow database: parents and children, metrics, lineage, versions."""
 
 import json
 import pickle

@@ -5,6 +5,7 @@ import os
 import signal
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import nullcontext
 from functools import partial
@@ -179,7 +180,12 @@ def test_a_stalled_rank_can_be_given_up_from_a_watching_thread(
 def test_a_group_without_room_says_what_it_asks_for_and_what_is_free_and_gives_up(
     on_ray: OnRay, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    import ray
+
     list(on_ray.map(partial(times, 1), [1]))  # Ray is up, with two CPUs
+    deadline = time.monotonic() + 60
+    while ray.available_resources().get("CPU") != 2 and time.monotonic() < deadline:
+        time.sleep(0.1)  # a task that has just ended may still count
     monkeypatch.setattr("infra.compute.training_group.time", Clock())
     lines: list[str] = []
     wishful = OnRay(Resources(num_workers=5, placement_seconds=6), "", tmp_path, lines.append)
