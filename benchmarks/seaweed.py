@@ -1,4 +1,4 @@
-"""A real S3 server on this machine: SeaweedFS, from the development packages."""
+"""An S3 server on this machine for benchmarks and tests: SeaweedFS, a development package."""
 
 import os
 import socket
@@ -10,23 +10,24 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 KEYS = {"AWS_ACCESS_KEY_ID": "drill", "AWS_SECRET_ACCESS_KEY": "drill-secret"}
+"""Environment variables by which clients reach the server."""
 BUCKET = "drill"
 _PARTS = ("master", "volume", "filer", "s3", "admin")
-_STARTS = 5
+_MAX_STARTS = 5
 """A port that was free may be taken before the server binds it: it ends, and gets others."""
 _READY_SECONDS = 300.0
 _END_SECONDS = 30.0
 
 
 def free_port() -> int:
-    """A port of this machine that nobody listens at."""
+    """Return a port of this machine that no process listens at."""
     return _free_ports(1)[0]
 
 
 def _free_ports(count: int) -> list[int]:
-    """Different ones: each is held until all are chosen."""
-    with ExitStack() as held:
-        probes = [held.enter_context(socket.socket()) for _ in range(count)]
+    """Return different ports: each is held until all are chosen."""
+    with ExitStack() as stack:
+        probes = [stack.enter_context(socket.socket()) for _ in range(count)]
         for probe in probes:
             probe.bind(("127.0.0.1", 0))
         return [int(probe.getsockname()[1]) for probe in probes]
@@ -34,30 +35,32 @@ def _free_ports(count: int) -> list[int]:
 
 @contextmanager
 def seaweed(folder: Path) -> Iterator[str]:
-    """Runs a server that keeps its data in `folder`; yields its address. It has the bucket."""
+    """Run a server that has the bucket and keeps its data in `folder`; yields its URL."""
     folder.mkdir(parents=True)
     log = folder.with_suffix(".log")
-    for _ in range(_STARTS):
-        server, endpoint = _started(folder, log)
+    for _ in range(_MAX_STARTS):
+        server, endpoint = _start(folder, log)
         try:
-            if _is_ready(server, endpoint, log):
+            if _becomes_ready(server, endpoint, log):
                 yield endpoint
                 return
         finally:
             _end(server)
-    raise RuntimeError(f"SeaweedFS ended {_STARTS} times at its start. See {log}:\n{_tail(log)}")
+    raise RuntimeError(
+        f"SeaweedFS ended {_MAX_STARTS} times at its start. See {log}:\n{_tail(log)}"
+    )
 
 
-def _started(folder: Path, log: Path) -> tuple["subprocess.Popen[bytes]", str]:
-    found = _free_ports(2 * len(_PARTS))
-    ports = dict(zip(_PARTS, found, strict=False))
-    grpc = dict(zip(_PARTS, found[len(_PARTS) :], strict=True))
+def _start(folder: Path, log: Path) -> tuple["subprocess.Popen[bytes]", str]:
+    free = _free_ports(2 * len(_PARTS))
+    ports = dict(zip(_PARTS, free[: len(_PARTS)], strict=True))
+    grpc_ports = dict(zip(_PARTS, free[len(_PARTS) :], strict=True))
     command = [
         str(Path(sys.executable).parent / "weed"), "mini", f"-dir={folder}",
         "-ip=127.0.0.1", "-ip.bind=127.0.0.1",
         "-master.telemetry=false", "-admin.ui=false", "-webdav=false",
         *(f"-{name}.port={port}" for name, port in ports.items()),
-        *(f"-{name}.port.grpc={port}" for name, port in grpc.items()),
+        *(f"-{name}.port.grpc={port}" for name, port in grpc_ports.items()),
         "-s3.port.iceberg=0",
     ]  # fmt: skip
     with log.open("a") as stream:
@@ -68,17 +71,17 @@ def _started(folder: Path, log: Path) -> tuple["subprocess.Popen[bytes]", str]:
     return server, f"http://127.0.0.1:{ports['s3']}"
 
 
-def _is_ready(server: "subprocess.Popen[bytes]", endpoint: str, log: Path) -> bool:
-    """Whether it takes objects, once it does; False where it has ended instead.
+def _becomes_ready(server: "subprocess.Popen[bytes]", endpoint: str, log: Path) -> bool:
+    """Wait until the server takes objects; return False where it has ended instead.
 
     Raises:
-        TimeoutError: it lives, and takes none.
+        TimeoutError: the server runs and takes none.
     """
-    end = time.monotonic() + _READY_SECONDS
+    deadline = time.monotonic() + _READY_SECONDS
     while not _takes_an_object(endpoint):
         if server.poll() is not None:
             return False
-        if time.monotonic() > end:
+        if time.monotonic() > deadline:
             raise TimeoutError(
                 f"SeaweedFS at {endpoint} took no object within {_READY_SECONDS:.0f} s. See {log}:"
                 f"\n{_tail(log)}"

@@ -1,1 +1,1 @@
-"""What passes between stages: typed records, tables and their checks."""
+"""Contracts of what passes between stages: typed records, tables and their checks."""

@@ -11,7 +11,7 @@ Severity = Literal["stop", "report"]
 
 @dataclass(frozen=True)
 class Rule:
-    """One thing that must hold, and what to do where it does not.
+    """A rule that each value of a column or the whole table must meet.
 
     `expectation` is Great Expectations' own name, such as "expect_column_values_to_be_unique", and
     `arguments` are its arguments besides the column. A name instead of an object keeps the four
@@ -23,8 +23,10 @@ class Rule:
     """The tested column; None for a rule about the table as a whole."""
     expectation: str
     remedy: str
+    """What to do where the table breaks the rule."""
     arguments: Mapping[str, Any] = field(default_factory=dict)
     severity: Severity = "stop"
+    """"stop" ends the run where the rule is broken, "report" only shows it."""
 
 
 @dataclass(frozen=True)
@@ -32,19 +34,20 @@ class Contract:
     """The rules of one kind of table.
 
     Raises:
-        ValueError: where a rule name occurs twice, a rule tests an undeclared column, or a
-            nullable column has no rule.
+        ValueError: a rule name occurs twice, a rule tests an undeclared column, or a nullable
+            column has no rule.
     """
 
     name: str
     id_column: str
     """The column that names a row in examples."""
     columns: tuple[str, ...]
-    """Columns that must be there without any null."""
+    """Columns that must exist without any null."""
     nullable: tuple[str, ...]
-    """Columns that must be there and where null means "does not apply" or "nothing wrong"."""
+    """Columns that must exist and where null means "does not apply" or "nothing wrong"."""
     rules: tuple[Rule, ...]
     min_rows: int = 1
+    """Rows that a table must have at least."""
 
     def __post_init__(self) -> None:
         names = [rule.name for rule in self.all_rules]
@@ -64,7 +67,7 @@ class Contract:
 
     @property
     def all_rules(self) -> tuple[Rule, ...]:
-        """The implied rules (rows, nulls) before the written ones."""
+        """All rules: the implied ones (rows, nulls), then the written ones."""
         has_rows = Rule(
             f"{self.name}.has_rows",
             None,

@@ -1,4 +1,4 @@
-"""What a contract found in a table, and what stops a stage."""
+"""Results of contracts: which rules a table breaks, and whether that stops a stage."""
 
 from data_contracts.contract import Severity
 from data_contracts.records import Record
@@ -7,14 +7,16 @@ Scalar = str | int | float | bool | None
 
 
 class Example(Record):
-    """One row that breaks a rule: its id and the value of the tested column."""
+    """One row that breaks a rule."""
 
     id: str
+    """Value of the contract's id column, or the number of the row where that is missing."""
     value: Scalar
+    """Value of the tested column."""
 
 
 class RuleOutcome(Record):
-    """What one rule found in one table."""
+    """The result of one rule for one table."""
 
     rule: str
     column: str | None
@@ -25,21 +27,24 @@ class RuleOutcome(Record):
     examples: tuple[Example, ...]
     """The first such rows, at most three."""
     detail: str | None
-    """What a broken rule without such rows found instead: a row count, a missing column."""
+    """For a broken rule without such rows, what it saw instead: a row count, a missing column."""
     remedy: str
 
     def __str__(self) -> str:
-        found = self.detail or f"{self.unexpected_count} row{'s' * (self.unexpected_count != 1)}"
+        problem = self.detail or f"{self.unexpected_count} row{'s' * (self.unexpected_count != 1)}"
         examples = "".join(f"\n    {example.id!r}: {example.value!r}" for example in self.examples)
-        return f"{self.rule}: {found}{examples}\n    Remedy: {self.remedy}"
+        return f"{self.rule}: {problem}{examples}\n    Remedy: {self.remedy}"
 
 
 class ContractResult(Record):
-    """What a contract found in one table, rule by rule in the contract's order."""
+    """The result of a contract for one table, rule by rule in the contract's order."""
 
     contract: str
+    """Name of the contract."""
     table: str
+    """Name of the table in messages."""
     rows: int
+    """Number of rows of the table."""
     outcomes: tuple[RuleOutcome, ...]
 
     @property
@@ -53,12 +58,12 @@ class ContractResult(Record):
         return tuple(o for o in self.outcomes if not o.success and o.severity == "report")
 
     def to_json(self) -> str:
-        """This result as indented JSON; `ContractResult.model_validate_json` reads it back."""
+        """Write this result as indented JSON; `ContractResult.model_validate_json` reads it."""
         return self.model_dump_json(indent=2)
 
 
 class ContractBreachError(ValueError):
-    """A table breaks its contract. Holds the whole `result` and survives pickling (Ray)."""
+    """A table that breaks its contract; holds the whole `result` and survives pickling (Ray)."""
 
     def __init__(self, result: ContractResult) -> None:
         super().__init__(result)
@@ -76,10 +81,10 @@ class ContractBreachError(ValueError):
 
 
 def enforce(result: ContractResult) -> None:
-    """Let a table pass that meets its contract; rules that only report do not stop it.
+    """Refuse a table that breaks its contract; rules that only report do not stop it.
 
     Raises:
-        ContractBreachError: naming each broken rule with its count, examples and remedy.
+        ContractBreachError: the table breaks rules; names each with count, examples and remedy.
     """
     if result.failed:
         raise ContractBreachError(result)

@@ -1,14 +1,22 @@
-"""The contracts: what must hold for each table that passes between stages.
+"""Contracts of conversations, pairs, training and predictions, and the list of all contracts.
 
-The columns come from `tables.py`. "stop" rules end the run (`contract.enforce`); "report" rules
-are for people, because real sources hold some clips that break them and still teach.
+The columns come from `conversation_tables.py`. "stop" rules end the run (`enforce`); "report" rules
+are for people, because real sources have some rows that break them and still teach.
 """
 
 from typing import get_args
 
 from data_contracts.clip_contracts import MANIFEST, SHARD_INDEX
 from data_contracts.contract import Contract, Rule
-from data_contracts.expectations import BETWEEN, CONTAINS, IN_SET, MATCHES, NULL, UNIQUE
+from data_contracts.expectations import (
+    BETWEEN,
+    CONTAINS,
+    IN_SET,
+    INCREASING,
+    MATCHES,
+    NULL,
+    UNIQUE,
+)
 from data_contracts.records import Mode
 
 DIALOGUES = Contract(
@@ -30,7 +38,7 @@ DIALOGUES = Contract(
             "dialogues.has_audio",
             "num_clips",
             BETWEEN,
-            "Give at least one user turn a clip; conversations without audio are not for here.",
+            "Give at least one user turn a clip; conversations without audio are not supported.",
             {"min_value": 1},
         ),
         Rule(
@@ -55,7 +63,7 @@ DIALOGUES = Contract(
             "dialogues.both_modes_occur",
             "mode",
             CONTAINS,
-            "Add conversations of the missing mode: the model is to tell them apart unprompted.",
+            "Add conversations of the missing mode: the model learns to distinguish both.",
             {"value_set": list(get_args(Mode))},
             severity="report",
         ),
@@ -120,16 +128,19 @@ PREDICTIONS = Contract(
     ),
 )
 
+TRAINING_METRICS = ("loss", "gradient_norm", "learning_rate")
+"""Metrics that every training logs."""
+
 TRAINING = Contract(
     name="training",
     id_column="step",
-    columns=("step", "loss", "gradient_norm", "learning_rate"),
+    columns=("step", *TRAINING_METRICS),
     nullable=(),
     rules=(
         Rule(
             "training.step_increases",
             "step",
-            "expect_column_values_to_be_increasing",
+            INCREASING,
             "Two runs wrote this history: rebuild the artifact.",
             {"strictly": True},
         ),
@@ -141,7 +152,7 @@ TRAINING = Contract(
                 "The model did not train: lower the learning rate or look at the step's examples.",
                 {"min_value": 0, "max_value": 1e6},
             )
-            for column in ("loss", "gradient_norm", "learning_rate")
+            for column in TRAINING_METRICS
         ),
     ),
 )

@@ -1,7 +1,7 @@
-"""Conversations, and what comes of them, as tables: the columns that contracts in `suites.py` test.
+"""Tables of conversations, pairs, training and predictions for `conversation_contracts.py`.
 
 What a rule needs and a record does not hold is derived here. A text column that is named after a
-problem (`unknown_audio`, `empty_answers`) is null where all is well and tells the problem
+problem (`unknown_audio`, `empty_answers`) is null where all is well and names the problem
 otherwise, so that a plain "must be null" tests it and its values are the examples. The tables of
 clips, which have millions of rows, are in `clip_tables.py`.
 """
@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from data_contracts.conversation_contracts import TRAINING_METRICS
 from data_contracts.records import Conversation, EvaluationItem, Prediction, PreferencePair
 
 
@@ -21,11 +22,11 @@ def dialogues_frame(
     clip_ids: Collection[str],
     held_out: Collection[str] = (),
 ) -> pd.DataFrame:
-    """A row for each conversation, for the contract DIALOGUES.
+    """Make a row for each conversation, for the contract DIALOGUES.
 
     Args:
-        clip_ids: the known clips.
-        held_out: texts that only evaluation may ask with.
+        clip_ids: ids of the known clips.
+        held_out: prompts that only evaluation may use.
     """
     known = frozenset(clip_ids)
     unknown = (
@@ -46,7 +47,7 @@ def dialogues_frame(
 
 
 def pairs_frame(pairs: Sequence[PreferencePair]) -> pd.DataFrame:
-    """A row for each preference pair, for the contract PAIRS."""
+    """Make a row for each preference pair, for the contract PAIRS."""
     same_answer = (
         pair.chosen if pair.chosen.strip() == pair.rejected.strip() else None for pair in pairs
     )
@@ -63,20 +64,22 @@ def pairs_frame(pairs: Sequence[PreferencePair]) -> pd.DataFrame:
 
 
 def training_frame(history: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
-    """A row for each logged `{"step", "metrics"}` of a training run, for the contract TRAINING."""
-    columns = ("loss", "gradient_norm", "learning_rate")
+    """Make a row for each logged `{"step", "metrics"}` of a training, for the contract TRAINING."""
     return pd.DataFrame(
         {"step": np.array([entry["step"] for entry in history], int)}
-        | {name: np.array([entry["metrics"][name] for entry in history], float) for name in columns}
+        | {
+            name: np.array([entry["metrics"][name] for entry in history], float)
+            for name in TRAINING_METRICS
+        }
     )
 
 
 def predictions_frame(
     predictions: Sequence[Prediction], items: Iterable[EvaluationItem]
 ) -> pd.DataFrame:
-    """A row for each prediction and each missing one, for the contract PREDICTIONS.
+    """Make a row for each prediction and each missing one, for the contract PREDICTIONS.
 
-    Every checkpoint that occurs must answer every item of `items` once. Items are told apart by
+    Every checkpoint that occurs must answer every item of `items` once. An item is identified by
     suite and conversation id, since two suites may ask the same question.
     """
     asked = {(item.suite, item.conversation.id) for item in items}
@@ -100,7 +103,7 @@ def predictions_frame(
 
 
 def _text(values: Iterable[str | None]) -> pd.Series:
-    """A text column that stays one where every value is null."""
+    """Make a text column that stays one where every value is null."""
     return pd.Series(list(values), dtype="str")
 
 
@@ -116,7 +119,7 @@ def _empty_answers(dialogue: Conversation) -> str | None:
 
 
 def _held_out(dialogue: Conversation, held_out: Collection[str]) -> str | None:
-    """The prompt for evaluation alone that a dialogue of another split shows."""
+    """Return the prompt for evaluation alone that a dialogue of another split has."""
     asked = " ".join(turn.text.lower() for turn in dialogue.turns if turn.role == "user")
     shown = [text for text in held_out if text.lower() in asked]
     return shown[0] if shown and dialogue.split != "test" else None

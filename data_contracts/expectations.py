@@ -1,4 +1,4 @@
-"""Names of Great Expectations' rules, as the contracts use them."""
+"""Names of the expectations of Great Expectations that contracts use."""
 
 UNIQUE = "expect_column_values_to_be_unique"
 NULL = "expect_column_values_to_be_null"
@@ -7,4 +7,5 @@ IN_SET = "expect_column_values_to_be_in_set"
 BETWEEN = "expect_column_values_to_be_between"
 MATCHES = "expect_column_values_to_match_regex"
 CONTAINS = "expect_column_distinct_values_to_contain_set"
+INCREASING = "expect_column_values_to_be_increasing"
 ROW_COUNT = "expect_table_row_count_to_be_between"

@@ -1,4 +1,4 @@
-"""Files of records, one a line."""
+"""JSONL files: one record in each line."""
 
 from collections.abc import Iterable, Iterator
 from typing import TypeVar
@@ -11,28 +11,31 @@ R = TypeVar("R", bound=Record)
 
 
 class RecordError(ValueError):
-    """A line of a JSONL file is not the record that it should be."""
+    """A line of a JSONL file that is not the record that it should be."""
 
 
 def to_jsonl(records: Iterable[Record]) -> str:
-    """One line a record, keys in the order of the class, ending with a newline."""
+    """Write one line for each record, keys in the order of the class, each with a newline."""
     return "".join(record.model_dump_json() + "\n" for record in records)
 
 
 def from_jsonl(text: str, record: type[R], name: str) -> list[R]:
     """Parse a JSONL text whose every line is a `record`; empty lines are skipped.
 
+    Args:
+        name: of the file in messages.
+
     Raises:
-        RecordError: with `name`, the line number, the field, the value and the rule.
+        RecordError: a line is no such record; names the line, the field, the value and the rule.
     """
     return list(iter_jsonl(text.split("\n"), record, name))
 
 
 def iter_jsonl(lines: Iterable[str | bytes], record: type[R], name: str) -> Iterator[R]:
-    """The same line by line, for files that need not fit into memory.
+    """Parse JSONL line by line like `from_jsonl`, for files that need not fit into memory.
 
     Raises:
-        RecordError: as of `from_jsonl`.
+        RecordError: like `from_jsonl`.
     """
     for number, line in enumerate(lines, start=1):
         if not line.strip():
@@ -47,7 +50,7 @@ def iter_jsonl(lines: Iterable[str | bytes], record: type[R], name: str) -> Iter
 
 
 def explain(error: ValidationError) -> str:
-    """The first problems of a pydantic error in one line: field, value, rule."""
+    """Return the first problems of a pydantic error in one line: field, rule, value."""
     problems = [
         f"{'.'.join(str(part) for part in problem['loc']) or 'line'}: {problem['msg']} "
         f"(got {problem['input']!r:.80})"

@@ -1,4 +1,4 @@
-"""The 183 two-letter language codes of ISO 639-1 and Cantonese, with one plain English name each.
+"""Languages: the 183 codes of ISO 639-1 and Cantonese, with one plain English name each.
 
 The codes validate `Clip.language`; the names are the answers of spoken language identification.
 Where the standard lists several names ("Spanish; Castilian"), the common one stands here.
@@ -197,6 +197,6 @@ LANGUAGES: Final[Mapping[str, str]] = MappingProxyType(
         "zu": "Zulu",
     }
 )
-"""ISO 639-1 code to English name, as of 2021 (the withdrawn "bh" and "sh" are left out).
+"""ISO 639-1 code to English name, in the state of 2021 (without the withdrawn "bh" and "sh").
 
-"yue" is of ISO 639-3: the published system has it, and it is another spoken language than "zh"."""
+"yue" is from ISO 639-3: the published system has it, and it is spoken otherwise than "zh"."""

@@ -1,4 +1,4 @@
-"""Holds `Recipe`, the base of everything that a profile sets."""
+"""The base class of everything that a profile sets."""
 
 from pydantic import BaseModel, ConfigDict
 

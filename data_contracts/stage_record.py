@@ -1,4 +1,4 @@
-"""The ledger's entry: what a finished stage read, did and left behind."""
+"""The ledger's entry: what a finished stage read and wrote."""
 
 from data_contracts.digest import digest_of
 from data_contracts.records import Record
@@ -15,14 +15,14 @@ class OutputFile(Record):
 
 
 class StageRecord(Record):
-    """`record.json`: written last, so that its presence means that the stage is done."""
+    """The content of `record.json`: written last, so its presence means that a stage is done."""
 
     stage: str
     version: int
     fingerprint: str
     recipe: dict[str, object]
     inputs: dict[str, str]
-    """Input name -> fingerprint of the artifact (or digest of the source) that was read."""
+    """Fingerprint of the artifact (or digest of the source) that was read, by name of the input."""
     library_versions: dict[str, str]
     files: tuple[OutputFile, ...]
     counts: dict[str, int]
@@ -30,15 +30,15 @@ class StageRecord(Record):
     seconds: float
     """Wall-clock time of the work, summed over interruptions only as far as the last run."""
     tracking_run: str
-    """The MLflow run that produced the artifact."""
+    """Id of the MLflow run that produced the artifact."""
     finished_at: str
-    """UTC, ISO 8601."""
+    """Time in UTC, ISO 8601."""
 
 
 def fingerprint(stage: str, version: int, recipe: dict[str, object], inputs: dict[str, str]) -> str:
-    """Identity of a stage's output, known before it runs.
+    """Return the identity of a stage's output, known before it runs.
 
-    sha256 over the canonical JSON of stage name, version, recipe and input fingerprints.
+    It is the sha256 of the canonical JSON of stage name, version, recipe and input fingerprints.
 
     Raises:
         UnstableValueError: a value of the recipe has no stable form.

@@ -1,6 +1,6 @@
-"""Tables against contracts, by Great Expectations.
+"""Validation of tables by their contracts, with Great Expectations.
 
-Three of its habits would let bad tables pass, so they are closed in all contracts alike:
+Three of its habits would let bad tables pass, so all contracts close them alike:
 
 - Value expectations skip nulls. A column is therefore declared either as given (an implied rule
   refuses nulls) or as nullable, and a rule about an undeclared column is refused.
@@ -31,9 +31,9 @@ _ONE_AT_A_TIME = threading.Lock()
 
 
 def validate(contract: Contract, frame: "pd.DataFrame", name: str) -> ContractResult:
-    """Check `frame`, called `name` in messages, against every rule of `contract`.
+    """Check `frame`, called `name` in messages, by every rule of `contract`.
 
-    Writes no files and sends nothing. Raises nothing for a bad table: see `enforce`.
+    It writes no files and sends nothing. A bad table raises nothing: see `enforce`.
     """
     return validate_slices(contract, [frame], name)
 
@@ -41,44 +41,49 @@ def validate(contract: Contract, frame: "pd.DataFrame", name: str) -> ContractRe
 def validate_slices(
     contract: Contract, frames: "Iterable[pd.DataFrame]", name: str
 ) -> ContractResult:
-    """The same of a table that comes in slices, of which one at a time is held.
+    """Check a table that comes in slices, of which one at a time is held, like `validate`.
 
     Raises:
         ValueError: there are several, and the contract has a rule that no slice alone can meet.
     """
     rows = 0
-    found: list[dict[str, _Found]] = []
+    results: list[dict[str, _RuleResult]] = []
     with _ONE_AT_A_TIME:
         definition = _definition(contract)
         for frame in frames:
-            if found and (whole := {r.name for r in contract.all_rules} - _of_slices(contract)):
-                raise ValueError(f"the rules {sorted(whole)} are about whole columns, not slices")
+            if results and (whole := _rules_of_whole_columns(contract)):
+                raise ValueError(
+                    f"the rules {whole} are about whole columns, and the table comes in slices: "
+                    "give it in one"
+                )
             rows += len(frame)
-            found.append(_found_in(contract, definition, frame))
+            results.append(_results_by_rule(contract, definition, frame))
     return ContractResult(
         contract=contract.name,
         table=name,
         rows=rows,
         outcomes=tuple(
-            _outcome(rule, [slice_[rule.name] for slice_ in found]) for rule in contract.all_rules
+            _outcome(rule, [by_rule[rule.name] for by_rule in results])
+            for rule in contract.all_rules
         ),
     )
 
 
 @dataclass(frozen=True)
-class _Found:
-    """What a rule found in a slice."""
+class _RuleResult:
+    """The result of one rule for one slice."""
 
     success: bool
     tested: int
-    """Values that are not null."""
+    """Number of values that are not null."""
     unexpected: int
+    """Number of values that break the rule."""
     examples: tuple[Example, ...]
     detail: str | None
 
 
 def _definition(contract: Contract) -> Any:
-    """What validates one slice after the other: it wants a table each time that it runs."""
+    """Make what validates one slice after the other: it takes a table each time that it runs."""
     import great_expectations as gx
     from great_expectations.data_context.types import base
 
@@ -108,7 +113,9 @@ def _definition(contract: Contract) -> Any:
     )
 
 
-def _found_in(contract: Contract, definition: Any, frame: "pd.DataFrame") -> dict[str, _Found]:
+def _results_by_rule(
+    contract: Contract, definition: Any, frame: "pd.DataFrame"
+) -> dict[str, _RuleResult]:
     # BASIC counts and shows values. Asking for row indices too takes 27 s for 1e6 bad rows.
     report = definition.run(
         batch_parameters={"dataframe": frame},
@@ -117,18 +124,18 @@ def _found_in(contract: Contract, definition: Any, frame: "pd.DataFrame") -> dic
     # Results come in another order than the rules: those with exceptions first.
     by_rule = {result.expectation_config.meta["rule"]: result for result in report.results}
     return {
-        rule.name: _found_by(rule, by_rule[rule.name], frame, contract.id_column)
+        rule.name: _rule_result(rule, by_rule[rule.name], frame, contract.id_column)
         for rule in contract.all_rules
     }
 
 
-def _found_by(rule: Rule, result: Any, frame: "pd.DataFrame", id_column: str) -> _Found:
+def _rule_result(rule: Rule, result: Any, frame: "pd.DataFrame", id_column: str) -> _RuleResult:
     counts = result.result
     unexpected = int(counts.get("unexpected_count", 0))
     detail = None
     if not result.success and unexpected == 0:
         detail = _exception_message(result.exception_info) or _observation(counts)
-    return _Found(
+    return _RuleResult(
         success=bool(result.success),
         tested=int(counts.get("element_count", 0)) - int(counts.get("missing_count", 0)),
         unexpected=unexpected,
@@ -137,35 +144,41 @@ def _found_by(rule: Rule, result: Any, frame: "pd.DataFrame", id_column: str) ->
     )
 
 
-def _of_slices(contract: Contract) -> set[str]:
-    """Rules that look at each row alone, and the number of rows: one slice with enough will do."""
+def _rules_of_whole_columns(contract: Contract) -> list[str]:
+    """Return the names of the rules that compare rows, so that no slice alone can meet them."""
+    # Of the number of rows, one slice with enough will do.
     of_rows = (NULL, NOT_NULL, IN_SET, BETWEEN, MATCHES, ROW_COUNT)
-    return {rule.name for rule in contract.all_rules if rule.expectation in of_rows}
+    return sorted(rule.name for rule in contract.all_rules if rule.expectation not in of_rows)
 
 
-def _outcome(rule: Rule, found: Sequence[_Found]) -> RuleOutcome:
-    unexpected = sum(each.unexpected for each in found)
+def _outcome(rule: Rule, results: Sequence[_RuleResult]) -> RuleOutcome:
+    """Join the results of all slices for one rule."""
+    unexpected = sum(result.unexpected for result in results)
     mostly = rule.arguments.get("mostly")
     if rule.expectation == ROW_COUNT:
-        success = any(each.success for each in found)
-    elif len(found) > 1 and mostly is not None and all(each.detail is None for each in found):
-        success = unexpected <= (1 - mostly) * sum(each.tested for each in found)
+        success = any(result.success for result in results)
+    elif (
+        len(results) > 1 and mostly is not None and all(result.detail is None for result in results)
+    ):
+        success = unexpected <= (1 - mostly) * sum(result.tested for result in results)
     else:
-        success = all(each.success for each in found)
+        success = all(result.success for result in results)
     return RuleOutcome(
         rule=rule.name,
         column=rule.column,
         severity=rule.severity,
         success=success,
         unexpected_count=unexpected,
-        examples=tuple(islice((e for each in found for e in each.examples), NUM_EXAMPLES)),
-        detail=None if success else next((each.detail for each in found if each.detail), None),
+        examples=tuple(islice((e for result in results for e in result.examples), NUM_EXAMPLES)),
+        detail=None
+        if success
+        else next((result.detail for result in results if result.detail), None),
         remedy=rule.remedy,
     )
 
 
 def _exception_message(info: Mapping[str, Any]) -> str | None:
-    """The message of an expectation that could not run, None where it ran.
+    """Return the message of an expectation that could not run, None where it ran.
 
     One that ran carries {"raised_exception": False, ...}; one that did not carries a dictionary
     of such dictionaries, a key for each metric that it could not compute.
@@ -175,19 +188,19 @@ def _exception_message(info: Mapping[str, Any]) -> str | None:
     return "; ".join(sorted(messages)) or None
 
 
-def _observation(found: Mapping[str, Any]) -> str:
-    """What an expectation about the whole table or column saw, in words."""
-    if missing := found.get("partial_missing_list"):
+def _observation(counts: Mapping[str, Any]) -> str:
+    """Describe what an expectation about the whole table or column saw."""
+    if missing := counts.get("partial_missing_list"):
         return f"missing {', '.join(map(repr, missing))}"
-    return f"observed {found.get('observed_value')}"
+    return f"observed {counts.get('observed_value')}"
 
 
 def _examples(
-    rule: Rule, found: Mapping[str, Any], frame: "pd.DataFrame", id_column: str
+    rule: Rule, counts: Mapping[str, Any], frame: "pd.DataFrame", id_column: str
 ) -> tuple[Example, ...]:
-    """The first rows whose value is among the unexpected ones that Great Expectations showed."""
+    """Return the first rows whose value is among the unexpected ones that the report shows."""
     values = frame[rule.column]
-    breaks = values.isin(found["partial_unexpected_list"])
+    breaks = values.isin(counts["partial_unexpected_list"])
     rows = breaks.to_numpy().nonzero()[0][:NUM_EXAMPLES]
     return tuple(
         Example(id=_row_name(frame, id_column, row), value=_scalar(values.iloc[row]))
@@ -201,7 +214,7 @@ def _row_name(frame: "pd.DataFrame", id_column: str, row: int) -> str:
 
 
 def _scalar(value: Any) -> Scalar:
-    """`value` as JSON can hold it: numpy numbers unwrapped, NaN as None, long text cut."""
+    """Return `value` in a form for JSON: numpy numbers unwrapped, NaN as None, long text cut."""
     plain = value.item() if hasattr(value, "item") else value
     if plain is None or isinstance(plain, bool | int):
         return plain

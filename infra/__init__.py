@@ -1,1 +1,1 @@
-"""The outside: store, ledger, tracking, compute, settings."""
+"""What lies outside of the program: storage, ledger, tracking, compute, settings."""

@@ -1,7 +1,7 @@
-"""The ledger: which artifacts exist, whether they are whole, and who may write one.
+"""The ledger: which artifacts are finished, whether they are whole, and who may write one.
 
-The truth lies beside the artifacts: `{store}/{stage}/{fingerprint}/record.json`. It needs neither
-Prefect's data base nor MLflow, and copying the store copies it.
+Its entries lie beside the artifacts: `{store}/{stage}/{fingerprint}/record.json`. It needs neither
+Prefect's database nor MLflow, and copying the store copies it.
 """
 
 import tempfile
@@ -19,35 +19,38 @@ from infra.storage.store import Store
 
 RECORD = "record.json"
 _SCRATCH = "scratch/"
-"""Files below this folder help a stage to continue and are not part of the artifact."""
+"""Files below this folder let a stage continue and are not part of the artifact."""
 
 
 @dataclass(frozen=True)
 class Damage:
-    """A file of a finished artifact that is not what the record says."""
+    """A file of a finished artifact that differs from its record."""
 
     path: str
+    """Relative to the artifact's folder."""
     problem: str
+    """How it differs, for messages."""
 
 
 class Ledger:
     """Finds, verifies, locks and completes artifacts in a store."""
 
     def __init__(self, store: Store, lock_folder: Path) -> None:
+        """`lock_folder`: local folder that all processes of this machine share."""
         self.store = store
         self._lock_folder = lock_folder
 
     def directory(self, stage: str, fingerprint: str) -> Store:
-        """The artifact's folder, whether it exists or not."""
+        """Return the artifact's folder, whether it exists or not."""
         return self.store.below(stage, fingerprint)
 
     def find(self, stage: str, fingerprint: str) -> StageRecord | None:
-        """The record of a finished artifact, or None. An unreadable record vouches for nothing."""
+        """Return the record of a finished artifact, None where it is missing or unreadable."""
         directory = self.directory(stage, fingerprint)
         return _read_record(directory, RECORD) if directory.exists(RECORD) else None
 
     def verify(self, record: StageRecord) -> list[Damage]:
-        """Compare every file of an artifact with its recorded size and digest."""
+        """Compare each file of an artifact with its recorded size and digest; return damages."""
         directory = self.directory(record.stage, record.fingerprint)
         damages = []
         for file in record.files:
@@ -60,14 +63,14 @@ class Ledger:
         return damages
 
     def discard(self, record: StageRecord, damages: list[Damage]) -> None:
-        """Make a damaged artifact unfinished again: the record goes first, then the bad files."""
+        """Make a damaged artifact unfinished again: delete its record, then the damaged files."""
         directory = self.directory(record.stage, record.fingerprint)
         directory.delete(RECORD)
         for damage in damages:
             directory.delete(damage.path)
 
     def list_files(self, stage: str, fingerprint: str) -> tuple[OutputFile, ...]:
-        """The files that the artifact consists of now, with size and digest."""
+        """Return the files that the artifact consists of now, with size and digest."""
         directory = self.directory(stage, fingerprint)
         return tuple(
             OutputFile(path=key, size=directory.size(key), sha256=directory.digest(key))
@@ -76,9 +79,9 @@ class Ledger:
         )
 
     def complete(self, record: StageRecord) -> None:
-        """Write the record, which makes the artifact finished; helper files are removed after.
+        """Write the record, which makes the artifact finished; then delete its scratch files.
 
-        Call it with the artifact's lock held.
+        The caller holds the artifact's lock.
         """
         directory = self.directory(record.stage, record.fingerprint)
         directory.delete_partial_files()
@@ -86,18 +89,18 @@ class Ledger:
         directory.delete(_SCRATCH.rstrip("/"))
 
     def records(self, stage: str) -> list[StageRecord]:
-        """All finished artifacts of a stage, the newest first."""
-        found = [
+        """Return the records of all finished artifacts of a stage, the newest first."""
+        records = [
             _read_record(self.store, key)
             for key in self.store.list_keys(stage)
             if key.endswith("/" + RECORD) and key.count("/") == 2
         ]
-        readable = [record for record in found if record is not None]
+        readable = [record for record in records if record is not None]
         return sorted(readable, key=lambda record: record.finished_at, reverse=True)
 
     @contextmanager
     def lock(self, stage: str, fingerprint: str) -> Iterator[bool]:
-        """Hold the one right to write an artifact; yields whether another run held it before.
+        """Hold the only right to write an artifact; yield whether another run held it before.
 
         The lock is the operating system's, so it ends with its process, also after kill -9. Two
         machines that share an object store are kept apart only by the scheduler.
@@ -125,5 +128,5 @@ def _read_record(store: Store, key: str) -> StageRecord | None:
 
 
 def default_lock_folder() -> Path:
-    """Where locks lie: outside the store, in a folder that all processes of this machine share."""
+    """Return the folder of locks: outside of the store, shared by all processes of this machine."""
     return Path(tempfile.gettempdir()) / "q2a-locks"

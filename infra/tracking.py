@@ -1,4 +1,4 @@
-"""MLflow: one parent run for a pipeline, one child run a stage, lineage in tags.
+"""Tracking in MLflow: a parent run for a pipeline, a child run for a stage, lineage in tags.
 
 Only `MlflowClient` is used, never the fluent API: that one keeps the active run in global state and
 marks a run finished when a worker leaves it. Bytes of checkpoints stay in the store; MLflow gets
@@ -17,21 +17,25 @@ from mlflow.exceptions import MlflowException
 
 EXPERIMENT = "q2a"
 PARENT_TAG = "mlflow.parentRunId"
+KIND_TAG = "q2a.kind"
 STAGE_TAG = "q2a.stage"
 FINGERPRINT_TAG = "q2a.fingerprint"
 FOLDER_TAG = "q2a.folder"
 INPUT_TAG = "q2a.input."
 HIT_TAG = "q2a.hit."
+ERROR_TAG = "q2a.error"
+_PIPELINE = "pipeline"
+"""Kind of a parent run."""
 _CONFIG_FILE = "config.json"
 _MAX_PARAM_CHARACTERS = 6000
 
 
 class UnknownRunError(LookupError):
-    """A run id names no pipeline run of this tracking server."""
+    """A run id that names no pipeline run of this tracking server."""
 
 
 class RunLogger:
-    """Writes to one MLflow run. It pickles as (uri, run id), so that workers can have it."""
+    """Writes to one MLflow run; pickles as (URI, run id), so that workers can have it."""
 
     def __init__(self, tracking_uri: str, run_id: str) -> None:
         self.tracking_uri = tracking_uri
@@ -42,7 +46,7 @@ class RunLogger:
         return RunLogger, (self.tracking_uri, self.run_id)
 
     def metrics(self, values: Mapping[str, float], step: int) -> None:
-        """Log one value a name at a step, in one call (a call costs about 20 ms)."""
+        """Log one value for each name at a step, in one call (a call costs about 20 ms)."""
         now = int(time.time() * 1000)
         self._client.log_batch(
             self.run_id, metrics=[Metric(name, value, now, step) for name, value in values.items()]
@@ -61,7 +65,7 @@ class RunLogger:
         )
 
     def text(self, content: str, file: str) -> None:
-        """Keep a text file, such as a report page, with the run."""
+        """Store a text file, such as a report page, with the run."""
         self._client.log_text(self.run_id, content, file)
 
     def table(self, rows: Sequence[Mapping[str, object]], file: str) -> None:
@@ -70,7 +74,7 @@ class RunLogger:
         self._client.log_table(self.run_id, columns, file)
 
     def dataset(self, name: str, digest: str, source: str, num_rows: int) -> None:
-        """Show a table as an input data set of the run; MLflow keeps 36 characters of digest."""
+        """Log a table as an input dataset of the run; MLflow keeps 36 characters of the digest."""
         dataset = Dataset(
             name=name,
             digest=digest[:36],
@@ -90,6 +94,7 @@ class Tracking:
     """The project's experiment on one tracking server."""
 
     def __init__(self, tracking_uri: str, artifact_folder: Path) -> None:
+        """`artifact_folder`: where MLflow keeps files, unless a tracking server decides that."""
         self.uri = tracking_uri
         self._client = MlflowClient(tracking_uri)
         self.experiment_id = self._open_experiment(artifact_folder)
@@ -99,14 +104,14 @@ class Tracking:
         run = self._client.create_run(self.experiment_id, run_name=name)
         logger = RunLogger(self.uri, run.info.run_id)
         logger.text(json.dumps(config, indent=2), _CONFIG_FILE)
-        logger.tags({"q2a.kind": "pipeline"})
+        logger.tags({KIND_TAG: _PIPELINE})
         return logger
 
     def reopen_pipeline(self, run_id: str) -> tuple[RunLogger, dict[str, object]]:
-        """Continue a parent run: its logger and the configuration it was started with.
+        """Reopen a parent run; return its logger and the configuration that it was started with.
 
         Raises:
-            UnknownRunError: there is no such run, or it is not a pipeline's parent run.
+            UnknownRunError: the run does not exist or is not the parent run of a pipeline.
         """
         try:
             run = self._client.get_run(run_id)
@@ -114,7 +119,7 @@ class Tracking:
             raise UnknownRunError(
                 f"MLflow at {self.uri} has no run {run_id!r}. `q2a show` lists the pipeline runs."
             ) from error
-        if run.data.tags.get("q2a.kind") != "pipeline":
+        if run.data.tags.get(KIND_TAG) != _PIPELINE:
             parent = run.data.tags.get(PARENT_TAG)
             hint = f"Its parent is {parent}." if parent else "`q2a show` lists the pipeline runs."
             raise UnknownRunError(f"run {run_id!r} is not the parent run of a pipeline. {hint}")
@@ -127,27 +132,31 @@ class Tracking:
     def start_stage(
         self, parent: RunLogger, stage: str, fingerprint: str, inputs: Mapping[str, str]
     ) -> RunLogger:
-        """Begin the child run of a stage, with the tags from which lineage can be walked."""
+        """Begin the child run of a stage, with the tags from which lineage is read."""
         tags = {PARENT_TAG: parent.run_id, STAGE_TAG: stage, FINGERPRINT_TAG: fingerprint}
         tags |= {f"{INPUT_TAG}{name}": value for name, value in inputs.items()}
         run = self._client.create_run(self.experiment_id, run_name=stage, tags=tags)
         return RunLogger(self.uri, run.info.run_id)
 
     def producer_of(self, fingerprint: str) -> Run | None:
-        """The finished stage run that made an artifact: one step up the lineage."""
+        """Return the finished stage run that made an artifact: one step up the lineage."""
         return self._first(f"tags.`{FINGERPRINT_TAG}` = '{fingerprint}' and status = 'FINISHED'")
 
     def end_abandoned(self, fingerprint: str) -> None:
-        """End the runs of an artifact whose process died without a word; call it under its lock."""
+        """End the runs of an artifact whose process was killed; the caller holds the lock."""
         for run in self._search(
             f"tags.`{FINGERPRINT_TAG}` = '{fingerprint}' and status = 'RUNNING'"
         ):
             logger = RunLogger(self.uri, run.info.run_id)
-            logger.tags({"q2a.error": "the process ended before the stage did"})
+            logger.tags({ERROR_TAG: "the process ended before the stage did"})
             logger.finish("KILLED")
 
     def consumers_of(self, fingerprint: str, input_names: Sequence[str]) -> list[Run]:
-        """The stage runs that read an artifact: one step down the lineage."""
+        """Return the stage runs that read an artifact: one step down the lineage.
+
+        Args:
+            input_names: under which a stage may read it, such as "corpus".
+        """
         return [
             run
             for name in input_names
@@ -155,31 +164,35 @@ class Tracking:
         ]
 
     def children_of(self, parent: str) -> list[Run]:
-        """The stage runs of a pipeline run, the oldest first."""
+        """Return the stage runs of a pipeline run, the oldest first."""
         return self._search(f"tags.`{PARENT_TAG}` = '{parent}'", order="start_time ASC")
 
     def pipelines(self) -> list[Run]:
-        """All pipeline runs, the newest first."""
-        return self._search("tags.`q2a.kind` = 'pipeline'")
+        """Return all pipeline runs, the newest first."""
+        return self._search(f"tags.`{KIND_TAG}` = '{_PIPELINE}'")
 
     def register(self, model: str, alias: str, source: str, run_id: str, fingerprint: str) -> int:
-        """Register a checkpoint in the store as the newest version of `model`, under an alias.
+        """Register a checkpoint as the newest version of `model`; return the version's number.
 
-        A fingerprint that is registered already keeps its version. Returns the version number.
-        A server refuses a local path as a source, because it could be one of its own machine: the
-        version then stands for its run, and a tag names the folder.
+        A fingerprint that is registered already keeps its version. A server refuses a local path as
+        a source, because it could be one of its own machine: the version then has its run as
+        source, and a tag names the folder.
+
+        Args:
+            alias: name that points to the version from now on.
+            source: URL of the checkpoint's folder in the store.
         """
         is_refused = self._on_server and source.startswith("/")
         if not self._client.search_registered_models(f"name = '{model}'"):
             self._client.create_registered_model(model)
-        found = [
+        registered = [
             version
             for version in self._client.search_model_versions(f"name = '{model}'")
             if version.tags.get(FINGERPRINT_TAG) == fingerprint
         ]
         version = (
-            found[0]
-            if found
+            registered[0]
+            if registered
             else self._client.create_model_version(
                 model,
                 source=f"runs:/{run_id}" if is_refused else source,
@@ -195,7 +208,7 @@ class Tracking:
         return self.uri.startswith(("http://", "https://"))
 
     def _open_experiment(self, artifact_folder: Path) -> str:
-        """Find or create the experiment; a tracking server decides itself where files go."""
+        """Find or create the experiment; a tracking server decides where files go."""
         location = None if self._on_server else artifact_folder.resolve().as_uri()
         experiment = self._client.get_experiment_by_name(EXPERIMENT)
         if experiment is None:
@@ -212,8 +225,8 @@ class Tracking:
         return list(self._client.search_runs([self.experiment_id], query, order_by=[order]))
 
     def _first(self, query: str) -> Run | None:
-        found = self._search(query)
-        return found[0] if found else None
+        runs = self._search(query)
+        return runs[0] if runs else None
 
 
 def _flatten(values: Mapping[str, object], prefix: str = "") -> dict[str, object]:

@@ -1,7 +1,8 @@
-"""Where work runs: in this process (tests, debugging) or on Ray (one machine or a cluster).
+"""The interface of compute: two verbs for independent items, one for a training loop.
 
-Both offer the same two verbs. `map` spreads independent items; `fit` runs a training loop on a
-group of workers that can talk through `torch.distributed`.
+`map` and `map_on_devices` spread items; `fit` runs a training loop on a group of workers that talk
+through `torch.distributed`. `InProcess` (tests, debugging, small machines) and `OnRay` (one machine
+or a cluster) offer them alike.
 """
 
 import os
@@ -10,13 +11,15 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Protocol, TypeVar
 
+from infra.retry import error_text
+
 T = TypeVar("T")
 U = TypeVar("U")
 
 
 def end_process(error: BaseException) -> None:
-    """The last resort of a worker whose loop does not come back."""
-    print(f"{type(error).__name__}: {error}", file=sys.stderr, flush=True)
+    """End this process with an error, as the last resort against a loop that does not return."""
+    print(error_text(error), file=sys.stderr, flush=True)
     os._exit(1)
 
 
@@ -25,22 +28,24 @@ class Worker:
     """A member of a training group."""
 
     rank: int
+    """Number of the worker in its group, from 0."""
     world_size: int
+    """Number of workers in the group."""
     device: str = "cpu"
-    """As torch names it."""
+    """Name of the worker's device in torch."""
     give_up: Callable[[BaseException], None] = field(default=end_process, compare=False, repr=False)
-    """Ends this worker with an error from another thread than the loop's, which hangs."""
+    """Ends a loop that hangs with an error; called from another thread than the loop's."""
 
 
 class Compute(Protocol):
-    """Runs functions somewhere."""
+    """Runs functions on one or several machines."""
 
     def map(self, function: Callable[[T], U], items: Iterable[T]) -> Iterator[U]:
         """Apply `function` to every item; results come in the order of completion."""
         ...
 
     def map_on_devices(self, function: Callable[[str, T], U], items: Iterable[T]) -> Iterator[U]:
-        """The same for work of the network: `function` is first given its device's torch name."""
+        """Apply `function` to the name of its device in torch and an item, for every item."""
         ...
 
     def fit(self, loop: Callable[[Worker], None]) -> None:

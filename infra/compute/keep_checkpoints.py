@@ -1,4 +1,4 @@
-"""Choices of a profile about what survives a run. They change no number and no fingerprint."""
+"""Retention of training states: which of them survive. It changes no number and no fingerprint."""
 
 from typing import Literal
 
@@ -8,19 +8,21 @@ from data_contracts.recipe import Recipe
 
 
 class KeepCheckpoints(Recipe):
-    """Which training states stay in the store; what no rule wants is deleted.
+    """Which training states stay in the store; the others are deleted.
 
-    The last one is always kept. Keep at least two: a damaged state is skipped for the one before.
+    The newest state is always kept. Keep at least two: a damaged one is skipped for the one before.
     """
 
     last: int = Field(2, ge=1)
-    """The newest ones."""
+    """Number of the newest states that are kept, at least 1."""
     best: int = Field(0, ge=0)
-    """Those with the best `metric` at the time when they were saved."""
+    """Number of states with the best `metric` at the time of saving that are kept; 0: none."""
     metric: str = "loss"
-    """A logged metric: `loss` and `gradient_norm` of training, or `held_out_loss`."""
+    """Logged metric that ranks states: `loss` or `gradient_norm` of training, or
+    `held_out_loss`."""
     better: Literal["lower", "higher"] = "lower"
+    """Which values of `metric` are better."""
     every_steps: int | None = Field(None, ge=1)
-    """Those whose step is a multiple of this."""
+    """States whose step is a multiple of this are kept; null: no such rule."""
     every_hours: float | None = Field(None, gt=0)
-    """The first one of every such period of the clock."""
+    """The first state of each period of so many hours is kept; null: no such rule."""

@@ -1,6 +1,5 @@
-"""Ray: independent items in tasks, a training loop on a group that starts again when it fails."""
+"""Compute on Ray: items run as tasks, a training loop on a group that restarts when it fails."""
 
-import os
 import queue
 import threading
 import time
@@ -9,9 +8,9 @@ from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from itertools import islice
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
-from infra.compute.interface import Worker
+from infra.compute.interface import T, U, Worker
 from infra.compute.resources import Resources
 from infra.compute.training_group import (
     Failure,
@@ -19,55 +18,55 @@ from infra.compute.training_group import (
     Room,
     describe_error,
     first_failure,
-    in_short,
+    first_sentence,
 )
 
-T = TypeVar("T")
-U = TypeVar("U")
-
 _GROUP_SECONDS = 7 * 24 * 3600
-"""How long a worker waits for the others."""
+"""Seconds that a worker waits for the others in a collective operation."""
 
 
 class OnRay:
-    """Ray, started for this process on first use or joined at an address."""
+    """Runs work on Ray, which is started for this process on first use, or joined."""
 
     def __init__(
         self,
         resources: Resources,
         address: str,
         scratch: Path,
-        say: Callable[[str], None] = print,
+        progress: Callable[[str], None] = print,
+        omp_num_threads: str = "1",
     ) -> None:
+        """`address`: of the cluster to join; empty: Ray is started on this machine."""
         self._resources = resources
         self._address = address
         self._scratch = scratch
-        self._say = say
+        self._progress = progress
+        self._omp_num_threads = omp_num_threads
 
     def map(self, function: Callable[[T], U], items: Iterable[T]) -> Iterator[U]:
-        """Apply `function` in Ray tasks, one CPU each; the first exception ends the map.
+        """Apply `function` in Ray tasks of one CPU each; the first exception ends the map.
 
-        Items are taken as tasks end, so that any number of them may come.
+        Items are taken as tasks end, so that there may be any number of them.
         """
         return self._map(function, items, gpus=0)
 
     def map_on_devices(self, function: Callable[[str, T], U], items: Iterable[T]) -> Iterator[U]:
-        """The same with the GPUs of one training worker each, where the profile has any."""
+        """Apply `function` in tasks that have the GPUs of one training worker each, if any."""
         gpus = self._resources.gpus_per_worker
         return self._map(partial(function, "cuda" if gpus else "cpu"), items, gpus)
 
     def _map(self, function: Callable[[T], U], items: Iterable[T], gpus: float) -> Iterator[U]:
         ray = self._ray()
         # Ray takes plain functions only, and stages map partial ones.
-        remote = ray.remote(num_gpus=gpus, max_retries=self._resources.max_failures)(_call)
+        task = ray.remote(num_gpus=gpus, max_retries=self._resources.max_failures)(_call)
         shared = ray.put(function)
         waiting = iter(items)
-        at_once = 2 * max(1, int(ray.cluster_resources().get("CPU", 1)))
-        pending = [remote.remote(shared, item) for item in islice(waiting, at_once)]
+        max_pending = 2 * max(1, int(ray.cluster_resources().get("CPU", 1)))
+        pending = [task.remote(shared, item) for item in islice(waiting, max_pending)]
         try:
             while pending:
                 done, pending = ray.wait(pending, num_returns=1)
-                pending += [remote.remote(shared, item) for item in islice(waiting, 1)]
+                pending += [task.remote(shared, item) for item in islice(waiting, 1)]
                 try:
                     yield ray.get(done[0])
                 except ray.exceptions.RayTaskError as error:
@@ -82,7 +81,7 @@ class OnRay:
         Checkpoints are the loop's own, in the artifact's folder, so that the same files serve a
         restart, a new driver, another number of workers, and a run without Ray. Ray's own record
         of a run is not used: it resumes whatever has the same name, silently, so every attempt
-        gets a fresh name. Its own restarts are not used either: they say nothing, never give up
+        gets a fresh name. Its own restarts are not used either: they are silent, never give up
         where resources are missing, and repeat errors that can't go away.
 
         Raises:
@@ -108,7 +107,7 @@ class OnRay:
                         f"resources.max_failures is {self._resources.max_failures}. "
                         "`q2a resume` continues from the last training state."
                     ) from error
-                self._say(
+                self._progress(
                     f"training failed after {time.monotonic() - began:.0f} s: {failure.cause}; it "
                     f"starts again from its last state (failure {failures} of at most "
                     f"{self._resources.max_failures})"
@@ -119,11 +118,11 @@ class OnRay:
 
     def _wait_for_room(self, ray: Any) -> int:
         room = Room(
-            wanted=self._resources.num_workers,
-            least=self._resources.min_workers or self._resources.num_workers,
+            num_workers=self._resources.num_workers,
+            min_workers=self._resources.min_workers or self._resources.num_workers,
             per_worker=self._per_worker,
-            patience_seconds=self._resources.placement_seconds,
-            say=self._say,
+            timeout_seconds=self._resources.placement_seconds,
+            progress=self._progress,
         )
         return room.wait(
             ray.available_resources, lambda: sum(node["Alive"] for node in ray.nodes())
@@ -141,7 +140,7 @@ class OnRay:
         return TorchTrainer(
             _run_as_ray_worker,
             train_loop_config={"loop": loop},
-            # Others wait at a barrier while the first worker exports; steps have their own watch.
+            # Others wait at a barrier while the first worker exports; steps have a stall guard.
             torch_config=TorchConfig(timeout_s=_GROUP_SECONDS),
             scaling_config=ScalingConfig(
                 num_workers=workers,
@@ -158,7 +157,7 @@ class OnRay:
         )
 
     def _ray(self) -> Any:
-        """Ray, connected. Imported and started late: a run of hits needs neither."""
+        """Return Ray, connected; imported and started late, because a run of hits needs neither."""
         import ray
 
         if not ray.is_initialized():
@@ -169,13 +168,13 @@ class OnRay:
                 logging_level="ERROR",
                 # Ray Train asks the State API, which the dashboard serves.
                 include_dashboard=None if self._address else True,
-                runtime_env={"env_vars": {"OMP_NUM_THREADS": os.environ["OMP_NUM_THREADS"]}},
+                runtime_env={"env_vars": {"OMP_NUM_THREADS": self._omp_num_threads}},
             )
         return ray
 
 
 def _failure(error: Exception) -> Failure:
-    """The first cause in one of Ray Train's errors."""
+    """Return the first cause in one of Ray Train's errors."""
     from ray.exceptions import RayActorError
     from ray.train import ControllerError, WorkerGroupError
 
@@ -186,7 +185,8 @@ def _failure(error: Exception) -> Failure:
         )
     cause = error.controller_failure if isinstance(error, ControllerError) else error
     what = "a worker is lost" if isinstance(cause, RayActorError) else "something failed"
-    return Failure(f"{what} while the group started ({in_short(cause)})", str(cause), final=False)
+    reason = f"{what} while the group started ({first_sentence(cause)})"
+    return Failure(reason, str(cause), final=False)
 
 
 def _call(function: Callable[[T], U], item: T) -> U:

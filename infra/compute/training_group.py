@@ -1,29 +1,28 @@
-"""A training group's room and failures, as plain values: what fits, and who failed first, why."""
+"""A training group in plain values: how many workers find room, and which failure came first."""
 
 import re
 import time
 import traceback
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from infra.retry import HOPELESS
+from infra.retry import NOT_RETRYABLE, error_text
 
 _COLLATERAL = re.compile(r"gloo|nccl|TCPStore|connection (closed|reset)", re.IGNORECASE)
-"""What a worker says when another one has left it alone."""
-
-_LONGEST_REASON = 160
+"""In the message of a worker that another one has left alone."""
+_MAX_REASON_CHARACTERS = 160
 
 
 class NoRoomError(RuntimeError):
-    """The resources that a training group asks for did not become free in time."""
+    """The resources of a training group did not become free in time."""
 
 
 class GroupFailedError(RuntimeError):
-    """A training group failed for good; the message is the first worker's cause."""
+    """A training group failed for good; the message is the cause of its first failure."""
 
 
 class LoopError(Exception):
-    """The error of one worker's loop, in a form that every process can read."""
+    """An error of one worker's loop, in a form that every process can unpickle."""
 
     def __init__(self, rank: int, failed_at: float, cause: str, details: str, final: bool) -> None:
         super().__init__(rank, failed_at, cause, details, final)
@@ -31,13 +30,15 @@ class LoopError(Exception):
         self.failed_at = failed_at
         """Seconds since 1970 by the worker's clock."""
         self.cause = cause
+        """Type and message of the error."""
         self.details = details
+        """Traceback of the error."""
         self.final = final
         """Whether another attempt would end alike."""
 
     @property
     def collateral(self) -> bool:
-        """Whether it only says that another worker is gone."""
+        """Whether it only follows from the loss of another worker."""
         return not self.final and bool(_COLLATERAL.search(self.cause))
 
     def __str__(self) -> str:
@@ -45,13 +46,13 @@ class LoopError(Exception):
 
 
 def describe_error(rank: int, error: BaseException) -> LoopError:
-    """The error of a loop for the driver."""
+    """Return the error of a worker's loop for the driver."""
     return LoopError(
         rank,
         time.time(),
-        f"{type(error).__name__}: {error}",
+        error_text(error),
         "".join(traceback.format_exception(error)),
-        isinstance(error, HOPELESS),
+        isinstance(error, NOT_RETRYABLE),
     )
 
 
@@ -60,15 +61,21 @@ class Failure:
     """Why a group failed."""
 
     cause: str
+    """Type and message of the first worker's error, or which worker is lost."""
     details: str
+    """Traceback of that error, or all of Ray's message."""
     final: bool
+    """Whether another attempt would end alike."""
 
 
 def first_failure(failures: Mapping[int, BaseException]) -> Failure:
-    """The cause of a group's failure, by rank: what the other workers say follows from it.
+    """Return the cause of a group's failure; the errors of the other workers follow from it.
 
     A worker that vanished, such as a killed one, is the cause of whatever happened on the others.
-    Else it is the earliest error that does not only tell of a lost connection.
+    Else it is the earliest error that is more than a lost connection.
+
+    Args:
+        failures: the error of each worker that failed, by rank.
     """
     errors = {rank: e for rank, e in failures.items() if isinstance(e, LoopError)}
     lost = {rank: e for rank, e in failures.items() if rank not in errors}
@@ -80,74 +87,76 @@ def first_failure(failures: Mapping[int, BaseException]) -> Failure:
         return Failure(str(real[0]), real[0].details, real[0].final)
     if lost:
         rank, error = min(lost.items())
-        return Failure(f"worker {rank} is lost ({in_short(error)})", str(error), final=False)
-    some = min(errors.values(), key=lambda error: error.failed_at)
-    return Failure(f"{some}; another worker is lost", some.details, final=False)
+        return Failure(f"worker {rank} is lost ({first_sentence(error)})", str(error), final=False)
+    earliest = min(errors.values(), key=lambda error: error.failed_at)
+    return Failure(f"{earliest}; another worker is lost", earliest.details, final=False)
 
 
-def in_short(error: BaseException) -> str:
-    """The first sentence of a long message."""
+def first_sentence(error: BaseException) -> str:
+    """Return the first sentence of an error's message, at most 160 characters."""
     text = str(error).strip() or type(error).__name__
-    return text.splitlines()[0].partition(". ")[0][:_LONGEST_REASON]
+    return text.splitlines()[0].partition(". ")[0][:_MAX_REASON_CHARACTERS]
 
 
 def workers_that_fit(free: Mapping[str, float], per_worker: Mapping[str, float]) -> int:
-    """How many workers find room in the free resources."""
+    """Return how many workers find room in the free resources."""
     return min(int(free.get(name, 0.0) / need) for name, need in per_worker.items() if need > 0)
 
 
 @dataclass(frozen=True)
 class Room:
-    """Waits until a group fits, in full or, after a while, with fewer workers."""
+    """Room for a training group: for all its workers or, after a while, for fewer."""
 
-    wanted: int
-    least: int
+    num_workers: int
+    """Workers that the group should have."""
+    min_workers: int
+    """Workers with which it starts where no more find room in time."""
     per_worker: Mapping[str, float]
-    patience_seconds: float
-    say: Callable[[str], None]
+    """Resources of each worker: amounts by Ray's names, such as CPU and GPU."""
+    timeout_seconds: float
+    """Seconds to wait for room for all workers."""
+    progress: Callable[[str], None]
     silence_seconds: float = 5.0
-    """Waits shorter than this are not worth a word."""
-    look_every_seconds: float = 0.5
+    """Shortest wait that is reported."""
+    poll_seconds: float = 0.5
+    """Pause between two looks at what is free."""
 
     def wait(self, free: Callable[[], Mapping[str, float]], nodes: Callable[[], int]) -> int:
-        """The number of workers to start with.
+        """Wait for room and return the number of workers to start with.
 
         Args:
-            free: the resources that are free now.
-            nodes: how many nodes live now.
+            free: returns the resources that are free now.
+            nodes: returns how many nodes are alive now.
 
         Raises:
-            NoRoomError: not even the least number fits within the patience.
+            NoRoomError: not even `min_workers` find room in time.
         """
-        began, told = time.monotonic(), False
+        began, reported = time.monotonic(), False
         while True:
-            found = free()
-            fitting = workers_that_fit(found, self.per_worker)
+            resources = free()
+            fitting = workers_that_fit(resources, self.per_worker)
             waited = time.monotonic() - began
-            if fitting >= self.wanted:
-                return self.wanted
+            if fitting >= self.num_workers:
+                return self.num_workers
+            free_amounts = {name: resources.get(name, 0.0) for name in self.per_worker}
             state = (
-                f"training asks for {self.wanted} workers of {_amounts(self.per_worker)} each; "
-                f"free are {_amounts(_only(found, self.per_worker))} on {nodes()} nodes"
+                f"training asks for {self.num_workers} workers of {_amounts(self.per_worker)} "
+                f"each; free are {_amounts(free_amounts)} on {nodes()} nodes"
             )
-            if waited >= self.patience_seconds:
-                if fitting < self.least:
+            if waited >= self.timeout_seconds:
+                if fitting < self.min_workers:
                     raise NoRoomError(
-                        f"{state}. It waited {waited:.0f} s for at least {self.least}. Lower "
+                        f"{state}. It waited {waited:.0f} s for at least {self.min_workers}. Lower "
                         "resources.num_workers or min_workers, free the machines, or raise "
                         "resources.placement_seconds."
                     )
-                self.say(f"{state}; it starts with {fitting} of {self.wanted} workers")
+                self.progress(f"{state}; it starts with {fitting} of {self.num_workers} workers")
                 return fitting
-            if waited >= self.silence_seconds and not told:
-                told = True
-                self.say(f"{state}; it waits up to {self.patience_seconds:.0f} s")
-            time.sleep(self.look_every_seconds)
-
-
-def _only(found: Mapping[str, float], names: Iterable[str]) -> dict[str, float]:
-    return {name: found.get(name, 0.0) for name in names}
+            if waited >= self.silence_seconds and not reported:
+                reported = True
+                self.progress(f"{state}; it waits up to {self.timeout_seconds:.0f} s")
+            time.sleep(self.poll_seconds)
 
 
 def _amounts(resources: Mapping[str, float]) -> str:
-    return ", ".join(f"{amount:g} {name}" for name, amount in resources.items() if name) or "none"
+    return ", ".join(f"{amount:g} {name}" for name, amount in resources.items())

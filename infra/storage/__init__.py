@@ -1,4 +1,4 @@
-"""Files wherever they are: folders and S3, retries, digests, tar archives.
+"""Storage: files in folders and on S3, with retries, digests and tar archives.
 
 Start with `store.py`.
 """

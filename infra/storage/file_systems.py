@@ -1,9 +1,9 @@
-"""File systems that can fail for a while: what is tried again, how often, and what is said.
+"""File systems that can fail for a while: what is tried again, how often, and what is logged.
 
-Every access to a store is tried again here, for seconds; `PatientStore` goes on for minutes above,
-with what a training must not lose. Below, botocore repeats a single request some times without a
-word (a part of an upload must not cost the whole); what outlasts that is repeated here, and the log
-says so. Short answers count as failures: a truncated object is never taken for a whole one.
+Every access to a store is tried again here, for seconds; `RetryingStore` goes on for minutes above,
+with what a training must not lose. Below, botocore silently repeats a single request some times (a
+part of an upload must not cost the whole); what outlasts that is repeated here, and the log has a
+line for it. Short answers count as failures: a truncated object is never taken for a whole one.
 """
 
 import errno
@@ -14,34 +14,35 @@ from typing import Any, TypeVar
 from fsspec.asyn import sync
 from fsspec.core import url_to_fs
 
-from infra.retry import Patience
+from infra.retry import RetryPolicy, error_text
 from infra.storage.s3 import S3Receiver
-from infra.storage.transfer import StoreError, TruncatedError
+from infra.storage.transfer import REMEDY, StoreError, TruncatedError
 
 T = TypeVar("T")
 
 ATTEMPTS = 6
-FIRST_WAIT_SECONDS = 0.5
+FIRST_BACKOFF_SECONDS = 0.5
 """Doubled after each attempt: 15 s of waiting in all."""
-SLOWEST_BYTES_PER_SECOND = 64 << 10
+MIN_BYTES_PER_SECOND = 64 << 10
 """A transfer that is slower counts as failed: a server that trickles would hold a run for days."""
-PATIENCE_SECONDS = 30.0
-"""What a transfer may take besides."""
+GRACE_SECONDS = 30.0
+"""Seconds that a transfer may take besides."""
 _S3_CONFIG = {"retries": {"mode": "standard", "total_max_attempts": 3}}
+DISK_FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
+"""Error numbers of a disk that takes no more."""
 _PERMANENT = (FileNotFoundError, IsADirectoryError, NotADirectoryError, PermissionError)
-_PERMANENT_ERRNO = frozenset(
-    {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.ENAMETOOLONG, errno.ELOOP}
-)
-_OF_SETTINGS = frozenset(
+_PERMANENT_ERRNO = DISK_FULL | {errno.EROFS, errno.ENAMETOOLONG, errno.ELOOP}
+_SETTINGS_ERRORS = frozenset(
     {"ParamValidationError", "NoCredentialsError", "PartialCredentialsError", "ProfileNotFound"}
 )
-"""botocore's errors that another attempt would not change."""
+"""botocore's errors about its settings, which another attempt would not change."""
 _NETWORK_LIBRARIES = frozenset({"aiohttp", "botocore", "aiobotocore", "urllib3", "http"})
+_MAX_ERROR_CHARACTERS = 300
 _log = logging.getLogger(__name__)
 
 
 def open_file_system(url: str, **options: Any) -> tuple[Any, str]:
-    """The fsspec file system of a URL and the path on it."""
+    """Open the fsspec file system of a URL; return it with the path on it."""
     if url.startswith(("s3://", "s3a://")):
         config = {"config_kwargs": _S3_CONFIG | options.pop("config_kwargs", {})}
         file_system, path = url_to_fs(url, **options, **config)
@@ -53,46 +54,45 @@ def open_file_system(url: str, **options: Any) -> tuple[Any, str]:
     return file_system, path
 
 
-def retried(operation: Callable[[], T], what: str) -> T:
-    """The result of `operation`, which is called again while it fails as a network does.
+def retried(operation: Callable[[], T], name: str) -> T:
+    """Return the result of `operation`, which is called again while it fails as a network does.
 
     Raises:
         StoreError: it failed `ATTEMPTS` times.
-        Exception: what another time would not change (no such file, no right, a full disk).
+        Exception: another attempt would end alike (no such file, no right, a full disk).
     """
-    patience = Patience(
-        seconds=0, attempts=ATTEMPTS, first_pause=FIRST_WAIT_SECONDS,
-        may_pass=is_transient, in_words=_told,
+    policy = RetryPolicy(
+        seconds=0, attempts=ATTEMPTS, first_backoff_seconds=FIRST_BACKOFF_SECONDS,
+        is_retryable=is_transient, error_text=_error_text,
     )  # fmt: skip
     try:
-        return patience.run(operation, what, _log.warning)
+        return policy.run(operation, name, _log.warning)
     except Exception as error:
         if not is_transient(error):
             raise
         raise StoreError(
-            f"{what} failed {ATTEMPTS} times, at last with {_told(error)}. Look after the store or "
-            "the network, then run again: what is finished is kept."
+            f"{name} failed {ATTEMPTS} times, at last with {_error_text(error)}. {REMEDY}"
         ) from error
 
 
 def is_transient(error: Exception) -> bool:
-    """Whether the same call may succeed later."""
+    """Return whether the same call may succeed later."""
     if isinstance(error, FileNotFoundError) and _library_of(error.__cause__) == "aiohttp":
-        # fsspec calls every failure of an HTTP server this; only a missing file has no such cause.
+        # fsspec makes this of every HTTP failure; only a missing file has no such cause.
         return getattr(error.__cause__, "status", None) not in (401, 403, 404, 410)
     if isinstance(error, OSError):
         permanent = isinstance(error, (*_PERMANENT, StoreError))
         return not permanent and error.errno not in _PERMANENT_ERRNO
-    return _library_of(error) in _NETWORK_LIBRARIES and type(error).__name__ not in _OF_SETTINGS
+    return _library_of(error) in _NETWORK_LIBRARIES and type(error).__name__ not in _SETTINGS_ERRORS
 
 
 def size_of(file_system: Any, path: str) -> int | None:
-    """Size in bytes, None where the server does not tell."""
+    """Return the size of a file in bytes, None where the server does not give it."""
     return retried(lambda: stated_size(file_system, path), f"asking for {path}")
 
 
 def stated_size(file_system: Any, path: str) -> int | None:
-    """The same, asked for once."""
+    """Return the size of a file from one request, None where the server does not give it."""
     info = file_system.info(path)
     if info["type"] == "directory":
         raise IsADirectoryError(errno.EISDIR, "is a folder", path)
@@ -101,20 +101,18 @@ def stated_size(file_system: Any, path: str) -> int | None:
 
 
 def put_file(file_system: Any, source: str, target: str, size: int) -> None:
-    """Copy a local file of `size` bytes to `target`, and look whether it arrived whole."""
+    """Copy a local file of `size` bytes to `target`, and check that it arrived whole."""
 
     def put() -> None:
         call(file_system, "put_file", size, source, target)
-        if (found := file_system.info(target)["size"]) != size:
-            raise TruncatedError(f"{found} of {size} bytes arrived")
+        if (arrived := file_system.info(target)["size"]) != size:
+            raise TruncatedError(f"{arrived} of {size} bytes arrived")
 
     retried(put, f"writing {target}")
 
 
 def call(file_system: Any, name: str, num_bytes: int, *args: Any, **kwargs: Any) -> Any:
-    """Call a method that transfers `num_bytes`; one that takes far too long is given up, where the
-    file system can.
-    """
+    """Call a method that transfers `num_bytes`, with a timeout where the file system has any."""
     if not file_system.async_impl:
         return getattr(file_system, name)(*args, **kwargs)
     transfer = getattr(file_system, f"_{name}")
@@ -122,14 +120,14 @@ def call(file_system: Any, name: str, num_bytes: int, *args: Any, **kwargs: Any)
 
 
 def allowed_seconds(num_bytes: int) -> float:
-    """What a transfer may take."""
-    return PATIENCE_SECONDS + num_bytes / SLOWEST_BYTES_PER_SECOND
+    """Return the most seconds that a transfer may take."""
+    return GRACE_SECONDS + num_bytes / MIN_BYTES_PER_SECOND
 
 
 def _library_of(error: BaseException | None) -> str:
     return type(error).__module__.partition(".")[0]
 
 
-def _told(error: Exception) -> str:
+def _error_text(error: Exception) -> str:
     cause = error.__cause__ if _library_of(error.__cause__) in _NETWORK_LIBRARIES else None
-    return f"{type(cause or error).__name__}: {cause or error}"[:300]
+    return error_text(cause or error)[:_MAX_ERROR_CHARACTERS]

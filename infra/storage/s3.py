@@ -1,7 +1,7 @@
-"""S3 objects, received straight from the socket.
+"""Downloads of S3 objects straight from the socket.
 
-s3fs receives through asyncio and aiohttp, which hand on every byte several times. So it does all
-the rest, and bytes come through botocore's own client, made with s3fs's settings.
+s3fs receives through asyncio and aiohttp, which copy every byte several times. So bytes come
+through botocore's own client, made with s3fs's settings, and s3fs does all the rest.
 """
 
 import errno
@@ -17,17 +17,17 @@ _NO_SUCH_RANGE = 416
 
 
 class S3Receiver:
-    """Receives for an s3fs file system; threads and forked processes may share it."""
+    """Downloads for an s3fs file system; threads and forked processes may share it."""
 
     def __init__(self, file_system: Any) -> None:
         self._fs = file_system
         self._clients: dict[int, Any] = {}
 
     def get(self, path: str, begin: int, end: int | None) -> Answer:
-        """Bytes `begin` to `end` (exclusive; None: to the object's end), or what is there of them.
+        """Ask for bytes `begin` to `end` (exclusive; None: the object's end), as far as they exist.
 
         Raises:
-            FileNotFoundError: and what else s3fs makes of S3's errors.
+            FileNotFoundError: and whatever else s3fs makes of S3's errors.
             OSError: the server answers with other bytes.
         """
         from botocore.exceptions import ClientError
@@ -38,29 +38,31 @@ class S3Receiver:
             raise IsADirectoryError(errno.EISDIR, "is a bucket", path)
         client = self._client()
         arguments = self._arguments(client) | ({"VersionId": version} if version else {})
-        # Also of a whole object: the answer then says twice how long it is.
+        # For a whole object too: the answer then has its length twice.
         arguments["Range"] = f"bytes={begin}-{'' if end is None else end - 1}"
         try:
-            found = client.get_object(Bucket=bucket, Key=key, **arguments)
+            response = client.get_object(Bucket=bucket, Key=key, **arguments)
         except ClientError as error:
             if error.response["ResponseMetadata"]["HTTPStatusCode"] != _NO_SUCH_RANGE:
                 raise translate_boto_error(error) from error
             arguments.pop("Range")  # the object ends here, or before: where?
             whole = client.head_object(Bucket=bucket, Key=key, **arguments)
             return Answer(io.BytesIO(), begin, whole["ContentLength"], whole.get("ETag", ""))
-        body, told = _Body(found["Body"]), found.get("ContentRange")
-        place = _CONTENT_RANGE.fullmatch(told or "")
-        if place and int(place[1]) == begin:
-            return Answer(body, int(place[2]) + 1, int(place[3]), found.get("ETag", ""))
-        length = found.get("ContentLength")
-        if told is None and begin == 0 and length is not None:  # all, as some do where it is empty
-            reached = length if end is None else min(end, length)
-            return Answer(body, reached, length, found.get("ETag", ""))
+        body, version = _Body(response["Body"]), response.get("ETag", "")
+        content_range, length = response.get("ContentRange"), response.get("ContentLength")
+        match = _CONTENT_RANGE.fullmatch(content_range or "")
+        if match and int(match[1]) == begin:
+            return Answer(body, int(match[2]) + 1, int(match[3]), version)
+        if content_range is None and begin == 0 and length is not None:
+            # The whole object, like some servers where it is empty.
+            return Answer(body, length if end is None else min(end, length), length, version)
         body.close()
-        raise OSError(f"the server answered with {told or 'the whole'} from byte {begin} on")
+        raise OSError(
+            f"the server answered with {content_range or 'the whole'} from byte {begin} on"
+        )
 
     def _client(self) -> Any:
-        """botocore's client of this process: a forked one may not write into its parent's sockets.
+        """Return this process's client: a forked one may not write into its parent's sockets.
 
         Two threads may make one at once; the last one stays.
         """
@@ -70,7 +72,7 @@ class S3Receiver:
         return self._clients[process]
 
     def _connect(self) -> Any:
-        """As s3fs makes its own, in `set_session`."""
+        """Make a botocore client like s3fs makes its own, in `set_session`."""
         from botocore import UNSIGNED
         from botocore.config import Config
         from botocore.session import Session
@@ -79,7 +81,7 @@ class S3Receiver:
         config = {
             "connect_timeout": fs.connect_timeout,
             "read_timeout": fs.read_timeout,
-            # Ranges have no checksum that could be looked at; digests of ours are.
+            # Ranges have no checksum that could be verified; our digests are.
             "response_checksum_validation": "when_required",
             **fs.config_kwargs,
             **({"signature_version": UNSIGNED} if fs.anon else {}),
@@ -98,15 +100,16 @@ class S3Receiver:
         )
 
     def _arguments(self, client: Any) -> dict[str, Any]:
-        """What the file system adds to each request, of it what GetObject takes."""
+        """Return what the file system adds to each request, as far as GetObject takes it."""
         known = client.meta.service_model.operation_model("GetObject").input_shape.members
         added = {**self._fs.s3_additional_kwargs, **self._fs.req_kw}
         return {name: value for name, value in added.items() if name in known}
 
 
 class _Body:
-    """botocore's body, with the `read1` of the urllib3 answer inside: its own `read` waits until
-    all that was asked for has come, however slowly.
+    """botocore's body with the `read1` of the urllib3 response inside.
+
+    Its own `read` waits until all that was asked for has come, however slowly.
     """
 
     def __init__(self, body: Any) -> None:

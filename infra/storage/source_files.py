@@ -1,4 +1,4 @@
-"""Files that lie outside the store: recordings and manifests on any machine."""
+"""Files outside of the store: recordings and manifests on any machine."""
 
 import errno
 import stat
@@ -10,21 +10,21 @@ from infra.storage.remote_file import RemoteFile, read_unsized
 
 
 class FileTooLargeError(OSError):
-    """A file is larger than what its reader allows."""
+    """A file is larger than its reader allows."""
 
 
 def read_url(url: str, max_bytes: int, begin_byte: int = 0, num_bytes: int | None = None) -> bytes:
-    """The file at a path or fsspec URL of any store, or `num_bytes` of it from `begin_byte` on.
+    """Read the file at a path or fsspec URL, or `num_bytes` of it from `begin_byte` on.
 
     Raises:
         FileNotFoundError: and its like, where no file can be read there, or it ends before.
         FileTooLargeError: it has more than `max_bytes`; nothing was read.
-        StoreError: the store does not answer.
+        StoreError: the store failed in every attempt.
     """
     file_system, path = open_file_system(url)
     is_local = "file" in file_system.protocol
     size = _size_of_regular(path) if is_local else size_of(file_system, path)
-    if size is None:  # a server that does not tell
+    if size is None:
         most = begin_byte + max_bytes + 1
         data = retried(lambda: read_unsized(file_system, path, most), f"reading {path}")
         size = len(data)
@@ -42,7 +42,7 @@ def read_url(url: str, max_bytes: int, begin_byte: int = 0, num_bytes: int | Non
     if data is not None:
         return data[begin_byte:end]
     if not is_local:
-        with RemoteFile(file_system, path, begin_byte, end) as remote:
+        with RemoteFile(file_system, path, begin_byte, end, size) as remote:
             return remote.read()
     with Path(path).open("rb") as stream:
         stream.seek(begin_byte)
@@ -50,7 +50,7 @@ def read_url(url: str, max_bytes: int, begin_byte: int = 0, num_bytes: int | Non
 
 
 def open_url(url: str) -> BinaryIO:
-    """A file at a path or fsspec URL of any store, for reading bytes from the start to the end.
+    """Open the file at a path or fsspec URL for reading bytes from the start to the end.
 
     Raises:
         FileNotFoundError: and its like.
@@ -63,10 +63,10 @@ def open_url(url: str) -> BinaryIO:
 
 
 def _size_of_regular(path: str) -> int:
-    """A device has no end and a pipe may never begin, so neither is read."""
-    found = Path(path).stat()
-    if stat.S_ISDIR(found.st_mode):
+    """Return the size of a regular file; a device has no end and a pipe may never begin."""
+    status = Path(path).stat()
+    if stat.S_ISDIR(status.st_mode):
         raise IsADirectoryError(errno.EISDIR, "is a folder", path)
-    if not stat.S_ISREG(found.st_mode):
+    if not stat.S_ISREG(status.st_mode):
         raise FileNotFoundError(errno.ENOENT, "is a device or a pipe, no regular file", path)
-    return found.st_size
+    return status.st_size

@@ -1,6 +1,5 @@
 """The artifact store: a tree of immutable files on a local folder or any fsspec file system."""
 
-import errno
 import os
 import shutil
 import uuid
@@ -11,13 +10,17 @@ from tempfile import NamedTemporaryFile
 from typing import Any, BinaryIO, cast
 
 from data_contracts.digest import digest_of_stream
-from infra.storage.file_systems import open_file_system, put_file, retried, size_of
+from infra.storage.file_systems import (
+    DISK_FULL,
+    open_file_system,
+    put_file,
+    retried,
+    size_of,
+)
 from infra.storage.remote_file import RemoteFile
 
 _PARTIAL = ".partial-"
 """In the name of a local file that is still being written."""
-FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
-"""Errors of a disk that takes no more."""
 
 
 class MissingFileError(FileNotFoundError):
@@ -25,17 +28,18 @@ class MissingFileError(FileNotFoundError):
 
 
 class DiskFullError(OSError):
-    """There is no room for a file; nothing of it is left."""
+    """A disk has no room for a file; nothing of the file is left."""
 
 
 class Store:
     """A folder of the store. Keys are relative paths with forward slashes.
 
-    A file appears whole or not at all: local files are written beside their place and renamed,
+    A file appears whole or not at all: local files are written under another name and renamed,
     object stores publish an object when its upload ends.
     """
 
     def __init__(self, url: str, storage_options: dict[str, object] | None = None) -> None:
+        """`storage_options`: of the fsspec file system of the URL."""
         self.storage_options = dict(storage_options or {})
         # Other processes write too: a cached listing would hide what they have finished.
         self._fs, self._root = open_file_system(
@@ -52,46 +56,46 @@ class Store:
         return f"Store({self.url!r})"
 
     def below(self, *parts: str) -> "Store":
-        """The folder `parts` below this one."""
+        """Return the folder `parts` below this one."""
         return Store("/".join([self.url, *parts]), self.storage_options)
 
     def path(self, key: str) -> str:
-        """Full path of `key`, as the file system spells it."""
+        """Return the full path of `key`, as the file system spells it."""
         return f"{self._root}/{key}" if key else self._root
 
     def exists(self, key: str) -> bool:
-        """Whether the file `key` is there."""
+        """Return whether the file `key` exists."""
         path = self.path(key)
         try:  # fsspec's own answer is "no" also where the store did not answer
-            found = retried(lambda: self._fs.info(path), f"asking for {path}")
+            info = retried(lambda: self._fs.info(path), f"asking for {path}")
         except (FileNotFoundError, NotADirectoryError):
             return False
-        return bool(found["type"] == "file")
+        return bool(info["type"] == "file")
 
     def list_keys(self, prefix: str = "") -> list[str]:
-        """All files below `prefix`, sorted."""
+        """Return the keys of all files below `prefix`, sorted."""
         path = self.path(prefix)
-        found = retried(lambda: self._fs.find(path), f"listing {path}")
-        return sorted(name[len(self._root) + 1 :] for name in found if _PARTIAL not in name)
+        names = retried(lambda: self._fs.find(path), f"listing {path}")
+        return sorted(name[len(self._root) + 1 :] for name in names if _PARTIAL not in name)
 
     def size(self, key: str) -> int:
-        """Size in bytes."""
+        """Return the size of a file in bytes."""
         return size_of(self._fs, self.path(key)) or 0
 
     def digest(self, key: str) -> str:
-        """sha256 of the file's bytes."""
+        """Return the sha256 of a file's bytes, as 64 hexadecimal characters."""
         with self.open(key) as stream:
             return digest_of_stream(stream)
 
     def open(self, key: str, begin: int = 0, end: int | None = None) -> BinaryIO:
-        """Open for reading bytes from `begin` on, which is where it stands.
+        """Open a file for reading bytes; its position is `begin`.
 
         A remote file ends at `end` for its reader, and no more is asked for; a local one is open
-        as a whole. Places are those of the whole file.
+        as a whole. Positions are those of the whole file.
 
         Raises:
-            MissingFileError: the file is not there.
-            StoreError: as of `RemoteFile`.
+            MissingFileError: the file does not exist.
+            StoreError: like `RemoteFile`.
         """
         try:
             if self.is_local:
@@ -105,22 +109,22 @@ class Store:
             ) from error
 
     def read_bytes(self, key: str) -> bytes:
-        """The whole file."""
+        """Read a whole file."""
         with self.open(key) as stream:
             return stream.read()
 
     def read_range(self, key: str, start: int, size: int) -> bytes:
-        """`size` bytes from `start` on, fewer only where a local file ends.
+        """Read `size` bytes from `start` on, fewer only where a local file ends.
 
         Raises:
-            MissingFileError: the file is not there.
-            StoreError: as of `open`.
+            MissingFileError: the file does not exist.
+            StoreError: like `open`.
         """
         with self.open(key, start, start + size) as stream:
             return stream.read(size)
 
     def read_text(self, key: str) -> str:
-        """The whole file as UTF-8 text."""
+        """Read a whole file as UTF-8 text."""
         return self.read_bytes(key).decode()
 
     @contextmanager
@@ -129,14 +133,14 @@ class Store:
 
         Raises:
             DiskFullError: there is no room; nothing of the file is left.
-            StoreError: the store does not take it.
+            StoreError: the store failed in every attempt.
         """
         target = self.path(key)
         try:
             with self._create_local(target) if self.is_local else self._upload(target) as stream:
                 yield stream
         except OSError as error:
-            if error.errno not in FULL:
+            if error.errno not in DISK_FULL:
                 raise
             raise DiskFullError(
                 error.errno,
@@ -161,7 +165,7 @@ class Store:
 
     @contextmanager
     def _upload(self, target: str) -> Iterator[BinaryIO]:
-        """The bytes wait on this machine, so that an upload that fails can be repeated."""
+        """Collect the bytes on this machine, so that an upload that fails can be repeated."""
         with NamedTemporaryFile() as buffer:
             yield cast(BinaryIO, buffer)
             buffer.flush()
@@ -173,31 +177,34 @@ class Store:
             stream.write(data)
 
     def write_text(self, key: str, text: str) -> None:
-        """Write a whole file as UTF-8, atomically."""
+        """Write a whole file of UTF-8 text, atomically."""
         self.write_bytes(key, text.encode())
 
     def delete(self, key: str) -> None:
-        """Remove a file or folder; nothing happens where there is none."""
+        """Delete a file or folder; do nothing where there is none."""
         path = self.path(key)
         with suppress(FileNotFoundError):
             retried(lambda: self._fs.rm(path, recursive=True), f"deleting {path}")
 
     def delete_partial_files(self) -> None:
-        """Remove what killed writers left; only for whoever is sure to be the one writer here."""
+        """Delete what killed writers left; only for a caller that is the one writer here."""
         if self.is_local:
             for path in Path(self._root).rglob(f"*{_PARTIAL}*"):
                 path.unlink()
 
     def upload(self, folder: Path, key: str) -> None:
         """Copy every file below the local `folder` to below `key`."""
-        for source in sorted(path for path in folder.rglob("*") if path.is_file()):
-            name = f"{key}/{source.relative_to(folder).as_posix()}"
-            with source.open("rb") as stream, self.create(name) as target:
-                shutil.copyfileobj(stream, target)
+        for path, name in files_below(folder, key):
+            self.upload_file(path, name)
+
+    def upload_file(self, path: Path, key: str) -> None:
+        """Copy a local file to `key`."""
+        with path.open("rb") as source, self.create(key) as target:
+            shutil.copyfileobj(source, target)
 
     @contextmanager
     def local_folder(self, key: str, scratch: Path) -> Iterator[Path]:
-        """The folder `key` as local files: itself where the store is local, else a copy."""
+        """Yield the folder `key` as local files: itself where the store is local, else a copy."""
         if self.is_local:
             yield Path(self.path(key))
             return
@@ -214,5 +221,11 @@ class Store:
 
     @property
     def file_system(self) -> Any:
-        """The fsspec file system, for libraries that take one."""
+        """fsspec file system of the store, for libraries that take one."""
         return self._fs
+
+
+def files_below(folder: Path, key: str) -> Iterator[tuple[Path, str]]:
+    """Yield each file below the local `folder`, sorted by path, and its key below `key`."""
+    for path in sorted(path for path in folder.rglob("*") if path.is_file()):
+        yield path, f"{key}/{path.relative_to(folder).as_posix()}"

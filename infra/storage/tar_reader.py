@@ -1,10 +1,10 @@
-"""Where the members of a tar lie that others made, without unpacking anything.
+"""A scan of tars that others made: name, offset and size of each member, nothing is unpacked.
 
 Nothing is ever written, so no name can reach outside. Beyond that, a member is refused that only an
 attack or an accident makes: links, devices, absolute names or names with `..`, names of kilobytes,
 a second member of one name. What a header claims is compared with the tar's size before it is
 believed. Headers are read here and not by `tarfile`, which reads a long name or a pax header as far
-as its size field says.
+as its size field claims.
 """
 
 import re
@@ -15,10 +15,11 @@ from typing import BinaryIO
 from unicodedata import category
 
 BLOCK = 512
+"""Bytes of a header; data are filled up to whole blocks."""
 MAX_NAME_BYTES = 1024
 _MAX_HEADER_BYTES = 1 << 16
 _MAX_SIZE_DIGITS = 20
-"""Of a size in a pax header: 64 bits have no more."""
+"""Digits of a size in a pax header: 64 bits have no more."""
 _END = bytes(BLOCK)
 _REGULAR = frozenset({b"0", b"\0", b"7"})
 _FOLDER, _LONG_NAME, _LONG_LINK, _PAX, _PAX_GLOBAL = b"5", b"L", b"K", b"x", b"g"
@@ -29,7 +30,7 @@ _REFUSED_KINDS = {
 
 
 class TarError(ValueError):
-    """A tar is damaged, or no plain tar."""
+    """A file that is a damaged tar, or no plain tar."""
 
 
 @dataclass(frozen=True)
@@ -40,6 +41,7 @@ class Member:
     offset: int
     """Byte of the tar at which its data begin."""
     size: int
+    """Bytes of its data."""
 
 
 @dataclass(frozen=True)
@@ -48,19 +50,20 @@ class Refused:
 
     name: str
     rule: str
+    """Which rule it breaks, as the end of a sentence."""
 
 
 def scan_tar(stream: BinaryIO) -> Iterator[Member | Refused]:
-    """All members of an uncompressed tar but folders, in their order; the names differ.
+    """Yield all members of an uncompressed tar but folders, in their order; the names differ.
 
     Raises:
-        TarError: the tar is damaged or cut; the members before are told first.
+        TarError: the tar is damaged or cut; the members before the damage are yielded first.
     """
     total = stream.seek(0, SEEK_END)
-    place, names = 0, set[str]()
+    offset, names = 0, set[str]()
     extended: dict[str, str] = {}
     while True:
-        stream.seek(place)
+        stream.seek(offset)
         header = stream.read(BLOCK)
         if header == _END:
             return
@@ -68,15 +71,16 @@ def scan_tar(stream: BinaryIO) -> Iterator[Member | Refused]:
             raise TarError(
                 f"the tar ends at byte {total} without an end mark: it was cut. Copy it again."
             )
-        kind, size = header[156:157], _size(header, place)
+        kind, size = header[156:157], _size(header, offset)
         size = int(extended.get("size", size)) if kind in _REGULAR else size
-        data, after = place + BLOCK, place + BLOCK + -(-size // BLOCK) * BLOCK
+        data = offset + BLOCK
+        after = data + -(-size // BLOCK) * BLOCK
         if data + size > total:
             raise TarError(
-                f"the member at byte {place} claims {size} bytes, but the tar ends at byte "
+                f"the member at byte {offset} claims {size} bytes, but the tar ends at byte "
                 f"{total}: it was cut, or its header is false. Copy it again."
             )
-        place = after
+        offset = after
         if kind in (_LONG_NAME, _PAX):
             if size > _MAX_HEADER_BYTES:
                 extended["path"] = "?" * (MAX_NAME_BYTES + 1)
@@ -99,7 +103,7 @@ def scan_tar(stream: BinaryIO) -> Iterator[Member | Refused]:
 
 
 def name_rule(name: str) -> str | None:
-    """The rule that a member's name breaks, None where it breaks none."""
+    """Return the rule that a member's name breaks, None where it breaks none."""
     if len(name.encode("utf-8", "surrogateescape")) > MAX_NAME_BYTES:
         return f"its name has over {MAX_NAME_BYTES} bytes"
     if name.startswith(("/", "\\")) or name[1:2] == ":":
@@ -112,8 +116,8 @@ def name_rule(name: str) -> str | None:
     return None if name else "it has no name"
 
 
-def _size(header: bytes, place: int) -> int:
-    """The size field, after the header's checksum has proved that this is a header."""
+def _size(header: bytes, offset: int) -> int:
+    """Return the size field, after the header's checksum has proved that this is a header."""
     unsigned = sum(header) - sum(header[148:156]) + 8 * ord(" ")
     try:
         if _octal(header[148:156]) != unsigned:
@@ -123,13 +127,13 @@ def _size(header: bytes, place: int) -> int:
         return _octal(header[124:136])
     except ValueError as error:
         raise TarError(
-            f"there is no tar header at byte {place}: {error}. It is damaged, or compressed: "
-            "unpack a .tar.gz with gzip -d, since members are read by their place."
+            f"there is no tar header at byte {offset}: {error}. It is damaged, or compressed: "
+            "unpack a .tar.gz with gzip -d, since members are read by their offset."
         ) from error
 
 
 def _octal(field: bytes) -> int:
-    """A number as `tarfile` reads it, but digits only: `int` takes signs and underscores too."""
+    """Parse a number like `tarfile`, but of digits only: `int` takes signs and underscores too."""
     digits = field.partition(b"\0")[0].strip(b" ")
     if not re.fullmatch(rb"[0-7]*", digits):
         raise ValueError(f"{digits!r} is no octal number")
@@ -144,10 +148,10 @@ def _short_name(header: bytes) -> str:
 
 
 def _extension(kind: bytes, data: bytes) -> dict[str, str]:
-    """Name, and in pax size, that a header gives to the member behind it."""
+    """Return the name, and in pax the size, that a header gives to the next member."""
     if kind == _LONG_NAME:
         return {"path": data.split(b"\0")[0].decode("utf-8", "surrogateescape")}
-    found = {}
+    fields = {}
     while data:
         length = data.split(b" ", 1)[0]
         is_number = length.isdigit() and len(length) <= len(str(_MAX_HEADER_BYTES))
@@ -155,11 +159,11 @@ def _extension(kind: bytes, data: bytes) -> dict[str, str]:
             raise TarError("a pax header is damaged. Copy the tar again.")
         name, _, value = data[len(length) + 1 : int(length) - 1].partition(b"=")
         if name in (b"path", b"size"):
-            found[name.decode()] = value.decode("utf-8", "surrogateescape")
+            fields[name.decode()] = value.decode("utf-8", "surrogateescape")
         data = data[int(length) :]
-    if not re.fullmatch(f"[0-9]{{1,{_MAX_SIZE_DIGITS}}}", found.get("size", "0")):
+    if not re.fullmatch(f"[0-9]{{1,{_MAX_SIZE_DIGITS}}}", fields.get("size", "0")):
         raise TarError(
-            f"a pax header claims the size {found['size']!r:.50}: no number of bytes. Copy the tar "
-            "again."
+            f"a pax header claims the size {fields['size']!r:.50}: no number of bytes. Copy the "
+            "tar again."
         )
-    return found
+    return fields

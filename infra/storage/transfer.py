@@ -1,15 +1,18 @@
-"""What comes from another machine, and the ways in which it does not."""
+"""Transfers from and to other machines: their answers, and the errors in which they end."""
 
 from dataclasses import dataclass
 from typing import Protocol
 
+REMEDY = "Check the store and the network, then run again: what is finished is kept."
+"""For an error that remains after all attempts."""
+
 
 class StoreError(OSError):
-    """A store that did not do what it was asked, however often; says what was tried."""
+    """A store failed in every attempt; the message says what was tried."""
 
 
 class EndsTooEarlyError(StoreError):
-    """A file is shorter than what is read of it; another time would not make it longer."""
+    """A file is shorter than what is read of it; another attempt would not make it longer."""
 
 
 class TruncatedError(OSError):
@@ -17,10 +20,10 @@ class TruncatedError(OSError):
 
 
 class Bytes(Protocol):
-    """What an answer brings."""
+    """The bytes of an answer, in their order."""
 
     def read1(self, size: int, /) -> bytes:
-        """Some of the next bytes, at most `size`; none at the end."""
+        """Return some of the next bytes, at most `size`; none at the end."""
 
     def close(self) -> None:
         """Leave the rest."""
@@ -34,8 +37,8 @@ class Answer:
     end: int
     """Byte of the file before which they end, by what was promised."""
     size: int
-    """Of the whole file."""
+    """Bytes of the whole file."""
     version: str = ""
-    """Changes with the file, where the server tells."""
+    """Text that changes with the file; empty where the server has none."""
     arrived: bool = False
-    """All of them are here."""
+    """Whether all of them are here."""

@@ -7,7 +7,8 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from infra.storage.store import FULL, DiskFullError
+from infra.storage.file_systems import DISK_FULL
+from infra.storage.store import DiskFullError
 
 _ROWS_PER_PART = 1_000_000
 _PENDING_ROWS = 250_000
@@ -40,7 +41,7 @@ class Spool:
             with self._path.open("ab") as stream:
                 stream.write(rows.astype(self._dtype, copy=False).tobytes())
         except OSError as error:
-            if error.errno not in FULL:
+            if error.errno not in DISK_FULL:
                 raise
             raise DiskFullError(
                 error.errno,

@@ -12,7 +12,7 @@ from torch import distributed
 
 from infra.buffered_metrics import BufferedMetrics
 from infra.compute.interface import Worker
-from infra.storage.patient_store import PatientStore
+from infra.storage.retrying_store import RetryingStore
 from model.activation_checkpointing import checkpoint_activations
 from model.costs.flops import measured_peak
 from tasks.training.checkpoints.folder import POSITION, Checkpoints
@@ -65,7 +65,7 @@ class _Training:
         self.objective = job.objective(processor)
         self.processor = processor
         self.examiner: Examiner | None = None
-        patient = PatientStore(job.directory, self.notices.say)
+        patient = RetryingStore(job.directory, self.notices.say)
         self.checkpoints = Checkpoints(
             patient,
             job.identity(processor),

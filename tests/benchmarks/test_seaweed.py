@@ -15,11 +15,11 @@ def test_a_server_whose_port_was_taken_before_it_came_starts_again_with_others(
     plain = seaweed._free_ports
 
     def ports(count: int) -> list[int]:
-        found = plain(count)
+        free = plain(count)
         if not starts:
-            found[1] = taken.getsockname()[1]
-        starts.append(found)
-        return found
+            free[1] = taken.getsockname()[1]
+        starts.append(free)
+        return free
 
     monkeypatch.setattr(seaweed, "_free_ports", ports)
     with (

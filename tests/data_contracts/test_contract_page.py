@@ -63,8 +63,8 @@ def test_hostile_values_are_shown_and_not_run() -> None:
         detail=None,
         remedy=HOSTILE,
     )
-    told = bad.model_copy(update={"examples": (), "detail": HOSTILE})
-    breach = ContractResult(contract=HOSTILE, table=HOSTILE, rows=1, outcomes=(bad, told))
+    with_detail = bad.model_copy(update={"examples": (), "detail": HOSTILE})
+    breach = ContractResult(contract=HOSTILE, table=HOSTILE, rows=1, outcomes=(bad, with_detail))
 
     text = render_page([breach], HOSTILE)
     page = Page(text)

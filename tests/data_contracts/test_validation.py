@@ -240,6 +240,6 @@ def test_a_tolerated_share_is_one_of_all_slices_together() -> None:
     two_of_four = validate_slices(contract, [good, bad, bad], "clips")
     assert not outcomes(two_of_four)["clips.is_short"].success
     one_of_four = validate_slices(contract, [bad, good, clips(["e"], [3.0])], "clips")
-    found = outcomes(one_of_four)["clips.is_short"]
-    assert (one_of_four.rows, found.success, found.unexpected_count) == (5, True, 1)
-    assert found.examples[0].id == "d"
+    outcome = outcomes(one_of_four)["clips.is_short"]
+    assert (one_of_four.rows, outcome.success, outcome.unexpected_count) == (5, True, 1)
+    assert outcome.examples[0].id == "d"

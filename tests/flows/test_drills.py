@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from benchmarks.seaweed import BUCKET, KEYS, free_port, seaweed
 from flows.runners import open_tracking
 from infra.settings import Settings
 from infra.storage.store import Store
@@ -30,7 +31,6 @@ from tests.support.drill_tools import (
     train_workers,
     wait_until,
 )
-from tests.support.seaweed import BUCKET, KEYS, free_port, seaweed
 from tests.support.tiny_run import DRIVER, Driver, Hold, numbers, training_states
 
 pytestmark = pytest.mark.drill

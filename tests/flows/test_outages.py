@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from mlflow import MlflowClient
 
+from benchmarks.seaweed import free_port
 from tests.support.drill_tools import (
     Q2A,
     UNTIL_PRETRAIN,
@@ -19,7 +20,6 @@ from tests.support.drill_tools import (
     start_mlflow_server,
     start_prefect_server,
 )
-from tests.support.seaweed import free_port
 from tests.support.tiny_run import history_numbers, training_states
 
 pytestmark = pytest.mark.drill

@@ -230,7 +230,7 @@ def test_a_store_that_fails_one_upload_in_three_costs_only_time(
     monkeypatch: pytest.MonkeyPatch,
     drill_report: DrillReport,
 ) -> None:
-    monkeypatch.setattr("infra.storage.file_systems.FIRST_WAIT_SECONDS", 0.01)
+    monkeypatch.setattr("infra.storage.file_systems.FIRST_BACKOFF_SECONDS", 0.01)
     fsspec.register_implementation("flaky", FlakyFileSystem, clobber=True)
     world.directory = Store(f"flaky://{tmp_path}/flaky")
     uploads, began = FlakyFileSystem.uploads, time.monotonic()

@@ -134,7 +134,7 @@ def test_locks_of_different_artifacts_do_not_meet(ledger: Ledger) -> None:
         assert waited is False
 
 
-def test_the_second_waits_until_the_first_ends_and_is_told(
+def test_the_second_waits_until_the_first_ends_and_knows_it(
     ledger: Ledger, when_a_lock_is_waited_for: Callable[[Callable[[], object]], None]
 ) -> None:
     events: list[object] = []

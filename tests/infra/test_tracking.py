@@ -1,4 +1,4 @@
-"""Tracking on a real MLflow data base: parents and children, metrics, lineage, versions."""
+"""Tracking on a real MLflow database: parents and children, metrics, lineage, versions."""
 
 import json
 import pickle
@@ -78,11 +78,11 @@ def test_data_sets_show_name_digest_rows_and_source(
 ) -> None:
     digest = "a" * 64
     parent.dataset("corpus", digest, "s3://bucket/ingest/aaa", 42)
-    (found,) = client.get_run(parent.run_id).inputs.dataset_inputs
-    assert found.dataset.name == "corpus"
-    assert found.dataset.digest == "a" * 36
-    assert json.loads(found.dataset.profile) == {"num_rows": 42, "sha256": digest}
-    assert json.loads(found.dataset.source) == {"uri": "s3://bucket/ingest/aaa"}
+    (logged,) = client.get_run(parent.run_id).inputs.dataset_inputs
+    assert logged.dataset.name == "corpus"
+    assert logged.dataset.digest == "a" * 36
+    assert json.loads(logged.dataset.profile) == {"num_rows": 42, "sha256": digest}
+    assert json.loads(logged.dataset.source) == {"uri": "s3://bucket/ingest/aaa"}
 
 
 def test_pages_are_kept_with_the_run(

@@ -12,6 +12,7 @@ import psutil
 import pytest
 from botocore.retries.standard import ExponentialBackoff
 
+from benchmarks.seaweed import BUCKET, KEYS, seaweed
 from data_contracts.records import ShardSummary
 from infra.storage import file_systems as remote
 from infra.storage.store import Store
@@ -20,8 +21,8 @@ from tasks import ingest
 from tasks.corpus.shards import INDEX, SHARDS, read_index
 from tasks.ingest import IngestRecipe
 from tasks.sources.manifest import DataSource
+from tests.support.faulty_proxy import FaultyProxy
 from tests.support.recordings import digests, row, stage_context, write_manifest, write_tones
-from tests.support.seaweed import BUCKET, KEYS, FaultyProxy, seaweed
 
 RECIPE = IngestRecipe(clips_per_shard=3)
 SHARD = "corpus/shard-00001"
@@ -143,7 +144,7 @@ def test_a_disk_that_fills_while_a_shard_is_written_ends_clearly_and_the_next_ru
 def proxy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[FaultyProxy]:
     for name, value in KEYS.items():
         monkeypatch.setenv(name, value)
-    monkeypatch.setattr(remote, "FIRST_WAIT_SECONDS", 0.01)
+    monkeypatch.setattr(remote, "FIRST_BACKOFF_SECONDS", 0.01)
     monkeypatch.setattr(ExponentialBackoff, "delay_amount", lambda *_: 0.01)  # botocore's
     with (
         seaweed(tmp_path / "s3" / "weed") as endpoint,

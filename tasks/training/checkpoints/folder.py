@@ -16,7 +16,7 @@ from safetensors import SafetensorError
 
 from data_contracts.digest import digest_of_bytes
 from infra.compute.keep_checkpoints import KeepCheckpoints
-from infra.storage.patient_store import PatientStore
+from infra.storage.retrying_store import RetryingStore
 from infra.storage.store import Store
 from tasks.training.checkpoints.local_files import DamagedStateError, LocalFiles
 from tasks.training.checkpoints.retention import Saved, steps_to_keep
@@ -38,7 +38,7 @@ class StateMismatchError(ValueError):
 class Checkpoints:
     """Writes, finds and deletes training states."""
 
-    patient: PatientStore
+    patient: RetryingStore
     """The artifact's folder."""
     identity: Mapping[str, str]
     """Digests of what the states belong to, by name: recipe, plan, tokenizer."""
@@ -83,7 +83,9 @@ class Checkpoints:
         try:
             self._delete_unwanted(step)
         except Exception as error:  # the state is there, and the next one deletes them too
-            self.patient.say(f"old training states stay for now ({type(error).__name__}: {error})")
+            self.patient.progress(
+                f"old training states stay for now ({type(error).__name__}: {error})"
+            )
 
     def load_newest(self) -> tuple[TrainingState, Trained] | None:
         """The newest whole state, or None where there is none.

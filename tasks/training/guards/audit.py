@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from infra.retry import FinalError
-from infra.storage.patient_store import PatientStore
+from infra.storage.retrying_store import RetryingStore
 
 _FOLDER = "scratch/audit"
 
@@ -38,7 +38,7 @@ class Consumed:
 class Trail:
     """The notes of one worker."""
 
-    def __init__(self, patient: PatientStore, rank: int, first: int) -> None:
+    def __init__(self, patient: RetryingStore, rank: int, first: int) -> None:
         """`first` is the step that training continues from, which is that of a state, or 0."""
         self._patient, self._rank, self._first = patient, rank, first
         self._notes: list[Consumed] = []

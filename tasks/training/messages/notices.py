@@ -15,11 +15,11 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from functools import partial
 
-from infra.retry import Patience
+from infra.retry import RetryPolicy
 from infra.storage.store import Store
 
 _FOLDER = "scratch/notices"
-_PATIENCE = Patience(seconds=2)
+_RETRY = RetryPolicy(seconds=2)
 _GRACE_SECONDS = 10.0
 """For the last errands, when training ends."""
 
@@ -53,7 +53,7 @@ class Notices:
         key = f"{_FOLDER}/{time.time_ns():020d}-{self.rank}.json"
         content = json.dumps(asdict(notice))
         try:
-            _PATIENCE.run(lambda: self.directory.write_text(key, content), key, lambda _: None)
+            _RETRY.run(lambda: self.directory.write_text(key, content), key, lambda _: None)
         except Exception as error:
             print(f"{notice.text} (not in the store: {error})", file=sys.stderr, flush=True)
 

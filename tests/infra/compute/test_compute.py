@@ -1,10 +1,11 @@
-"""Compute: the same two verbs in this process and on Ray."""
+"""Compute: the same three verbs in this process and on Ray."""
 
 import json
 import os
 import signal
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import nullcontext
 from functools import partial
@@ -49,8 +50,8 @@ def test_in_process_fits_as_the_only_worker() -> None:
     assert workers == [Worker(rank=0, world_size=1)]
 
 
-SAID: list[str] = []
-"""What Ray's backend told the log."""
+LINES: list[str] = []
+"""Progress lines of the Ray backend."""
 
 
 @pytest.fixture(scope="module")
@@ -60,7 +61,7 @@ def on_ray(tmp_path_factory: pytest.TempPathFactory) -> Iterator[OnRay]:
     # Workers can't import a test module: its functions travel whole.
     ray.cloudpickle.register_pickle_by_value(sys.modules[__name__])
     scratch = tmp_path_factory.mktemp("ray")
-    yield OnRay(Resources(num_cpus=2, num_workers=2, max_failures=2), "", scratch, SAID.append)
+    yield OnRay(Resources(num_cpus=2, num_workers=2, max_failures=2), "", scratch, LINES.append)
     ray.shutdown()
 
 
@@ -79,15 +80,15 @@ def test_an_error_in_a_ray_task_is_the_original_error(on_ray: OnRay) -> None:
 def sum_of_ranks(folder: Path, worker: Worker) -> None:
     total = torch.tensor([float(worker.rank + 1)])
     distributed.all_reduce(total)
-    place = folder / f"rank-{worker.rank}.json"
-    place.write_text(json.dumps([worker.world_size, total.item()]))
+    path = folder / f"rank-{worker.rank}.json"
+    path.write_text(json.dumps([worker.world_size, total.item()]))
 
 
 @pytest.mark.drill
 def test_two_ray_workers_talk_through_torch_distributed(on_ray: OnRay, tmp_path: Path) -> None:
     on_ray.fit(partial(sum_of_ranks, tmp_path))
-    found = {path.name: json.loads(path.read_text()) for path in tmp_path.iterdir()}
-    assert found == {"rank-0.json": [2, 3.0], "rank-1.json": [2, 3.0]}
+    results = {path.name: json.loads(path.read_text()) for path in tmp_path.iterdir()}
+    assert results == {"rank-0.json": [2, 3.0], "rank-1.json": [2, 3.0]}
 
 
 def die_once(folder: Path, worker: Worker) -> None:
@@ -104,8 +105,8 @@ def test_a_killed_ray_worker_restarts_the_group_and_the_log_says_so(
     on_ray.fit(partial(die_once, tmp_path))
     assert (tmp_path / "died").exists()
     assert json.loads((tmp_path / "rank-0.json").read_text()) == [2, 3.0]
-    assert "starts again from its last state (failure 1 of at most 2)" in SAID[-1]
-    assert "is lost" in SAID[-1]
+    assert "starts again from its last state (failure 1 of at most 2)" in LINES[-1]
+    assert "is lost" in LINES[-1]
 
 
 class DyingTrainer:
@@ -134,13 +135,13 @@ def test_a_worker_that_dies_while_its_group_starts_costs_one_failure(
     monkeypatch.setattr(OnRay, "_ray", lambda _: idle)
     monkeypatch.setattr(OnRay, "_trainer", lambda *_: trainer)
     monkeypatch.setattr("ray.shutdown", lambda: None)
-    said: list[str] = []
-    compute = OnRay(Resources(max_failures=2), "", tmp_path, said.append)
+    lines: list[str] = []
+    compute = OnRay(Resources(max_failures=2), "", tmp_path, lines.append)
     expected = nullcontext() if survives else pytest.raises(GroupFailedError, match="failure 3")
     with expected:
         compute.fit(print)
     assert trainer.failures_left == 0
-    assert len(said) == 2
+    assert len(lines) == 2
 
 
 def raise_on_rank_0(worker: Worker) -> None:
@@ -152,11 +153,11 @@ def raise_on_rank_0(worker: Worker) -> None:
 
 @pytest.mark.drill
 def test_a_rank_that_raises_ends_all_ranks_at_once_with_its_cause(on_ray: OnRay) -> None:
-    before = len(SAID)
+    before = len(LINES)
     cause = r"^worker 0: FloatingPointError: the loss of step 3 is nan\. It is failure 1 of"
     with pytest.raises(GroupFailedError, match=cause):
         on_ray.fit(raise_on_rank_0)
-    assert len(SAID) == before, "an error that is sure to come again was tried again"
+    assert len(LINES) == before, "an error that is sure to come again was tried again"
 
 
 def stall_on_rank_1(folder: Path, worker: Worker) -> None:
@@ -179,10 +180,15 @@ def test_a_stalled_rank_can_be_given_up_from_a_watching_thread(
 def test_a_group_without_room_says_what_it_asks_for_and_what_is_free_and_gives_up(
     on_ray: OnRay, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    import ray
+
     list(on_ray.map(partial(times, 1), [1]))  # Ray is up, with two CPUs
+    deadline = time.monotonic() + 60
+    while ray.available_resources().get("CPU") != 2 and time.monotonic() < deadline:
+        time.sleep(0.1)  # a task that has just ended may still count
     monkeypatch.setattr("infra.compute.training_group.time", Clock())
-    said: list[str] = []
-    wishful = OnRay(Resources(num_workers=5, placement_seconds=6), "", tmp_path, said.append)
+    lines: list[str] = []
+    wishful = OnRay(Resources(num_workers=5, placement_seconds=6), "", tmp_path, lines.append)
     with pytest.raises(NoRoomError, match=r"5 workers of 1 CPU each; free are 2 CPU on 1 nodes"):
         wishful.fit(print)
-    assert "it waits up to 6 s" in said[0]
+    assert "it waits up to 6 s" in lines[0]

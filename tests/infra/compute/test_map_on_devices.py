@@ -33,8 +33,8 @@ def test_ray_gives_work_of_the_network_the_gpus_of_a_worker_and_other_work_none(
     ray.init(num_cpus=2, num_gpus=2, include_dashboard=False, log_to_driver=False)
     try:
         with_gpus = OnRay(Resources(num_cpus=2, gpus_per_worker=1), "", tmp_path)
-        found = with_gpus.map_on_devices(device_and_gpus, [1, 2, 3])
-        assert sorted(found) == [("cuda", 1, 1), ("cuda", 2, 1), ("cuda", 3, 1)]
+        results = with_gpus.map_on_devices(device_and_gpus, [1, 2, 3])
+        assert sorted(results) == [("cuda", 1, 1), ("cuda", 2, 1), ("cuda", 3, 1)]
         without = with_gpus.map(partial(device_and_gpus, "any"), [1])
         assert list(without) == [("any", 1, 0)]
         on_cpus = OnRay(Resources(num_cpus=2), "", tmp_path)

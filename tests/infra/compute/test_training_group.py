@@ -30,38 +30,38 @@ def test_an_error_travels_between_processes_with_all_that_the_driver_needs() -> 
 
 
 def test_the_earliest_error_is_the_cause() -> None:
-    found = first_failure(
+    failure = first_failure(
         {0: loop_error(0, 20.0, "OSError: disk"), 1: loop_error(1, 10.0, "ValueError: odd", True)}
     )
-    assert (found.cause, found.final) == ("worker 1: ValueError: odd", True)
+    assert (failure.cause, failure.final) == ("worker 1: ValueError: odd", True)
 
 
 def test_a_lost_connection_is_no_cause_even_if_it_came_first() -> None:
-    found = first_failure({0: loop_error(0, 1.0, GLOO), 1: loop_error(1, 2.0, "OSError: disk")})
-    assert found.cause == "worker 1: OSError: disk"
+    failure = first_failure({0: loop_error(0, 1.0, GLOO), 1: loop_error(1, 2.0, "OSError: disk")})
+    assert failure.cause == "worker 1: OSError: disk"
 
 
 def test_a_killed_worker_is_the_cause_of_what_the_others_say() -> None:
-    found = first_failure(
+    failure = first_failure(
         {
             0: loop_error(0, 1.0, GLOO),
             1: RuntimeError("The actor died unexpectedly. It had much more to say.\nAnd more"),
         }
     )
-    assert found.cause == "worker 1 is lost (The actor died unexpectedly)"
-    assert not found.final
+    assert failure.cause == "worker 1 is lost (The actor died unexpectedly)"
+    assert not failure.final
 
 
 def test_lost_connections_alone_are_tried_again() -> None:
-    found = first_failure({0: loop_error(0, 1.0, GLOO)})
-    assert "another worker is lost" in found.cause
-    assert not found.final
+    failure = first_failure({0: loop_error(0, 1.0, GLOO)})
+    assert "another worker is lost" in failure.cause
+    assert not failure.final
 
 
 def test_an_error_that_would_come_again_is_a_cause_though_it_tells_of_a_connection() -> None:
     cause = "UploadError: a state can't be saved: ConnectionResetError: Connection reset by peer"
-    found = first_failure({0: loop_error(0, 1.0, cause, final=True)})
-    assert (found.cause, found.final) == (f"worker 0: {cause}", True)
+    failure = first_failure({0: loop_error(0, 1.0, cause, final=True)})
+    assert (failure.cause, failure.final) == (f"worker 0: {cause}", True)
 
 
 def test_a_worker_needs_room_in_every_resource() -> None:
@@ -72,39 +72,39 @@ def test_a_worker_needs_room_in_every_resource() -> None:
 
 @pytest.fixture(autouse=True)
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
-    found = Clock()
-    monkeypatch.setattr("infra.compute.training_group.time", found)
-    return found
+    clock = Clock()
+    monkeypatch.setattr("infra.compute.training_group.time", clock)
+    return clock
 
 
-def room(said: list[str], wanted: int = 4, least: int = 2) -> Room:
-    return Room(wanted, least, {"CPU": 1}, 60, said.append)
+def room(lines: list[str], num_workers: int = 4, min_workers: int = 2) -> Room:
+    return Room(num_workers, min_workers, {"CPU": 1}, 60, lines.append)
 
 
-def test_a_group_that_fits_starts_at_once_without_a_word() -> None:
-    said: list[str] = []
-    assert room(said).wait(lambda: {"CPU": 4.0}, lambda: 2) == 4
-    assert said == []
+def test_a_group_that_fits_starts_at_once_without_a_line() -> None:
+    lines: list[str] = []
+    assert room(lines).wait(lambda: {"CPU": 4.0}, lambda: 2) == 4
+    assert lines == []
 
 
-def test_what_becomes_free_in_time_is_waited_for_and_said_once() -> None:
-    said: list[str] = []
+def test_what_becomes_free_in_time_is_waited_for_and_reported_once() -> None:
+    lines: list[str] = []
     looks = iter([1.0] * 15 + [4.0])
-    assert room(said).wait(lambda: {"CPU": next(looks)}, lambda: 2) == 4
-    assert said == [
+    assert room(lines).wait(lambda: {"CPU": next(looks)}, lambda: 2) == 4
+    assert lines == [
         "training asks for 4 workers of 1 CPU each; free are 1 CPU on 2 nodes; it waits up to 60 s"
     ]
 
 
-def test_after_a_lost_node_the_group_starts_smaller_and_says_so(clock: Clock) -> None:
-    said: list[str] = []
+def test_after_a_lost_node_the_group_starts_smaller_and_reports_it(clock: Clock) -> None:
+    lines: list[str] = []
     began = clock.now
-    assert room(said).wait(lambda: {"CPU": 3.0}, lambda: 1) == 3
+    assert room(lines).wait(lambda: {"CPU": 3.0}, lambda: 1) == 3
     assert clock.now - began == 60
-    assert said[-1].endswith("free are 3 CPU on 1 nodes; it starts with 3 of 4 workers")
+    assert lines[-1].endswith("free are 3 CPU on 1 nodes; it starts with 3 of 4 workers")
 
 
 def test_less_than_the_least_ends_with_what_was_asked_and_what_is_free() -> None:
-    said: list[str] = []
+    lines: list[str] = []
     with pytest.raises(NoRoomError, match=r"4 workers of 1 CPU.*free are 1 CPU.*placement_seconds"):
-        room(said).wait(lambda: {"CPU": 1.0}, lambda: 1)
+        room(lines).wait(lambda: {"CPU": 1.0}, lambda: 1)

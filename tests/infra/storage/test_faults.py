@@ -18,12 +18,12 @@ import pytest
 from botocore.exceptions import NoCredentialsError
 from botocore.retries.standard import ExponentialBackoff
 
-from infra.storage import file_systems as remote
-from infra.storage import remote_file
+from benchmarks.seaweed import BUCKET, KEYS, seaweed
+from infra.storage import file_systems, remote_file
 from infra.storage.source_files import open_url, read_url
 from infra.storage.store import MissingFileError, Store
 from infra.storage.transfer import EndsTooEarlyError, StoreError
-from tests.support.seaweed import BUCKET, KEYS, Fault, FaultyProxy, seaweed
+from tests.support.faulty_proxy import Fault, FaultyProxy
 
 DATA = np.random.default_rng(1).bytes(300_000)
 
@@ -44,7 +44,7 @@ def one_proxy(server: str) -> Iterator[FaultyProxy]:
 def proxy(one_proxy: FaultyProxy, monkeypatch: pytest.MonkeyPatch) -> FaultyProxy:
     for name, value in KEYS.items():
         monkeypatch.setenv(name, value)
-    monkeypatch.setattr(remote, "FIRST_WAIT_SECONDS", 0.01)
+    monkeypatch.setattr(file_systems, "FIRST_BACKOFF_SECONDS", 0.01)
     monkeypatch.setattr(ExponentialBackoff, "delay_amount", lambda *_: 0.01)  # botocore's
     one_proxy.plan.clear()
     one_proxy.happened.clear()
@@ -68,13 +68,13 @@ def test_a_broken_answer_is_read_again_and_the_log_says_so(
     proxy.fail("GET", "/a", fault, times=4)  # more than botocore repeats by itself
     assert store.read_bytes("a") == DATA
     assert [happened[2] for happened in proxy.happened] == [fault] * 4
-    told = [
+    lines = [
         record.getMessage()
         for record in caplog.records
         if record.name == "infra.storage.file_systems"
     ]
-    assert told
-    assert all(re.search(r"/a from byte \d+: attempt \d of 6 failed", line) for line in told)
+    assert lines
+    assert all(re.search(r"/a from byte \d+: attempt \d of 6 failed", line) for line in lines)
 
 
 def test_slow_bytes_are_given_up_and_asked_for_again(
@@ -82,17 +82,17 @@ def test_slow_bytes_are_given_up_and_asked_for_again(
 ) -> None:
     store.write_bytes("a", DATA)
     proxy.fail("GET", "/a", "slow")
-    told: list[str] = []
+    lines: list[str] = []
 
     def tell_and_take_time(message: str) -> None:  # the answer that is whole may take long
-        told.append(message)
-        monkeypatch.setattr(remote, "PATIENCE_SECONDS", 3600)
+        lines.append(message)
+        monkeypatch.setattr(file_systems, "GRACE_SECONDS", 3600)
 
-    monkeypatch.setattr(remote._log, "warning", tell_and_take_time)
-    monkeypatch.setattr(remote, "PATIENCE_SECONDS", 0.5)
-    monkeypatch.setattr(remote, "SLOWEST_BYTES_PER_SECOND", 1 << 20)
+    monkeypatch.setattr(file_systems._log, "warning", tell_and_take_time)
+    monkeypatch.setattr(file_systems, "GRACE_SECONDS", 0.5)
+    monkeypatch.setattr(file_systems, "MIN_BYTES_PER_SECOND", 1 << 20)
     assert store.read_bytes("a") == DATA
-    (line,) = told
+    (line,) = lines
     assert "attempt 1 of 6 failed (TimeoutError: " in line
     assert " bytes came in " in line
 
@@ -127,8 +127,8 @@ def test_a_forked_process_does_not_take_its_parents_answers(store: Store) -> Non
     store.write_bytes("a", DATA)
     assert store.read_range("a", 0, 10) == DATA[:10]
 
-    def reads(place: int) -> bool:
-        return store.open("a", place).read(20_000) == DATA[place:][:20_000]
+    def reads(position: int) -> bool:
+        return store.open("a", position).read(20_000) == DATA[position:][:20_000]
 
     children = [forked(partial(reads, 30_000 * number)) for number in range(8)]
     assert store.read_bytes("a") == DATA
@@ -169,7 +169,7 @@ class _WithoutRanges(BaseHTTPRequestHandler):
 def test_other_bytes_than_were_asked_for_are_an_error(
     content_range: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(remote, "FIRST_WAIT_SECONDS", 0.0)
+    monkeypatch.setattr(file_systems, "FIRST_BACKOFF_SECONDS", 0.0)
     handler = type("Handler", (_WithoutRanges,), {"content_range": content_range})
     server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
     Thread(target=server.serve_forever, daemon=True).start()
@@ -183,7 +183,7 @@ def test_other_bytes_than_were_asked_for_are_an_error(
         server.server_close()
 
 
-def test_a_wrong_address_or_setting_is_told_at_once(
+def test_a_wrong_address_or_setting_is_an_error_at_once(
     store: Store, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with pytest.raises(IsADirectoryError):
@@ -282,7 +282,7 @@ def test_recordings_and_manifests_on_a_broken_network_are_read_whole(
 def test_an_http_server_in_trouble_is_no_missing_recording(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(remote, "FIRST_WAIT_SECONDS", 0.01)
+    monkeypatch.setattr(file_systems, "FIRST_BACKOFF_SECONDS", 0.01)
     (tmp_path / "a.wav").write_bytes(DATA)
     files = ThreadingHTTPServer(
         ("127.0.0.1", 0), partial(SimpleHTTPRequestHandler, directory=str(tmp_path))
@@ -312,11 +312,11 @@ except OSError as error:
 """
 
 
-def test_a_full_disk_is_told_with_a_remedy_and_leaves_no_part_of_a_file(tmp_path: Path) -> None:
-    told = subprocess.run(
+def test_a_full_disk_is_an_error_with_a_remedy_and_leaves_no_part_of_a_file(tmp_path: Path) -> None:
+    output = subprocess.run(
         [sys.executable, "-c", FILL_THE_DISK, str(tmp_path)],
         check=True, capture_output=True, text=True,
     ).stdout  # fmt: skip
-    assert told.startswith(f"DiskFullError there is no room to write {tmp_path}/a (")
-    assert "Free space there, or move the store" in told
+    assert output.startswith(f"DiskFullError there is no room to write {tmp_path}/a (")
+    assert "Free space there, or move the store" in output
     assert [path.name for path in tmp_path.rglob("*")] == ["before"]

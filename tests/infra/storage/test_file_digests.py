@@ -46,5 +46,5 @@ def test_another_size_or_time_is_read_again(tmp_path: Path, weights: Path) -> No
 def test_a_memory_that_is_none_is_begun_anew(tmp_path: Path, weights: Path, nonsense: str) -> None:
     memory = tmp_path / "digests.json"
     memory.write_text(nonsense)
-    found = FileDigests(memory).digest(Store(str(weights.parent)), weights.name)
-    assert found == sha256(b"first")
+    digest = FileDigests(memory).digest(Store(str(weights.parent)), weights.name)
+    assert digest == sha256(b"first")

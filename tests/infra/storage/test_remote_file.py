@@ -19,8 +19,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from infra.storage import file_systems as remote
-from infra.storage import remote_file
+from infra.storage import file_systems, remote_file
 from infra.storage.file_systems import open_file_system
 from infra.storage.remote_file import RemoteFile
 from infra.storage.source_files import FileTooLargeError, open_url, read_url
@@ -59,7 +58,7 @@ def small(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(remote_file, "_NEAR_BYTES", 3000)
     monkeypatch.setattr(remote_file, "BLOCK_BYTES", 7000)
     monkeypatch.setattr(remote_file, "_IDLE_SECONDS", math.inf)  # or pauses would cost requests
-    monkeypatch.setattr(remote, "FIRST_WAIT_SECONDS", 0.0)
+    monkeypatch.setattr(file_systems, "FIRST_BACKOFF_SECONDS", 0.0)
 
 
 @pytest.fixture(scope="module")
@@ -85,10 +84,10 @@ def test_any_reading_gives_what_a_file_in_memory_gives(
 ) -> None:
     file_system, path, data = lines
     expected = io.BytesIO(data)
-    with RemoteFile(Asked(data) if streams else file_system, path) as found:
+    with RemoteFile(Asked(data) if streams else file_system, path) as stream:
         for name, argument in steps:
-            assert getattr(found, name)(argument) == getattr(expected, name)(argument)
-            assert found.tell() == expected.tell()
+            assert getattr(stream, name)(argument) == getattr(expected, name)(argument)
+            assert stream.tell() == expected.tell()
 
 
 @settings(max_examples=40)
@@ -204,18 +203,18 @@ def test_whatever_fails_no_byte_is_wrong_lost_or_read_twice(
 
     asked.get = get  # type: ignore[method-assign]
     try:
-        found = RemoteFile(asked, "a")
+        stream = RemoteFile(asked, "a")
     except StoreError:
         return
-    with found:
+    with stream:
         for name, argument in steps:
             try:
-                got = getattr(found, name)(argument)
+                got = getattr(stream, name)(argument)
             except (StoreError, KeyboardInterrupt):
                 pass
             else:
                 assert got == getattr(expected, name)(argument)
-            assert found.tell() == expected.tell()
+            assert stream.tell() == expected.tell()
     assert sorted(closed) == sorted(map(id, bodies))
 
 
@@ -247,8 +246,8 @@ def slowed(asked: Asked, clock: list[float], num_bytes: int, fails: bool) -> Ask
             return super().read1(min(size or 0, num_bytes))
 
     plain = asked.get
-    asked.get = lambda *place: replace(  # type: ignore[method-assign]
-        found := plain(*place), body=Slow(found.body.read1(1 << 30))
+    asked.get = lambda *asked_range: replace(  # type: ignore[method-assign]
+        answer := plain(*asked_range), body=Slow(answer.body.read1(1 << 30))
     )
     return asked
 
@@ -261,8 +260,8 @@ def test_a_file_that_trickles_is_asked_for_again_and_at_last_given_up(
     with RemoteFile(asked, "a") as stream, pytest.raises(StoreError, match=r"too slow 6 times"):
         stream.read()
     assert 150 < clock[0] < 250
-    told = [record.getMessage() for record in caplog.records]
-    assert any("bytes came in 31 s" in line for line in told)
+    lines_logged = [record.getMessage() for record in caplog.records]
+    assert any("bytes came in 31 s" in line for line in lines_logged)
 
 
 @pytest.mark.parametrize(("rate", "is_given_up"), [(70_000, False), (50_000, True)])
@@ -294,9 +293,9 @@ def test_a_block_that_is_here_is_not_asked_for_again(
     monkeypatch.setattr(file_system, "cat_file", counted)
     monkeypatch.setattr(remote_file, "_IDLE_SECONDS", -1.0)
     with RemoteFile(file_system, path) as stream:
-        for place in (0, 6000, 100, 6999):
-            stream.seek(place)
-            assert stream.read(1) == data[place : place + 1]
+        for position in (0, 6000, 100, 6999):
+            stream.seek(position)
+            assert stream.read(1) == data[position : position + 1]
     assert asked == [0]
 
 
@@ -315,9 +314,9 @@ def test_where_nothing_is_nothing_is_read(
 
 def test_a_closed_file_is_not_read_and_no_place_is_negative() -> None:
     stream = RemoteFile(Asked(DATA), "a")
-    for place in ((-1, io.SEEK_SET), (-60_000, io.SEEK_END), (0, 7)):
-        with pytest.raises(ValueError, match="there is no place"):
-            stream.seek(*place)
+    for position in ((-1, io.SEEK_SET), (-60_000, io.SEEK_END), (0, 7)):
+        with pytest.raises(ValueError, match="there is no position"):
+            stream.seek(*position)
     stream.close()
     for call in (stream.read, stream.readline, stream.tell):
         with pytest.raises(ValueError, match="closed"):
@@ -350,8 +349,29 @@ def test_a_server_that_knows_no_ranges_gives_the_right_bytes_all_the_same(tmp_pa
             assert stream.read() == DATA
 
 
+def test_an_http_server_is_asked_once_for_a_size(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(remote_file, "BLOCK_BYTES", len(DATA))
+    (tmp_path / "a").write_bytes(DATA)
+    methods: list[str] = []
+
+    class Counting(_NoRanges):
+        def do_HEAD(self) -> None:
+            methods.append(self.command)
+            super().do_HEAD()
+
+        def do_GET(self) -> None:
+            methods.append(self.command)
+            super().do_GET()
+
+    with serving(partial(Counting, directory=str(tmp_path))) as url:
+        assert read_url(url, 1 << 20) == DATA
+    assert methods == ["HEAD", "GET"]
+
+
 class _Chunked(_NoRanges):
-    """Does not tell how much there is, and sends it little by little."""
+    """Does not give the size of the file and sends it little by little."""
 
     protocol_version = "HTTP/1.1"
 
@@ -362,8 +382,8 @@ class _Chunked(_NoRanges):
 
     def do_GET(self) -> None:
         self.do_HEAD()
-        for place in range(0, len(DATA), 8000):
-            piece = DATA[place : place + 8000]
+        for position in range(0, len(DATA), 8000):
+            piece = DATA[position : position + 8000]
             self.wfile.write(b"%x\r\n%b\r\n" % (len(piece), piece))
             self.wfile.flush()
             time.sleep(0.005)

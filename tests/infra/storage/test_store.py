@@ -153,12 +153,12 @@ def test_local_folder_shows_the_same_files(store: Store, tmp_path: Path) -> None
     store.write_bytes("model/a", b"1")
     store.write_bytes("model/deep/b", b"2")
     with store.local_folder("model", tmp_path / "scratch") as folder:
-        found = {
+        contents = {
             path.relative_to(folder).as_posix(): path.read_bytes()
             for path in folder.rglob("*")
             if path.is_file()
         }
-        assert found == {"a": b"1", "deep/b": b"2"}
+        assert contents == {"a": b"1", "deep/b": b"2"}
     with store.below("model").local_folder("", tmp_path / "scratch") as folder:
         assert (folder / "deep" / "b").read_bytes() == b"2"
     assert store.list_keys() == ["model/a", "model/deep/b"]

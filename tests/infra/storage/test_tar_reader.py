@@ -49,9 +49,9 @@ def test_members_are_where_and_what_tarfile_says(files: list[tuple[str, bytes]],
     stream = tar_of([(file(name), data) for name, data in files], form)
     with tarfile.open(fileobj=io.BytesIO(stream.getvalue())) as reader:
         expected = [Member(m.name, m.offset_data, m.size) for m in reader]
-    found = [m for m in scan_tar(stream) if isinstance(m, Member)]
-    assert found == [m for m in expected if len(m.name.encode()) <= 1024]
-    for member, (_, data) in zip(found, files, strict=True):
+    members = [m for m in scan_tar(stream) if isinstance(m, Member)]
+    assert members == [m for m in expected if len(m.name.encode()) <= 1024]
+    for member, (_, data) in zip(members, files, strict=True):
         assert stream.getvalue()[member.offset : member.offset + member.size] == data
 
 
@@ -93,7 +93,7 @@ def test_an_attacking_member_is_refused_by_rule_and_its_neighbours_are_read(
     for member, data in ((first, b"good"), (last, b"!")):
         assert isinstance(member, Member)
         assert path.read_bytes()[member.offset : member.offset + member.size] == data
-    assert [found for found in tmp_path.rglob("*") if found.is_file()] == [path]
+    assert [file_path for file_path in tmp_path.rglob("*") if file_path.is_file()] == [path]
 
 
 def test_a_claimed_size_is_compared_with_the_tar_before_it_is_believed() -> None:
@@ -183,8 +183,8 @@ def test_a_number_that_is_none_is_a_clear_error(attack: bytes, message: str) -> 
 
 
 def test_spaces_of_other_scripts_in_a_name_are_no_control_characters() -> None:
-    (found,) = scan_tar(tar_of([(file("日本\u3000語.flac"), b"x")]))
-    assert isinstance(found, Member)
+    (member,) = scan_tar(tar_of([(file("日本\u3000語.flac"), b"x")]))
+    assert isinstance(member, Member)
 
 
 class CountedStream(io.BytesIO):

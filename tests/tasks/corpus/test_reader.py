@@ -8,6 +8,7 @@ from typing import BinaryIO
 import numpy as np
 import pytest
 
+from benchmarks.seaweed import BUCKET, KEYS, seaweed
 from data_contracts.records import Clip, PackedClip
 from infra.storage.s3 import S3Receiver
 from infra.storage.store import Store
@@ -16,7 +17,6 @@ from tasks.corpus.index import CorpusIndex
 from tasks.corpus.reader import ClipReader, DamagedClipError
 from tasks.corpus.shards import MadeClip, write_index, write_shard
 from tests.support.recordings import noise
-from tests.support.seaweed import BUCKET, KEYS, seaweed
 
 
 def test_clips_on_s3_are_read_by_range_from_several_threads(

@@ -9,7 +9,7 @@ import torch
 
 from data_contracts.digest import digest_of_bytes
 from infra.compute.keep_checkpoints import KeepCheckpoints
-from infra.storage.patient_store import PatientStore
+from infra.storage.retrying_store import RetryingStore
 from infra.storage.store import Store
 from tasks.training.checkpoints.folder import FINAL_STATE, Checkpoints, StateMismatchError
 from tasks.training.messages.notices import Notice
@@ -39,7 +39,7 @@ class Folder:
         self.said: list[Notice] = []
         self.store = Store(str(path))
         self.checkpoints = Checkpoints(
-            PatientStore(self.store, print),
+            RetryingStore(self.store, print),
             IDENTITY,
             KeepCheckpoints(**keep),
             self.said.append,
@@ -167,7 +167,7 @@ def test_a_pickle_in_the_store_is_never_executed(folder: Folder, tmp_path: Path)
 def test_a_state_of_another_recipe_or_tokenizer_is_refused(tmp_path: Path, name: str) -> None:
     Folder(tmp_path).save(2)
     other = Checkpoints(
-        PatientStore(Store(str(tmp_path)), print),
+        RetryingStore(Store(str(tmp_path)), print),
         IDENTITY | {name: "c" * 64},
         KeepCheckpoints(),
         lambda _: None,

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from infra.compute.keep_checkpoints import KeepCheckpoints
-from infra.storage.patient_store import PatientStore
+from infra.storage.retrying_store import RetryingStore
 from infra.storage.store import Store
 from tasks.training.checkpoints.folder import Checkpoints
 from tasks.training.messages.notices import Notice
@@ -31,7 +31,7 @@ def checkpoints(store: Store, scratch: Path) -> Checkpoints:
     def fail(notice: Notice) -> None:
         pytest.fail(notice.text)
 
-    return Checkpoints(PatientStore(store, print), {}, KeepCheckpoints(), fail, scratch)
+    return Checkpoints(RetryingStore(store, print), {}, KeepCheckpoints(), fail, scratch)
 
 
 def save(found: Checkpoints) -> None:

@@ -19,8 +19,8 @@ from infra.compute.in_process import InProcess
 from infra.compute.interface import Worker
 from infra.compute.keep_checkpoints import KeepCheckpoints
 from infra.compute.resources import Loading
-from infra.retry import HOPELESS
-from infra.storage.patient_store import PatientStore
+from infra.retry import NOT_RETRYABLE
+from infra.storage.retrying_store import RetryingStore
 from infra.storage.store import Store
 from tasks.training.checkpoints.folder import Checkpoints
 from tasks.training.fit import CHECKPOINT, fit
@@ -103,7 +103,7 @@ class Run:
 
     def __init__(self, planned: Planned, url: str, scratch: Path) -> None:
         self.planned = planned
-        self.patient = PatientStore(Store(url), print)
+        self.patient = RetryingStore(Store(url), print)
         self.checkpoints = Checkpoints(
             self.patient, {"data plan": "x"}, KeepCheckpoints(), lambda _: None, scratch
         )
@@ -205,7 +205,7 @@ def test_what_a_roll_back_left_out_is_not_missed() -> None:
 
 
 def test_a_trail_forgets_what_is_computed_again(tmp_path: Path) -> None:
-    patient = PatientStore(Store(str(tmp_path)), print)
+    patient = RetryingStore(Store(str(tmp_path)), print)
     plan = np.array([[1, 2], [3, 4], [5, 6]])
 
     def work(rank: int, first: int, shares: dict[int, list[int]], until: int) -> Trail:
@@ -307,7 +307,7 @@ def test_a_training_whose_audit_is_not_exact_ends_without_a_model_and_stays_so(
     assert not (tmp_path / "artifact" / CHECKPOINT).exists()
     with pytest.raises(AuditError, match=f"step 3 {fault}"):  # the last state is there
         training.run(tmp_path, compute=InProcess())
-    assert issubclass(AuditError, HOPELESS), "another attempt ends alike"
+    assert issubclass(AuditError, NOT_RETRYABLE), "another attempt ends alike"
 
 
 def test_a_finished_training_whose_model_is_lost_exports_it_again_without_notes(

@@ -1,4 +1,4 @@
-"""A proxy before a real S3 server that breaks answers as networks do."""
+"""A proxy in front of a server that breaks requests and answers as networks do."""
 
 import http.client
 import time
@@ -9,9 +9,6 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from threading import Thread
 from typing import Literal
 
-from benchmarks.seaweed import BUCKET, KEYS, free_port, seaweed
-
-__all__ = ["BUCKET", "KEYS", "FaultyProxy", "free_port", "seaweed"]
 Fault = Literal[
     "error",  # 500, before the request reaches the server
     "error after",  # 500, after the server has done it
@@ -26,16 +23,20 @@ class FaultyProxy:
     """Passes requests on to a server; those that are planned to fail, fail."""
 
     server: str
+    """URL of the server behind the proxy."""
     endpoint: str = ""
+    """URL of the proxy while it runs."""
     plan: list[tuple[str, str, Fault]] = field(default_factory=list)
-    """(method, part of the path, what happens), each for one request, in order."""
+    """(method, part of the path, fault), each for one request, in order."""
     happened: list[tuple[str, str, Fault]] = field(default_factory=list)
+    """(method, path, fault) of each request that failed."""
 
-    def fail(self, method: str, where: str, fault: Fault, times: int = 1) -> None:
-        """Let the next `times` requests of `method` whose path holds `where` fail."""
-        self.plan += [(method, where, fault)] * times
+    def fail(self, method: str, path: str, fault: Fault, times: int = 1) -> None:
+        """Let the next `times` requests of `method` whose path contains `path` fail."""
+        self.plan += [(method, path, fault)] * times
 
     def take(self, method: str, path: str) -> Fault | None:
+        """Return the fault that is planned for a request, once; None where it passes."""
         for planned in self.plan:
             if planned[0] == method and planned[1] in path:
                 self.plan.remove(planned)
@@ -52,12 +53,12 @@ class FaultyProxy:
             protocol_version = "HTTP/1.1"
 
             def log_message(self, *args: object) -> None:
-                """Quiet."""
+                """Log nothing."""
 
-            def _pass_on(self) -> None:
+            def _forward(self) -> None:
                 _answer(self, proxy)
 
-            do_GET = do_PUT = do_HEAD = do_POST = do_DELETE = _pass_on  # noqa: N815
+            do_GET = do_PUT = do_HEAD = do_POST = do_DELETE = _forward  # noqa: N815
 
         listener = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
         listener.daemon_threads = True
@@ -103,8 +104,8 @@ def _answer(request: BaseHTTPRequestHandler, proxy: FaultyProxy) -> None:
     request.end_headers()
     try:
         if fault == "slow":
-            for place in range(len(sent)):
-                request.wfile.write(sent[place : place + 1])
+            for index in range(len(sent)):
+                request.wfile.write(sent[index : index + 1])
                 request.wfile.flush()
                 time.sleep(1)
         request.wfile.write(sent if request.command != "HEAD" else b"")
@@ -115,7 +116,7 @@ def _answer(request: BaseHTTPRequestHandler, proxy: FaultyProxy) -> None:
 
 
 def _body(request: BaseHTTPRequestHandler) -> bytes:
-    """The request's bytes as they came: a signed, chunked upload keeps its signatures."""
+    """Return the request's bytes unchanged: a signed, chunked upload keeps its signatures."""
     if request.headers.get("Transfer-Encoding", "").lower() == "chunked":
         pieces = []
         while size := int(request.rfile.readline().split(b";")[0], 16):
