@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 
 from pydantic import Field
@@ -75,13 +74,12 @@ def run(context: StageContext, recipe: CollectRecipe) -> StageResult:
         for number, chunk in enumerate(chunks)
         if not context.directory.exists(_chunk_key(number))
     ]
-    sample = partial(
-        sample_chunk,
-        context.inputs["checkpoint"],
-        context.inputs["corpus"],
-        context.directory,
-        recipe,
-        context.scratch,
+    sample = ChunkSampler(
+        checkpoint=context.inputs["checkpoint"].below(CHECKPOINT),
+        corpus=context.inputs["corpus"],
+        directory=context.directory,
+        scratch=context.scratch,
+        recipe=recipe,
     )
     for number in context.compute.map_on_devices(sample, missing):
         context.progress(f"prompts of chunk {number} answered, {len(chunks)} chunks in all")
@@ -105,31 +103,34 @@ def run(context: StageContext, recipe: CollectRecipe) -> StageResult:
     return StageResult(len(prompts), len(pairs), ties, metrics)
 
 
-def sample_chunk(
-    checkpoint: Store,
-    corpus: Store,
-    directory: Store,
-    recipe: CollectRecipe,
-    scratch: Path,
-    device: str,
-    job: tuple[int, tuple[Conversation, ...]],
-) -> int:
-    """Answer the prompts of one chunk and save the answers; returns the chunk's number."""
-    number, prompts = job
-    answerer = Answerer.open(checkpoint.below(CHECKPOINT), corpus, scratch, device)
-    settings = GenerationSettings(
-        max_new_tokens=recipe.max_new_tokens,
-        num_samples=recipe.num_samples,
-        temperature=recipe.temperature,
-        top_p=recipe.top_p,
-        seed=recipe.seed,
-    )
-    answered = [
-        SampledAnswers(prompt=prompt, answers=tuple(answers))
-        for prompt, answers in zip(prompts, answerer.answer(prompts, settings), strict=True)
-    ]
-    directory.write_text(_chunk_key(number), to_jsonl(answered))
-    return number
+@dataclass(frozen=True)
+class ChunkSampler:
+    """Answers prompts with one checkpoint, on any worker: it pickles."""
+
+    checkpoint: Store
+    corpus: Store
+    directory: Store
+    """The artifact's folder, where finished chunks are kept."""
+    scratch: Path
+    recipe: CollectRecipe
+
+    def __call__(self, device: str, chunk: tuple[int, tuple[Conversation, ...]]) -> int:
+        """Answer the prompts of a numbered chunk and save the answers; return its number."""
+        number, prompts = chunk
+        answerer = Answerer.open(self.checkpoint, self.corpus, self.scratch, device)
+        settings = GenerationSettings(
+            max_new_tokens=self.recipe.max_new_tokens,
+            num_samples=self.recipe.num_samples,
+            temperature=self.recipe.temperature,
+            top_p=self.recipe.top_p,
+            seed=self.recipe.seed,
+        )
+        answered = [
+            SampledAnswers(prompt=prompt, answers=tuple(answers))
+            for prompt, answers in zip(prompts, answerer.answer(prompts, settings), strict=True)
+        ]
+        self.directory.write_text(_chunk_key(number), to_jsonl(answered))
+        return number
 
 
 def make_pairs(answered: SampledAnswers, ranker: Ranker, recipe: CollectRecipe) -> Collected:

@@ -5,7 +5,6 @@ from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
-import numpy as np
 import torch
 from pydantic import Field
 
@@ -18,10 +17,10 @@ from tasks.corpus.pairs import read_pairs
 from tasks.evaluation.answerer import Answerer
 from tasks.evaluation.early import pick_held_out
 from tasks.objectives.preference import DpoFactory, score_pairs
-from tasks.training.fit import CHECKPOINT, fit
+from tasks.training.fit import CHECKPOINT, StartingPoint, fit
 from tasks.training.objective import reduced_precision
 from tasks.training.recipe import OptimizerRecipe, Precision
-from tasks.training_data.mixture_plan import plan_mixture
+from tasks.training_data.mixture_plan import draw_evenly
 
 REFERENCE = "reference_log_probs.json"
 _PAIRS_A_TASK = 4096
@@ -56,19 +55,12 @@ def run(context: StageContext, recipe: DpoRecipe) -> StageResult:
         name: (float(chosen), float(rejected))
         for name, (chosen, rejected) in json.loads(context.directory.read_text(REFERENCE)).items()
     }
-    plan: np.ndarray = plan_mixture(
-        {"pairs": range(len(pairs))},
-        {"pairs": 1.0},
-        recipe.optimizer.steps,
-        recipe.optimizer.examples_per_step,
-        recipe.optimizer.seed,
-    )
+    data = draw_evenly(len(pairs), recipe.optimizer)
     factory = DpoFactory(corpus, tuple(pairs), reference, recipe.beta)
     held_out = pick_held_out(corpus, recipe.optimizer.seed, ())
-    pools = np.zeros(len(pairs), np.int32)  # all are drawn in turn
-    optimizer, tuning = recipe.optimizer, recipe.tuning
-    metrics = fit(context, initial, factory, plan, pools, optimizer, tuning, held_out)
-    return StageResult(len(pairs), plan.size, metrics=metrics)
+    start = StartingPoint(initial, recipe.tuning)
+    metrics = fit(context, start, factory, data, recipe.optimizer, held_out)
+    return StageResult(len(pairs), data.plan.size, metrics=metrics)
 
 
 def _score_portion(

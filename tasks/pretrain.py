@@ -43,9 +43,9 @@ def run(
     """
     index = CorpusIndex(context.inputs["corpus"])
     initial = build_initial(context, recipe.model, source, index, recipe.prompts)
-    examples, table = completion_examples(index, ClipTable.of(index), recipe.prompts)
+    training_set = completion_examples(index, ClipTable.of(index), recipe.prompts)
     if recipe.alignment:
-        initial = align(context, initial, examples, table, recipe.alignment, recipe.damage)
+        initial = align(context, initial, training_set, recipe.alignment, recipe.damage)
     asked = frozenset(recipe.mixture.tasks)
     held_out = pick_held_out(context.inputs["corpus"], recipe.optimizer.seed, recipe.letters, asked)
-    return fit_supervised(context, initial, examples, table, recipe.mixture, recipe, held_out)
+    return fit_supervised(context, initial, training_set, recipe.mixture, recipe, held_out)

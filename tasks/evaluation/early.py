@@ -14,13 +14,11 @@ from transformers import Qwen2AudioForConditionalGeneration, Qwen2AudioProcessor
 
 from data_contracts.records import Conversation, Task
 from infra.storage.store import Store
-from model.audio import num_tokens_of_features
 from model.batch import collate
 from model.forward import cross_entropy
 from model.generate import GenerationSettings
 from model.sequence import render_example
 from tasks.corpus.artifact import read_suites
-from tasks.corpus.features import clip_features
 from tasks.corpus.index import CorpusIndex
 from tasks.corpus.reader import ClipReader, DamagedClipError
 from tasks.evaluation.answerer import Answerer
@@ -108,10 +106,7 @@ def held_out_loss(
     total, labels = 0.0, 0
     for start in range(0, len(conversations), _BATCH):
         some = conversations[start : start + _BATCH]
-        clips = sorted({clip for conversation in some for clip in conversation.clip_ids})
-        num_mel_bins = answerer.processor.feature_extractor.feature_size
-        features = clip_features(answerer.reader, clips, num_mel_bins)
-        tokens = {clip: num_tokens_of_features(f.shape[1]) for clip, f in features.items()}
+        features, tokens = answerer.hear(some)
         sequences = [render_example(c, answerer.processor.tokenizer, tokens, letters) for c in some]
         batch = collate(sequences, features)
         total += float(cross_entropy(answerer.model, batch, 0.0))

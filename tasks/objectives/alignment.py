@@ -24,12 +24,11 @@ from tasks.context import StageContext, StageLogger
 from tasks.corpus.index import CorpusIndex
 from tasks.corpus.reader import ClipReader
 from tasks.objectives.supervised import SupervisedFactory, SupervisedObjective, batch_counts
-from tasks.training.fit import CHECKPOINT, PARITY, fit
+from tasks.training.fit import CHECKPOINT, PARITY, StartingPoint, fit
 from tasks.training.objective import MicroBatch, StepOutcome
 from tasks.training.recipe import OptimizerRecipe
 from tasks.training_data.damaged_clips import DamagePolicy
-from tasks.training_data.example_table import ExampleTable
-from tasks.training_data.examples import Examples
+from tasks.training_data.examples import TrainingSet
 from tasks.training_data.mixture import Mixture
 
 ALIGNMENT = "scratch/alignment"
@@ -79,19 +78,18 @@ class SpellingFactory:
 def align(
     context: StageContext,
     initial: Store,
-    examples: Examples,
-    table: ExampleTable,
+    training_set: TrainingSet,
     recipe: AlignmentRecipe,
     damage: DamagePolicy,
 ) -> Store:
-    """Train the audio side of the checkpoint in `initial`; returns the folder of the result.
+    """Train the audio side of the checkpoint in `initial`; return the folder of the result.
 
     It is trained as every checkpoint is, on the context's workers and resumable, below the stage's
     own folder.
 
     Args:
-        examples: those of the task `asr` hear one clip each and answer with its transcript.
-        table: a row an example.
+        training_set: its examples of the task `asr` hear one clip each and answer with its
+            transcript.
         damage: what becomes of damaged clips.
 
     Raises:
@@ -99,10 +97,8 @@ def align(
     """
     directory = context.directory.below(ALIGNMENT)
     if not directory.exists(PARITY):
-        optimizer, mixture = recipe.optimizer, recipe.mixture
-        steps = mixture.num_steps(table, optimizer.examples_per_step, optimizer.steps)
-        optimizer = optimizer.model_copy(update={"steps": steps})
-        plan = mixture.plan(table, steps, optimizer.examples_per_step, optimizer.seed)
+        examples, table = training_set.examples, training_set.table
+        data = recipe.mixture.draw(table, recipe.optimizer)
         transcribed = (i for i in range(len(table)) if table.task[i] == "asr")
         heard = {c for i in transcribed for c in spelling(examples[i][0].answer)}
         supervised = SupervisedFactory(
@@ -110,17 +106,15 @@ def align(
             examples=examples,
             augment=recipe.augment,
             label_smoothing=0.0,
-            seed=optimizer.seed,
+            seed=recipe.optimizer.seed,
             skipping=damage.skipping(context.directory),
         )
         fit(
             replace(context, directory=directory, logger=AlignmentLogger(context.logger)),
-            initial,
+            StartingPoint(initial, recipe.tuning),
             SpellingFactory(supervised, "".join(sorted(heard))),
-            plan,
-            mixture.pools(table),
-            optimizer,
-            recipe.tuning,
+            data,
+            recipe.optimizer.model_copy(update={"steps": data.num_steps}),
         )
     return directory.below(CHECKPOINT)
 

@@ -8,12 +8,12 @@ from transformers import Qwen2AudioForConditionalGeneration, Qwen2AudioProcessor
 
 from data_contracts.records import PreferencePair
 from infra.storage.store import Store
-from model.audio import num_audio_tokens, num_tokens_of_features
+from model.audio import num_audio_tokens
 from model.batch import AnswerPair, Batch, collate_pairs
 from model.forward import pair_log_probs
 from model.losses import dpo_loss
 from model.sequence import render_answer, render_prompt
-from tasks.corpus.features import clip_features
+from tasks.corpus.features import hear
 from tasks.corpus.index import CorpusIndex
 from tasks.corpus.reader import ClipReader
 from tasks.evaluation.answerer import Answerer
@@ -116,9 +116,8 @@ def collate_preferences(
 ) -> Batch:
     """Pack pairs as trees [prompt | chosen | rejected]."""
     tokenizer = processor.tokenizer
-    clips = sorted({clip for pair in pairs for clip in pair.prompt.clip_ids})
-    features = clip_features(reader, clips, processor.feature_extractor.feature_size)
-    tokens = {clip: num_tokens_of_features(f.shape[1]) for clip, f in features.items()}
+    prompts = [pair.prompt for pair in pairs]
+    features, tokens = hear(reader, prompts, processor.feature_extractor.feature_size)
     return collate_pairs(
         [
             AnswerPair(

@@ -6,6 +6,7 @@ P(x_t | x_<t, Encoder(a)), maximised over the answer's tokens (Qwen2-Audio repor
 import random
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 import torch
@@ -21,7 +22,7 @@ from data_contracts.jsonl import to_jsonl
 from data_contracts.recipe import Recipe
 from data_contracts.records import Conversation, Task
 from infra.storage.store import Store
-from model.audio import HOP_LENGTH, SAMPLE_RATE, num_tokens_of_features
+from model.audio import HOP_LENGTH, SAMPLE_RATE
 from model.augment import AugmentRecipe, augment_features, most_audio_tokens
 from model.batch import Batch, collate
 from model.costs.flops import step_flops
@@ -30,17 +31,16 @@ from model.sequence import TokenSequence, render_example
 from model.tuning import TuningRecipe
 from tasks.context import StageContext, StageResult
 from tasks.conversations.prompts import PromptStyle
-from tasks.corpus.features import clip_features
+from tasks.corpus.features import hear
 from tasks.corpus.index import CorpusIndex
 from tasks.corpus.reader import ClipReader
-from tasks.training.fit import fit
+from tasks.training.fit import StartingPoint, fit
 from tasks.training.held_out import ExaminerFactory
 from tasks.training.objective import ExampleSource, MicroBatch, StepOutcome
 from tasks.training.recipe import OptimizerRecipe
 from tasks.training.split import Load
 from tasks.training_data.damaged_clips import DamagePolicy, Skipping, TrainingClips, skipped_clips
-from tasks.training_data.example_table import ExampleTable
-from tasks.training_data.examples import Examples
+from tasks.training_data.examples import Examples, TrainingSet
 from tasks.training_data.mixture import Mixture, MixtureRow, measure
 
 MIXTURE = "mixture.jsonl"
@@ -87,8 +87,7 @@ class SupervisedFactory:
 def fit_supervised(
     context: StageContext,
     initial: Store,
-    examples: Examples,
-    table: ExampleTable,
+    training_set: TrainingSet,
     mixture: Mixture,
     recipe: SupervisedRecipe,
     held_out: ExaminerFactory,
@@ -96,31 +95,27 @@ def fit_supervised(
     """Train the checkpoint in `initial` on a mixture of examples.
 
     Args:
-        table: a row an example.
         held_out: makes the early evaluation.
     """
-    optimizer = recipe.optimizer
-    per_step, seed = optimizer.examples_per_step, optimizer.seed
-    steps = mixture.num_steps(table, per_step, optimizer.steps)
-    plan = mixture.plan(table, steps, per_step, seed)
-    _report(context, list(measure(plan, table, mixture.shares(table))))
+    data = mixture.draw(training_set.table, recipe.optimizer)
+    _report(context, list(measure(data, training_set.table)))
     factory = SupervisedFactory(
         corpus=context.inputs["corpus"],
-        examples=examples,
+        examples=training_set.examples,
         augment=recipe.augment,
         label_smoothing=recipe.label_smoothing,
-        seed=seed,
+        seed=recipe.optimizer.seed,
         letters=recipe.letters,
         skipping=recipe.damage.skipping(context.directory),
     )
-    schedule = optimizer.model_copy(update={"steps": steps})
-    pools = mixture.pools(table)
-    metrics = fit(context, initial, factory, plan, pools, schedule, recipe.tuning, held_out)
+    start = StartingPoint(initial, recipe.tuning)
+    optimizer = recipe.optimizer.model_copy(update={"steps": data.num_steps})
+    metrics = fit(context, start, factory, data, optimizer, held_out)
     skipped = skipped_clips(context.directory)
     for clip in skipped:
         context.progress(f"skipped, damaged: clip {clip.id} in {clip.shard} at byte {clip.offset}")
     metrics["skipped_clips"] = len(skipped)
-    return StageResult(len(examples), plan.size, metrics=metrics)
+    return StageResult(len(training_set), data.plan.size, metrics=metrics)
 
 
 def _report(context: StageContext, rows: Sequence[MixtureRow]) -> None:
@@ -192,8 +187,8 @@ class SupervisedObjective:
         for example in (self._parts.examples[i] for i in examples):
             draw = random.Random(f"{self._parts.seed} {step} {example[0].id}")
             chosen.append(draw.choice(example))
-        features = self._features(chosen, step)
-        tokens = {clip: num_tokens_of_features(f.shape[1]) for clip, f in features.items()}
+        augment = partial(self._augment, step)
+        features, tokens = hear(self._clips, chosen, self._num_mel_bins, augment)
         sequences = [self._render(conversation, tokens) for conversation in chosen]
         return collate([self._without_skipped(sequence) for sequence in sequences], features)
 
@@ -206,15 +201,11 @@ class SupervisedObjective:
             return sequence
         return replace(sequence, is_label=np.zeros_like(sequence.is_label))
 
-    def _features(self, conversations: Sequence[Conversation], step: int) -> dict[str, Tensor]:
-        clips = sorted({clip for conversation in conversations for clip in conversation.clip_ids})
-        plain = clip_features(self._clips, clips, self._num_mel_bins)
-        changed = {}
-        for clip, features in plain.items():
-            seed = int(digest_of([self._parts.seed, step, clip])[:15], 16)
-            generator = torch.Generator().manual_seed(seed)
-            changed[clip] = augment_features(features, generator, self._parts.augment)
-        return changed
+    def _augment(self, step: int, clip: str, features: Tensor) -> Tensor:
+        """Augment by a random state that depends on the recipe's seed, the step and the clip."""
+        seed = int(digest_of([self._parts.seed, step, clip])[:15], 16)
+        generator = torch.Generator().manual_seed(seed)
+        return augment_features(features, generator, self._parts.augment)
 
 
 def source_of(conversation: Conversation, shard_of: Callable[[str], str]) -> ExampleSource:

@@ -17,9 +17,9 @@ from model.activation_checkpointing import checkpoint_activations
 from model.costs.flops import measured_peak
 from tasks.training.checkpoints.folder import POSITION, Checkpoints
 from tasks.training.checkpoints.upload import Uploader
-from tasks.training.culprits import find_culprits, name_examples
+from tasks.training.culprits import BadStep, find_culprits, name_examples
 from tasks.training.export import export
-from tasks.training.guards.audit import Trail, hold_against
+from tasks.training.guards.audit import Trail, check_consumed
 from tasks.training.guards.divergence import LOSS, NORM, RollBackError, Watch
 from tasks.training.guards.stall import StallGuard
 from tasks.training.held_out import Examiner
@@ -80,7 +80,7 @@ class _Training:
         _agree(self.state.step, worker)
         self.watch = Watch(job.optimizer.watch, self.state.watch, before)
         self.rolled_back = before is not None
-        self.plan = self.watch.admitted(job.plan)
+        self.plan = self.watch.admitted(job.data.plan)
         if job.resources.activation_checkpointing:
             checkpoint_activations(model)
         module = ObjectiveModule(model.train(), self.objective, job.optimizer.precision)
@@ -178,10 +178,14 @@ class _Training:
     def _look_into(self, problem: str, loaded: LoadedStep[MicroBatch], uploader: Uploader) -> None:
         """Name the step's examples, then do what the policy says."""
         step, worker = loaded.step, self.worker
-        mine = [example for some in loaded.examples for example in some]
-        everyone = [example for example in self.plan[step].tolist() if example >= 0]
-        culprits = find_culprits(step, mine, everyone, self.objective, self.strategy, worker)
-        name_examples(step, problem, mine, culprits, self.objective, worker, self.notices)
+        bad = BadStep(
+            step,
+            problem,
+            mine=[example for some in loaded.examples for example in some],
+            everyone=[example for example in self.plan[step].tolist() if example >= 0],
+        )
+        culprits = find_culprits(bad, self.objective, self.strategy, worker)
+        name_examples(bad, culprits, self.objective, worker, self.notices)
         _agree(step, worker)  # no worker stops before all have named their examples
         uploader.flush()  # a roll-back goes to the state that is said to be saved
         self.watch.react(step, problem, culprits)
@@ -228,10 +232,10 @@ class _Training:
             uploader.submit(partial(self.checkpoints.save, files, self.state.step))
 
     def _audit(self) -> None:
-        """Hold what all workers consumed against the plan, and say how it is."""
+        """Compare what all workers consumed with the plan, and report the result."""
         consumed = self.trail.of_all_workers()
-        found = hold_against(self.job.plan, self.job.pools, consumed, self.plan)
-        self.notices(Notice(f"audit: {found}", {"q2a.audit": str(found)}))
+        result = check_consumed(self.job.data, consumed, self.plan)
+        self.notices(Notice(f"audit: {result}", {"q2a.audit": str(result)}))
 
 
 def _agree(step: int, worker: Worker) -> None:

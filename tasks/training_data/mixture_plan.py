@@ -7,6 +7,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from tasks.training.data_plan import DataPlan
+from tasks.training.recipe import OptimizerRecipe
+
 
 class MixtureError(ValueError):
     """A mixture has a weight that is none, weights that no number can hold together, or gives no
@@ -30,9 +33,28 @@ def plan_mixture(
     examples_per_step: int,
     seed: int,
 ) -> NDArray[np.int64]:
-    """`plan_groups` where every task is one group."""
+    """Plan by `plan_groups`, where every task is one group."""
     groups = {task: [Group(pool, 1.0)] for task, pool in pools.items()}
     return plan_groups(groups, weights, steps, examples_per_step, seed)
+
+
+def draw_evenly(num_examples: int, optimizer: OptimizerRecipe) -> DataPlan:
+    """Plan a training that takes all examples in turn, whatever they are.
+
+    Args:
+        optimizer: its steps, examples a step and seed.
+    """
+    return DataPlan(
+        plan=plan_mixture(
+            {"all": range(num_examples)},
+            {"all": 1.0},
+            optimizer.steps,
+            optimizer.examples_per_step,
+            optimizer.seed,
+        ),
+        pools=np.zeros(num_examples, np.int32),
+        shares=np.full(num_examples, 1 / num_examples),
+    )
 
 
 def plan_groups(

@@ -40,9 +40,9 @@ def training(small_manifest: Path, tmp_path_factory: pytest.TempPathFactory) -> 
     index = CorpusIndex(corpus.directory)
     context = stage_context(folder / "initial", {"corpus": corpus.directory})
     initial = build_initial(context, TINY, None, index, "natural")
-    heard, _ = completion_examples(index, ClipTable.of(index), "natural")
+    spoken = completion_examples(index, ClipTable.of(index), "natural").examples
     short = {clip.id for clip in index if clip.num_samples < 3 * 16_000}
-    heard = [variants for variants in heard if set(variants[0].clip_ids) <= short]
+    heard = [variants for variants in spoken if set(variants[0].clip_ids) <= short]
     written = [(sum_dialogue(number),) for number in range(12)]
     draw = np.random.default_rng(0)
     plan = draw.choice(len(heard), (STEPS, EXAMPLES_PER_STEP), replace=False)
