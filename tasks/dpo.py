@@ -10,6 +10,7 @@ from pydantic import Field
 
 from data_contracts.recipe import Recipe
 from data_contracts.records import PreferencePair
+from data_contracts.training_choices import Precision
 from infra.storage.store import Store
 from model.tuning import TuningRecipe
 from tasks.context import StageContext, StageResult
@@ -19,7 +20,7 @@ from tasks.evaluation.early import pick_held_out
 from tasks.objectives.preference import DpoFactory, score_pairs
 from tasks.training.fit import CHECKPOINT, StartingPoint, fit
 from tasks.training.objective import reduced_precision
-from tasks.training.recipe import OptimizerRecipe, Precision
+from tasks.training.recipe import OptimizerRecipe
 from tasks.training_data.mixture_plan import draw_evenly
 
 REFERENCE = "reference_log_probs.json"

@@ -5,10 +5,9 @@ from typing import Literal
 from pydantic import Field, model_validator
 
 from data_contracts.recipe import Recipe
+from data_contracts.training_choices import StrategyName
 from infra.compute.hardware import Hardware
 from infra.compute.keep_checkpoints import KeepCheckpoints
-
-StrategyName = Literal["ddp", "fsdp2", "zero1", "zero2", "zero3", "zero3_offload"]
 
 
 class Loading(Recipe):

@@ -8,8 +8,8 @@ import torch
 from torch import Tensor, nn
 from transformers import Qwen2AudioForConditionalGeneration
 
+from data_contracts.training_choices import Precision
 from model.batch import Batch
-from tasks.training.recipe import Precision
 from tasks.training.split import Load
 
 

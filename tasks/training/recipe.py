@@ -6,12 +6,10 @@ import torch
 from pydantic import Field
 
 from data_contracts.recipe import Recipe
+from data_contracts.training_choices import OptimizerName, Precision
 from model.parts import Part
 from tasks.training.guards.divergence import WatchRecipe
 from tasks.training.schedule import LinearSchedule, Schedule
-
-Precision = Literal["float32", "bfloat16"]
-OptimizerName = Literal["adamw", "adamw_8bit"]
 
 
 class OptimizerRecipe(Recipe):
@@ -45,7 +43,7 @@ class OptimizerRecipe(Recipe):
     @property
     def dtype(self) -> torch.dtype:
         """Of the matrix products."""
-        return {"float32": torch.float32, "bfloat16": torch.bfloat16}[self.precision]
+        return torch_dtype(self.precision)
 
     def rate(self, step: int) -> float:
         """Learning rate of step `step`, counted from 0."""
@@ -53,3 +51,8 @@ class OptimizerRecipe(Recipe):
             return self.learning_rate * (step + 1) / self.warmup_steps
         left = (self.steps - step) / max(1, self.steps - self.warmup_steps)
         return self.learning_rate * self.schedule.share(left)
+
+
+def torch_dtype(precision: Precision) -> torch.dtype:
+    """The type of a precision's matrix products."""
+    return {"float32": torch.float32, "bfloat16": torch.bfloat16}[precision]

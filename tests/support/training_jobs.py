@@ -15,8 +15,9 @@ from safetensors.torch import load_file
 from torch import Tensor
 from transformers import Qwen2AudioForConditionalGeneration, Qwen2AudioProcessor
 
+from data_contracts.training_choices import StrategyName
 from infra.compute.interface import Compute, Worker
-from infra.compute.resources import Resources, StrategyName
+from infra.compute.resources import Resources
 from infra.storage.store import Store
 from model.checkpoints.checkpoint import load_checkpoint
 from model.tuning import TuningRecipe

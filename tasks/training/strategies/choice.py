@@ -3,8 +3,8 @@
 from collections.abc import Callable
 from functools import partial
 
+from data_contracts.training_choices import StrategyName
 from infra.compute.interface import Worker
-from infra.compute.resources import StrategyName
 from tasks.training.objective import ObjectiveModule
 from tasks.training.optimizer import OptimizerUnavailableError
 from tasks.training.recipe import OptimizerRecipe

@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 import torch
 
+from data_contracts.training_choices import StrategyName
 from infra.compute.on_ray import OnRay
-from infra.compute.resources import Resources, StrategyName
+from infra.compute.resources import Resources
 from model.tuning import TuningRecipe
 from tests.support.training_jobs import (
     STEPS,
