@@ -65,7 +65,7 @@ class _Training:
         self.objective = job.objective(processor)
         self.processor = processor
         self.examiner: Examiner | None = None
-        patient = PatientStore(job.directory, self.notices.say)
+        patient = PatientStore(job.directory, self.notices.progress)
         self.checkpoints = Checkpoints(
             patient,
             job.identity(processor),
@@ -100,7 +100,7 @@ class _Training:
             Errands() as errands,
             relaying(self.notices, errands),
             Uploader() as uploader,
-            BufferedMetrics(job.logger, self.notices.say) as logger,
+            BufferedMetrics(job.logger, self.notices.progress) as logger,
             Loader(self.plan, self.objective, worker, tokens, resources.loading, first) as loader,
             StallGuard(resources.stall_seconds, worker, job.directory, self.notices) as guard,
         ):
@@ -108,7 +108,7 @@ class _Training:
                 self.examiner = job.held_out(self.processor)
             if worker.rank == 0 and first:
                 group = f"{worker.world_size} worker{'s' * (worker.world_size > 1)}"
-                self.notices.say(f"continues from the state after step {first} on {group}")
+                self.notices.progress(f"continues from the state after step {first} on {group}")
             if worker.rank == 0 and not self.rolled_back:  # then MLflow has them already
                 for entry in (*self.state.history, *self.state.held_out):
                     logger.metrics(entry["metrics"], entry["step"])
