@@ -1,4 +1,4 @@
-"""Stage 4: sampled answers of the SFT model, ranked into preference pairs."""
+"""Stage 4: samples answers of the SFT model and ranks them into preference pairs."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -27,19 +27,23 @@ class CollectRecipe(Recipe):
     """Everything that changes the pairs."""
 
     num_samples: int = Field(8, ge=2)
-    """Answers sampled a prompt."""
+    """Answers sampled for each prompt, at least 2."""
     temperature: float = Field(1.0, gt=0)
+    """Divides the logits before a token is drawn, above 0."""
     top_p: float = Field(0.95, gt=0, le=1)
+    """A token is drawn from the most probable ones that have this probability together, above 0."""
     max_new_tokens: int = Field(32, ge=1)
+    """Longest answer, in tokens, at least 1."""
     pairs_per_prompt: int = Field(2, ge=1)
-    """Most pairs of one prompt."""
+    """Most pairs of one prompt, at least 1."""
     min_margin: float = Field(0.02, ge=0)
-    """Score difference that is not a tie."""
+    """Difference of scores, at least 0, up to which two answers tie."""
     min_chosen_score: float = Field(0.9, ge=0, le=1)
-    """An answer below it is never worth preferring."""
+    """Score, 0 to 1, below which an answer is never worth preferring."""
     prompts_per_chunk: int = Field(64, ge=1)
-    """Prompts sampled and saved together."""
+    """Prompts that are answered and saved together, at least 1."""
     seed: int = 0
+    """Of the draws of tokens."""
 
 
 class NoPairsError(ValueError):
@@ -59,7 +63,7 @@ class Collected:
 
     pairs: tuple[PreferencePair, ...]
     duplicates: int
-    """Answers that repeat another one."""
+    """Number of answers that repeat another one."""
     tied: bool
     """No answer is good enough, or no two differ enough in score."""
 
@@ -89,7 +93,7 @@ def run(context: StageContext, recipe: CollectRecipe) -> StageResult:
         for number in range(len(chunks))
         for answered in _read_chunk(context.directory, number)
     ]
-    pairs = [pair for found in collected for pair in found.pairs]
+    pairs = [pair for result in collected for pair in result.pairs]
     if not any(pair.split != "test" for pair in pairs):
         raise NoPairsError(
             f"{len(prompts)} prompts gave no training pair: the answers to each tie, or all score "
@@ -97,8 +101,8 @@ def run(context: StageContext, recipe: CollectRecipe) -> StageResult:
             "collect_preferences.num_samples, temperature or min_chosen_score."
         )
     context.directory.write_text(PAIRS, to_jsonl(pairs))
-    ties = sum(found.tied for found in collected)
-    duplicates = sum(found.duplicates for found in collected)
+    ties = sum(result.tied for result in collected)
+    duplicates = sum(result.duplicates for result in collected)
     metrics = {"ties": ties, "duplicate_answers": duplicates, "pairs": len(pairs)}
     return StageResult(len(prompts), len(pairs), ties, metrics)
 
@@ -134,7 +138,7 @@ class ChunkSampler:
 
 
 def make_pairs(answered: SampledAnswers, ranker: Ranker, recipe: CollectRecipe) -> Collected:
-    """The best answer against the worst ones, the largest margin first.
+    """Pair the best answer with the worst ones, the largest margin first.
 
     Duplicate answers and prompts without a pair are counted; an empty answer is left out, because
     a triplet needs two texts.
@@ -166,7 +170,7 @@ def make_pairs(answered: SampledAnswers, ranker: Ranker, recipe: CollectRecipe) 
 
 
 def check(directory: Store) -> list[ContractResult]:
-    """The contract of the pairs."""
+    """Check the contract of the pairs."""
     return [validate(contracts.PAIRS, tables.pairs_frame(read_pairs(directory)), "pairs")]
 
 

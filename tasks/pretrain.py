@@ -2,7 +2,7 @@
 
 from typing import get_args
 
-from pydantic import Field, field_validator
+from pydantic import field_validator
 
 from data_contracts.records import Task
 from model.checkpoints.construct import ModelRecipe
@@ -20,10 +20,11 @@ class PretrainRecipe(SupervisedRecipe):
     """Everything that changes the pre-trained weights."""
 
     model: InitialRecipe = ModelRecipe()
-    alignment: AlignmentRecipe | None = Field(
-        None, description="what encoder and projector learn before the answers; None: nothing"
-    )
-    mixture: Mixture = Field(description="how often each task, language and corpus is drawn")
+    """What the model is made of at first: from scratch, of two towers, or released."""
+    alignment: AlignmentRecipe | None = None
+    """What encoder and projector learn before the answers; None: nothing."""
+    mixture: Mixture
+    """How often each task, language and corpus is drawn."""
 
     @field_validator("mixture")
     @classmethod

@@ -2,7 +2,7 @@
 
 from typing import get_args
 
-from pydantic import Field, field_validator
+from pydantic import field_validator
 
 from data_contracts.records import Task
 from tasks.context import StageContext, StageResult
@@ -21,9 +21,8 @@ REPLAY = "replay:"
 class SftRecipe(SupervisedRecipe):
     """Everything that changes the fine-tuned weights."""
 
-    mixture: Mixture = Field(
-        description="its tasks are dialogue tasks, or `replay:` and a pre-training task"
-    )
+    mixture: Mixture
+    """How often each is drawn: dialogue tasks, or `replay:` and a pre-training task."""
 
     @field_validator("mixture")
     @classmethod

@@ -33,7 +33,7 @@ class Resources(Hardware):
     """How long a group waits for room for all its workers, after a lost node too."""
     gpus_per_worker: float = Field(0, ge=0)
     strategy: StrategyName = "ddp"
-    """How several workers share the model: see `tasks/strategies`."""
+    """How several workers share the model: see `tasks/training/strategies`."""
     activation_checkpointing: bool = False
     """Compute each layer twice, to keep less of it in memory; the same numbers."""
     max_failures: int = Field(3, ge=0)

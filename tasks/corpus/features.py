@@ -23,7 +23,7 @@ class Waveforms(Protocol):
 
 
 def clip_features(reader: Waveforms, clips: Sequence[str], num_mel_bins: int) -> dict[str, Tensor]:
-    """Log-mel features of clips: float32 [num_mel_bins, frames] by clip id."""
+    """Make log-mel features of clips: float32 [num_mel_bins, frames] by clip id."""
     if not clips:
         return {}
     reader.fetch(clips)

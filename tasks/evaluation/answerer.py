@@ -1,4 +1,4 @@
-"""A checkpoint and a corpus that answer conversations: sampling and evaluation share it."""
+"""Answers conversations with a checkpoint and a corpus: sampling and evaluation share it."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -18,6 +18,7 @@ from tasks.corpus.index import CorpusIndex
 from tasks.corpus.reader import ClipReader
 
 PROMPTS_AT_ONCE = 32
+"""Conversations that are answered in one batch."""
 
 
 @dataclass(frozen=True)
@@ -46,13 +47,13 @@ class Answerer:
     def hear(
         self, conversations: Sequence[Conversation]
     ) -> tuple[dict[str, Tensor], dict[str, int]]:
-        """Features and numbers of audio tokens of the conversations' clips, by clip id."""
+        """Make the features of the conversations' clips and count their tokens, by clip id."""
         return hear(self.reader, conversations, self.processor.feature_extractor.feature_size)
 
     def answer(
         self, conversations: Sequence[Conversation], settings: GenerationSettings
     ) -> Iterable[list[str]]:
-        """`settings.num_samples` answers a conversation, in order, made some prompts at a time."""
+        """Yield `settings.num_samples` answers for each conversation, in order."""
         tokenizer = self.processor.tokenizer
         stop_ids = frozenset(tokenizer.convert_tokens_to_ids([END_OF_TEXT, TURN_END]))
         for start in range(0, len(conversations), PROMPTS_AT_ONCE):

@@ -1,4 +1,4 @@
-"""Who prefers: the rule that scores sampled answers. Judges and people implement the same."""
+"""Rankers, which score sampled answers. Judges and people implement the same interface."""
 
 from typing import Protocol
 
@@ -14,12 +14,12 @@ class Ranker(Protocol):
     name: str
 
     def scores(self, conversation: Conversation, answers: list[str]) -> list[float]:
-        """One score an answer, in order."""
+        """Return one score for each answer, in order."""
         ...
 
 
 class AnswerAccuracy:
-    """Agreement with the reference answer: the mean of 1 - WER and 1 - CER, each at least 0.
+    """Scores agreement with the reference answer: the mean of 1 - WER and 1 - CER, each at least 0.
 
     Graded, so that "The digits are 3 7." beats an answer in the wrong mode, and a misspelt word
     beats another word.
@@ -28,7 +28,7 @@ class AnswerAccuracy:
     name = "answer_accuracy"
 
     def scores(self, conversation: Conversation, answers: list[str]) -> list[float]:
-        """One score in [0, 1] an answer."""
+        """Return one score in [0, 1] for each answer."""
         reference = normalise_label(conversation.answer)
         return [_accuracy(reference, normalise_label(answer)) for answer in answers]
 

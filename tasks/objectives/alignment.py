@@ -1,4 +1,4 @@
-"""Before the answers: the encoder and the projector learn to spell the transcripts.
+"""Alignment, before any answers: encoder and projector learn to spell the transcripts.
 
 A language model that is given audio tokens from anywhere learns from a few thousand clips how long
 answers are, and not what is said. Here every audio token first moves to the embedding of the letter
@@ -38,14 +38,17 @@ class AlignmentRecipe(Recipe):
     """How the audio side learns to spell; part of pre-training's identity."""
 
     optimizer: OptimizerRecipe
+    """Steps, learning rates and everything else of this training."""
     audio_encoder: Literal["full", "lora", "frozen"] = "full"
+    """How the encoder learns: all of it, by low-rank adapters, or not at all."""
     augment: AugmentRecipe = AugmentRecipe()
+    """How audio is changed at random each time it is heard."""
     mixture: Mixture = Mixture(tasks={"asr": 1})
     """Which transcribed clips are drawn: its one task is asr."""
 
     @property
     def tuning(self) -> TuningRecipe:
-        """What learns: the audio side."""
+        """Return which parts learn: the audio side."""
         return TuningRecipe(audio_encoder=self.audio_encoder, language_model="frozen")
 
     @field_validator("mixture")
@@ -61,7 +64,7 @@ class AlignmentRecipe(Recipe):
 
 @dataclass(frozen=True)
 class SpellingFactory:
-    """Builds the objective on a worker."""
+    """Builds the spelling objective on a worker."""
 
     supervised: SupervisedFactory
     characters: str
@@ -121,12 +124,12 @@ def align(
 
 @dataclass(frozen=True)
 class AlignmentLogger:
-    """Sets the metrics of the alignment apart from those of the stage."""
+    """Keeps the metrics of the alignment apart from those of the stage."""
 
     inner: StageLogger
 
     def metrics(self, values: Mapping[str, float], step: int) -> None:
-        """Log `loss` as `alignment/loss`."""
+        """Log values under `alignment/`, such as `alignment/loss`."""
         self.inner.metrics({f"alignment/{name}": value for name, value in values.items()}, step)
 
     def tags(self, values: Mapping[str, str]) -> None:
@@ -143,7 +146,7 @@ class AlignmentLogger:
 
 
 class SpellingObjective(SupervisedObjective):
-    """Minus the log-probability of the transcripts, given the audio tokens alone."""
+    """Computes minus the log-probability of the transcripts, given the audio tokens alone."""
 
     def __init__(
         self,
@@ -156,14 +159,14 @@ class SpellingObjective(SupervisedObjective):
         self._alphabet = alphabet
 
     def prepare(self, examples: Sequence[int], step: int) -> MicroBatch:
-        """Its loss is a mean over the characters of the transcripts."""
+        """Read and pack examples, whose loss is a mean over the characters of the transcripts."""
         batch = self.batch(examples, step)
         return MicroBatch(tuple(examples), batch, sum(map(len, self._targets(examples))))
 
     def outcome(
         self, model: Qwen2AudioForConditionalGeneration, prepared: MicroBatch
     ) -> StepOutcome:
-        """Sum over the clips of the batch."""
+        """Sum the loss over the clips of the batch."""
         clips = [self._parts.examples[i][0].clip_ids[0] for i in prepared.examples]
         audio, counts = encode_audio(model, prepared.batch.features)
         log_probs = class_log_probs(audio, class_embeddings(model, self._alphabet))
@@ -178,7 +181,7 @@ class SpellingObjective(SupervisedObjective):
         return StepOutcome(loss, {**batch_counts(model, prepared.batch), "flops": encoder.trained})
 
     def _targets(self, examples: Sequence[int]) -> list[Tensor]:
-        """One for each example; nothing where its clip is skipped."""
+        """Encode the transcript of each example; empty where its clip is skipped."""
         asked = (self._parts.examples[i][0] for i in examples)
         return [
             self._alphabet.encode("" if self._clips.is_skipped(c.clip_ids[0]) else c.answer)

@@ -44,29 +44,33 @@ from tasks.training_data.examples import Examples, TrainingSet
 from tasks.training_data.mixture import Mixture, MixtureRow, measure
 
 MIXTURE = "mixture.jsonl"
-"""What was wanted and drawn of each task, language and corpus."""
+"""File of the artifact: what was wanted and drawn of each task, language and corpus."""
 
 
 class SupervisedRecipe(Recipe):
-    """What every supervised stage's recipe has."""
+    """Fields that the recipes of all supervised stages share."""
 
     optimizer: OptimizerRecipe
+    """Steps, learning rates and everything else of the training itself."""
     prompts: PromptStyle = "natural"
     """How pre-training examples ask: in sentences, or by the predecessor's tags, which are new
     tokens of a model from scratch and plain text for a pre-trained one. ingest.suites.asked_with:
     tags evaluates such a model."""
     tuning: TuningRecipe = TuningRecipe()
+    """Which parts of the model learn, and how."""
     augment: AugmentRecipe = AugmentRecipe()
+    """How audio is changed at random each time it is heard."""
     label_smoothing: float = Field(0.05, ge=0, lt=1)
-    """Weight of the uniform target."""
+    """Weight of the uniform target, from 0 to below 1."""
     letters: tuple[Task, ...] = ()
     """Tasks whose answers are learnt letter by letter (`model.sequence.letters`)."""
     damage: DamagePolicy = DamagePolicy()
+    """What becomes of clips whose bytes are damaged."""
 
 
 @dataclass(frozen=True)
 class SupervisedFactory:
-    """Builds the objective on a worker."""
+    """Builds the supervised objective on a worker."""
 
     corpus: Store
     examples: Examples
@@ -119,15 +123,15 @@ def fit_supervised(
 
 
 def _report(context: StageContext, rows: Sequence[MixtureRow]) -> None:
-    """Keep the mixture with the artifact and log it, share by share."""
+    """Write the mixture into the artifact and log it, share by share."""
     context.directory.write_text(MIXTURE, to_jsonl(rows))
-    found = {}
+    metrics = {}
     for row in rows:
-        place = f"mixture/{row.axis}/{row.name}"
-        found[f"{place}/share"] = row.share
-        found[f"{place}/wanted_share"] = row.wanted_share
-        found[f"{place}/audio_hours"] = row.audio_hours
-    context.logger.metrics(found, 0)
+        name = f"mixture/{row.axis}/{row.name}"
+        metrics[f"{name}/share"] = row.share
+        metrics[f"{name}/wanted_share"] = row.wanted_share
+        metrics[f"{name}/audio_hours"] = row.audio_hours
+    context.logger.metrics(metrics, 0)
     farthest = max(rows, key=lambda row: abs(row.share - row.wanted_share))
     context.progress(
         f"{sum(row.draws for row in rows if row.axis == 'task')} examples planned; farthest from "
@@ -148,7 +152,7 @@ class SupervisedObjective:
         self._num_mel_bins = processor.feature_extractor.feature_size
 
     def loads(self, examples: Sequence[int]) -> list[Load]:
-        """Of the longest variant, as long as augmentation can make it: a step draws both."""
+        """Return the loads of the longest variants, as long as augmentation can make them."""
         return [
             max(
                 (self._load(variant) for variant in self._parts.examples[i]), key=lambda x: x.tokens
@@ -165,24 +169,24 @@ class SupervisedObjective:
         return Load(len(sequence), len(sequence.audio_places))
 
     def sources(self, examples: Sequence[int]) -> list[ExampleSource]:
-        """By the first variant: all have the same clips."""
+        """Return where the first variants come from: all have the same clips."""
         first = (self._parts.examples[i][0] for i in examples)
         return [source_of(conversation, self._clips.shard) for conversation in first]
 
     def prepare(self, examples: Sequence[int], step: int) -> MicroBatch:
-        """Its loss is a mean over answer tokens."""
+        """Read and pack examples, whose loss is a mean over answer tokens."""
         batch = self.batch(examples, step)
         return MicroBatch(tuple(examples), batch, batch.num_labels)
 
     def outcome(
         self, model: Qwen2AudioForConditionalGeneration, prepared: MicroBatch
     ) -> StepOutcome:
-        """Sum of the cross-entropy over all answer tokens."""
+        """Sum the cross-entropy over all answer tokens."""
         loss = cross_entropy(model, prepared.batch, self._parts.label_smoothing)
         return StepOutcome(loss, batch_counts(model, prepared.batch))
 
     def batch(self, examples: Sequence[int], step: int) -> Batch:
-        """The packed batch of some examples, with this step's variants and augmentation."""
+        """Pack some examples, with this step's variants and augmentation."""
         chosen = []
         for example in (self._parts.examples[i] for i in examples):
             draw = random.Random(f"{self._parts.seed} {step} {example[0].id}")
@@ -196,7 +200,7 @@ class SupervisedObjective:
         return render_example(conversation, self._tokenizer, tokens, self._parts.letters)
 
     def _without_skipped(self, sequence: TokenSequence) -> TokenSequence:
-        """Nothing is learnt from a conversation that hears a damaged clip."""
+        """Take the labels from a conversation that hears a damaged clip."""
         if not any(self._clips.is_skipped(clip) for clip in sequence.clip_ids):
             return sequence
         return replace(sequence, is_label=np.zeros_like(sequence.is_label))
@@ -209,13 +213,13 @@ class SupervisedObjective:
 
 
 def source_of(conversation: Conversation, shard_of: Callable[[str], str]) -> ExampleSource:
-    """The clips of a conversation and their shards."""
+    """Return the clips of a conversation and their shards."""
     clips = conversation.clip_ids
     return ExampleSource(conversation.id, clips, tuple(shard_of(clip) for clip in clips))
 
 
 def batch_counts(model: Qwen2AudioForConditionalGeneration, batch: Batch) -> Mapping[str, float]:
-    """What the meter turns into rates and shares.
+    """Count what the meter turns into rates and shares.
 
     `padding_tokens` counts the positions of the row that belong to no sequence. Packing leaves
     none, which this measures instead of assuming.

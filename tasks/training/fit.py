@@ -1,6 +1,6 @@
-"""Training a checkpoint on a group of workers: what pre-training, fine-tuning and DPO share.
+"""Trains a checkpoint on a group of workers: what pre-training, fine-tuning and DPO share.
 
-An objective is a function from examples to a loss; `training_loop` plans, distributes, steps, logs
+An objective is a function from examples to a loss; `loop.py` plans, distributes, steps, logs
 and saves. Every random number of a step is drawn from a generator seeded by (recipe seed, step,
 example), so the random state at a position *is* the position: a run that continues from a
 checkpoint, on any number of workers, sees the numbers that an uninterrupted one sees.
@@ -72,6 +72,6 @@ def fit(
 
 
 def check(directory: Store) -> list[ContractResult]:
-    """The contract of a checkpoint: the files that `from_pretrained` needs, and finite metrics."""
+    """Check the contract of the metrics that a training has logged."""
     history = json.loads(directory.read_text(f"{FINAL_STATE}/history.json"))
     return [validate(contracts.TRAINING, tables.training_frame(history), "training history")]

@@ -1,4 +1,4 @@
-"""What a worker is given to train, and the files of the artifact that it makes."""
+"""Holds `TrainingJob`: what a worker needs to train, and names of the files that it writes."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -38,7 +38,7 @@ class StartingPoint:
 
 @dataclass(frozen=True)
 class TrainingJob:
-    """Everything a worker needs."""
+    """Everything that a worker needs; it pickles."""
 
     start: StartingPoint
     directory: Store
@@ -52,7 +52,7 @@ class TrainingJob:
     held_out: ExaminerFactory | None
 
     def identity(self, processor: Qwen2AudioProcessor) -> dict[str, str]:
-        """What a training state belongs to. Its step is a position in the rows of the plan."""
+        """Digest what a training state belongs to; its step is a row of the plan."""
         recipes = [recipe.model_dump(mode="json") for recipe in (self.optimizer, self.start.tuning)]
         return {
             "recipe": digest_of(recipes),
@@ -61,7 +61,7 @@ class TrainingJob:
         }
 
     def open_initial(self) -> tuple[Qwen2AudioForConditionalGeneration, Qwen2AudioProcessor]:
-        """The checkpoint to begin with, ready to be trained."""
+        """Load the checkpoint to begin with, ready to be trained."""
         with self.start.checkpoint.local_folder("", self.scratch) as folder:
             model, processor = load_checkpoint(folder)
         check_hears(model, processor)

@@ -1,4 +1,4 @@
-"""The loop of one worker: load, step, watch, log, save, export.
+"""Training loop of one worker: load, step, watch, log, save, export.
 
 Workers stand at the same step and decide alike; what only one has to do is done by rank 0.
 """
@@ -70,7 +70,7 @@ class _Training:
             patient,
             job.identity(processor),
             job.resources.keep_checkpoints,
-            self.notices if worker.rank == 0 else _not_my_word,
+            self.notices if worker.rank == 0 else _leave_to_first,
             job.scratch,
         )
         self.state, saved = self.checkpoints.load_newest() or (TrainingState(), None)
@@ -93,7 +93,7 @@ class _Training:
         self.meter = Meter(worker, self.state.window, peak)
 
     def run(self) -> None:
-        """All steps that are left, and the export."""
+        """Train all steps that are left, then export."""
         job, worker, resources = self.job, self.worker, self.job.resources
         tokens, first = resources.max_tokens_per_micro_batch, self.state.step
         with (
@@ -139,7 +139,7 @@ class _Training:
             distributed.barrier()
 
     def _step(self, loaded: LoadedStep[MicroBatch]) -> str | None:
-        """One step of all workers. Where it has a problem, which is returned, no weight changes.
+        """Take a step with all workers; return its problem, if any, with which no weight changes.
 
         Raises:
             ValueError: all examples of the step were skipped for damage.
@@ -176,7 +176,7 @@ class _Training:
         return problem
 
     def _look_into(self, problem: str, loaded: LoadedStep[MicroBatch], uploader: Uploader) -> None:
-        """Name the step's examples, then do what the policy says."""
+        """Name the step's examples, then carry out the policy."""
         step, worker = loaded.step, self.worker
         bad = BadStep(
             step,
@@ -205,7 +205,7 @@ class _Training:
             errands(partial(reach, self.job.directory, line))
 
     def _examine(self, logger: BufferedMetrics) -> None:
-        """Early evaluation, by all workers alike; the first one shows it."""
+        """Evaluate early, on all workers alike; the first one shows the report."""
         if self.examiner is None:
             return
         step = self.state.step
@@ -220,7 +220,7 @@ class _Training:
             self.notices(Notice(text, tables={"held_out_answers.json": rows}))
 
     def _save(self, uploader: Uploader) -> None:
-        """Copy the state of now, and upload it while training goes on."""
+        """Copy the current state, and upload it while training goes on."""
         uploader.flush()  # before another copy of the state is made
         self.trail.write_down(self.state.step)
         # A state is never newer than the notes of any worker: they could not be made again.
@@ -239,7 +239,7 @@ class _Training:
 
 
 def _agree(step: int, worker: Worker) -> None:
-    """Every worker stands at the same step, or none goes on.
+    """Check that every worker stands at the same step.
 
     Raises:
         RuntimeError: another worker found another newest state.
@@ -252,8 +252,8 @@ def _agree(step: int, worker: Worker) -> None:
         )
 
 
-def _not_my_word(_: Notice) -> None:
-    """The first worker says it for all."""
+def _leave_to_first(_: Notice) -> None:
+    """Drop a notice that the first worker leaves for all."""
 
 
 def _in_a_line(step: int, recipe: OptimizerRecipe, metrics: Mapping[str, float]) -> str:

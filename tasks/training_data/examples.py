@@ -27,7 +27,7 @@ Example = tuple[Conversation, ...]
 
 
 class Examples(Protocol):
-    """Examples by number."""
+    """A sequence of examples, which it makes when it is asked for them."""
 
     def __len__(self) -> int: ...
 
@@ -36,7 +36,7 @@ class Examples(Protocol):
 
 @dataclass(frozen=True)
 class Completions:
-    """One example a training clip and task, a variant a prompt; sorted by task."""
+    """One example for each training clip and task, with a variant for each prompt."""
 
     index: CorpusIndex
     rows: NDArray[np.int32]
@@ -56,7 +56,7 @@ class Completions:
 
 @dataclass(frozen=True)
 class Dialogues:
-    """One example a dialogue of the train split."""
+    """One example for each dialogue of the train split."""
 
     records: MappedRecords[Conversation]
     rows: NDArray[np.int32]
@@ -70,7 +70,7 @@ class Dialogues:
 
 @dataclass(frozen=True)
 class Chained:
-    """The examples of `second` follow those of `first`."""
+    """The examples of `first`, then those of `second`."""
 
     first: Examples
     second: Examples
@@ -98,13 +98,13 @@ class TrainingSet:
         return TrainingSet(Chained(self.examples, other.examples), self.table + other.table)
 
     def with_tasks(self, rename: Callable[[str], str]) -> "TrainingSet":
-        """The same examples under other names of their tasks."""
+        """Return the same examples under other names of their tasks."""
         return replace(self, table=replace(self.table, task=self.table.task.renamed(rename)))
 
 
 @dataclass(frozen=True)
 class ClipTable:
-    """What one pass over the index finds, a row a clip."""
+    """What one pass over the index collects, one row for each clip."""
 
     language: Column
     corpus: Column
@@ -116,7 +116,7 @@ class ClipTable:
 
     @classmethod
     def of(cls, index: CorpusIndex) -> "ClipTable":
-        """Read the index once."""
+        """Read the whole index once."""
         languages, corpora, lengths, tokens = [], [], array("q"), array("q")
         rows, tasks = array("i"), []
         for number in range(len(index)):
@@ -137,7 +137,7 @@ class ClipTable:
     def of_examples(
         self, tasks: Column, hearing: NDArray[np.integer], heard: NDArray[np.integer]
     ) -> ExampleTable:
-        """The table of examples, of which example `hearing[i]` hears the clip in row `heard[i]`."""
+        """Build the table of examples: example `hearing[i]` hears the clip in row `heard[i]`."""
         count = len(tasks)
         first = np.full(count, -1)
         first[hearing[::-1]] = heard[::-1]

@@ -1,4 +1,4 @@
-"""How often examples of each task, language and corpus are drawn; what was wanted and what came."""
+"""Holds `Mixture`: how often examples of each task, language and corpus are drawn; measures it."""
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
@@ -27,22 +27,22 @@ from tasks.training_data.mixture_plan import (
 class Mixture(Recipe):
     """Weights by task, language and corpus. `{task: weight}` alone is the short form.
 
-    A place of a step draws its task with probability proportional to the task's weight; the draws
+    Each draw takes its task with probability proportional to the task's weight; the draws
     of a task go to its languages and corpora in proportion to the product of their weights.
     """
 
     tasks: dict[str, float]
-    """Task -> weight; what is not named is left out."""
+    """Task -> weight, at least 0; what is not named is left out."""
     languages: dict[str, float] = Field(default={})
-    """Language -> weight inside a task; `none` where nobody speaks."""
+    """Language -> weight inside a task, at least 0; `none` where nobody speaks."""
     corpora: dict[str, float] = Field(default={})
-    """Corpus, the manifest's `source` -> weight inside a task."""
+    """Corpus, the manifest's `source` -> weight inside a task, at least 0."""
     temperature: float | None = None
-    """T: what has n examples counts its weight times n^(1/T), and 1 for a weight that is not given:
-    1 keeps the data's proportions, more draws what is rare more often. None: weights are shares,
-    whatever n."""
+    """T, above 0: a group of n examples counts its weight (1 if not given) times n^(1/T). 1 keeps
+    the data's proportions, more draws rare groups more often. None: weights are shares, whatever
+    n."""
     epochs: float | None = None
-    """End when as many examples were drawn, where `steps` are more."""
+    """Epochs, above 0, after which training ends where `steps` are more; None: all steps."""
 
     @model_validator(mode="before")
     @classmethod
@@ -112,15 +112,15 @@ class Mixture(Recipe):
             ) from error
 
     def _groups(self, table: ExampleTable) -> dict[str, list[Group]]:
-        """The examples of each task, by language and corpus where these are told apart."""
+        """Group the examples of each task, by language and corpus where these have weights."""
         languages = self._factors(table.language, self.languages, "languages")
         corpora = self._factors(table.corpus, self.corpora, "corpora")
-        told_apart = table.task.codes.astype(np.int64)
+        codes = table.task.codes.astype(np.int64)
         for column, factors in ((table.language, languages), (table.corpus, corpora)):
             if factors:
-                told_apart = told_apart * len(column.names) + column.codes
-        order = told_apart.argsort(kind="stable")
-        starts = np.flatnonzero(np.diff(told_apart[order], prepend=-1))
+                codes = codes * len(column.names) + column.codes
+        order = codes.argsort(kind="stable")
+        starts = np.flatnonzero(np.diff(codes[order], prepend=-1))
         groups: dict[str, list[Group]] = {}
         for examples in np.split(order, starts[1:]) if len(order) else ():
             first = int(examples[0])
@@ -135,7 +135,7 @@ class Mixture(Recipe):
         return groups
 
     def _factors(self, column: Column, weights: dict[str, float], what: str) -> dict[str, float]:
-        """The weight of each name; none where the names are not told apart."""
+        """Return the weight of each name; empty where the mixture does not weigh them."""
         there = {column.names[code] for code in np.unique(column.codes)}
         if not weights:
             return dict.fromkeys(there, 1.0) if self.temperature else {}
@@ -174,7 +174,7 @@ def _shares(
 
 
 def _product(factors: Sequence[float], what: str) -> float:
-    """Of positive factors, which has to be positive and finite too."""
+    """Multiply positive factors; the product has to be positive and finite too."""
     if 0 < (product := math.prod(factors)) < math.inf:
         return product
     raise MixtureError(
@@ -184,17 +184,17 @@ def _product(factors: Sequence[float], what: str) -> float:
 
 
 class MixtureRow(Record):
-    """What was wanted and drawn of one task, language or corpus."""
+    """How much was wanted and drawn of one task, language or corpus."""
 
     axis: str
     """`task`, `language` or `corpus`."""
     name: str
     wanted_share: float
     share: float
-    """Of all draws."""
+    """Share of all draws."""
     draws: int
     examples: int
-    """Different ones."""
+    """Different examples among the draws."""
     audio_hours: float
     audio_tokens: int
 

@@ -1,6 +1,6 @@
-"""Proof of which examples a training run consumed: each once an epoch, none lost.
+"""Audit: the proof of which examples a training consumed, each once an epoch, none lost.
 
-Two things make it: what all workers computed is the plan, and the plan takes no example of a group
+It has two parts: what all workers computed is the plan, and the plan takes no example of a pool
 again before it took all of them.
 
 Every worker notes what it computes, and writes its notes down before each training state. A step
@@ -37,7 +37,7 @@ class Consumed:
 
 
 class Trail:
-    """The notes of one worker."""
+    """The notes of one worker about what it computed."""
 
     def __init__(self, patient: PatientStore, rank: int, first: int) -> None:
         """`first` is the step that training continues from, which is that of a state, or 0."""
@@ -51,7 +51,7 @@ class Trail:
                 self._patient.store.delete(key)
 
     def note(self, step: int, micro_batches: Iterable[Iterable[int]]) -> None:
-        """Keep in mind what this worker computed in a step."""
+        """Note what this worker computed in a step."""
         taken = tuple(example for some in micro_batches for example in some)
         self._notes.append(Consumed(step, taken))
 
@@ -63,7 +63,7 @@ class Trail:
         self._first, self._notes = step, []
 
     def of_all_workers(self) -> list[Consumed]:
-        """Everything that was written down."""
+        """Read everything that all workers have written down."""
         store = self._patient.store
         return [
             Consumed(step, tuple(examples))
@@ -78,7 +78,7 @@ def _first_step(key: str) -> int:
 
 @dataclass(frozen=True)
 class Audit:
-    """Where what was consumed differs from the plan."""
+    """Differences between what was consumed and the plan."""
 
     lost: Mapping[int, tuple[int, ...]]
     """Step -> planned examples that no worker computed."""
@@ -87,7 +87,7 @@ class Audit:
 
     @property
     def is_exact(self) -> bool:
-        """Whether every planned example was consumed as often as planned, and nothing else."""
+        """Tell whether every planned example was consumed as often as planned, and nothing else."""
         return not self.lost and not self.repeated
 
     def __str__(self) -> str:
@@ -113,11 +113,11 @@ def audit(
             consumed before that.
     """
     required = plan if admitted is None else admitted
-    found: dict[int, Counter[int]] = {step: Counter() for step in range(len(plan))}
+    by_step: dict[int, Counter[int]] = {step: Counter() for step in range(len(plan))}
     for note in consumed:
-        found.setdefault(note.step, Counter()).update(note.examples)
+        by_step.setdefault(note.step, Counter()).update(note.examples)
     lost, repeated = {}, {}
-    for step, taken in sorted(found.items()):
+    for step, taken in sorted(by_step.items()):
         planned, needed = (
             Counter(rows[step].tolist() if step < len(rows) else ()) for rows in (plan, required)
         )

@@ -1,4 +1,4 @@
-"""DeepSpeed's ZeRO (Rajbhandari et al. 2020): moments, gradients and parameters in shares.
+"""ZeRO (Rajbhandari et al. 2020): moments, gradients and parameters in shares, by DeepSpeed.
 
 Stage 1 divides the optimizer's moments, stage 2 the gradients too, stage 3 the parameters too.
 What has no public name in DeepSpeed is in `deepspeed_internals.py`.
