@@ -14,7 +14,7 @@ class StageLogger(Protocol):
     """The stage's run in tracking. It must pickle, because training workers log through it."""
 
     def metrics(self, values: Mapping[str, float], step: int) -> None:
-        """Log one value a name at a step."""
+        """Log one value for each name at a step."""
         ...
 
     def tags(self, values: Mapping[str, str]) -> None:

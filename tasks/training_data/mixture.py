@@ -86,7 +86,7 @@ class Mixture(Recipe):
         )
 
     def _num_steps(self, num_drawn: int, examples_per_step: int, most: int) -> int:
-        """Steps until `epochs` of the examples that are drawn are over, at most `most`."""
+        """Count the steps until `epochs` of the drawn examples are over, at most `most`."""
         if self.epochs is None:
             return most
         wanted = self.epochs * num_drawn / examples_per_step
@@ -154,7 +154,7 @@ class Mixture(Recipe):
 
 
 def _pools(groups: Mapping[str, list[Group]], num_examples: int) -> NDArray[np.int32]:
-    """[num_examples]: the group of each example, counted over all tasks; -1 where it has none."""
+    """Return [num_examples]: the group of each example, over all tasks; -1 where it has none."""
     pools = np.full(num_examples, -1, np.int32)
     for number, group in enumerate(group for some in groups.values() for group in some):
         pools[group.examples] = number
@@ -164,7 +164,7 @@ def _pools(groups: Mapping[str, list[Group]], num_examples: int) -> NDArray[np.i
 def _shares(
     groups: Mapping[str, list[Group]], weights: Mapping[str, float], num_examples: int
 ) -> NDArray[np.float64]:
-    """[num_examples]: the part of all draws that each example is wanted to have."""
+    """Return [num_examples]: the part of all draws that each example is wanted to have."""
     shares = np.zeros(num_examples)
     for task, share in zip(*task_shares([*groups], weights), strict=True):
         parts = group_shares(groups[task])

@@ -1,4 +1,4 @@
-"""The parts of DeepSpeed that have no public name, and how it is made ready for a worker.
+"""Reaches the parts of DeepSpeed that have no public name, and makes it ready for a worker.
 
 Everything here may change with any release: a test compares the installed version with
 `CHECKED_VERSION`. After an update, look these names up in DeepSpeed's sources, run the tests of the
@@ -32,12 +32,12 @@ def import_deepspeed(device: str) -> Any:
 
 
 def norm_in_step(engine: Any) -> float:
-    """The norm of the whole gradient while a step is under way; the public one comes after it."""
+    """Read the norm of the whole gradient during a step; the public one comes after it."""
     return float(engine.optimizer._global_grad_norm)
 
 
 def shares(engine: Any, stage: int) -> Sequence[Tensor]:
-    """The float32 shares of the parameters that the optimizer of this worker steps on."""
+    """Return the float32 shares of the parameters that this worker's optimizer steps on."""
     zero = engine.optimizer
     flat: Sequence[Tensor] = (
         zero.fp32_partitioned_groups_flat if stage == 3 else zero.single_partition_of_fp32_groups
@@ -52,5 +52,5 @@ def link_moments(engine: Any, stage: int) -> None:
 
 
 def share_size(parameter: nn.Parameter) -> int:
-    """Elements of a parameter's share under stage 3, padding included."""
+    """Count the elements of a parameter's share under stage 3, padding included."""
     return int(parameter.ds_tensor.numel())  # type: ignore[attr-defined]
