@@ -12,8 +12,8 @@ from typing import Any, TypeVar
 import numpy as np
 import pyarrow as pa
 
+from data_contracts.audio_limits import MIN_SECONDS
 from data_contracts.records import (
-    MIN_SECONDS,
     Clip,
     PackedClip,
     Task,

@@ -5,13 +5,12 @@ The columns come from `clip_tables.py`; severities as in `suites.py`.
 
 from typing import get_args
 
+from data_contracts.audio_limits import MIN_RMS, MIN_SECONDS
 from data_contracts.contract import Contract, Rule
 from data_contracts.expectations import BETWEEN, IN_SET, NULL
 from data_contracts.languages import LANGUAGES
-from data_contracts.records import MIN_SECONDS, Split
+from data_contracts.records import Split
 
-MIN_RMS = 1e-4
-"""-80 dB of full scale: three steps of a 16-bit recording, that is, silence."""
 MAX_CLIPPED_SHARE = 0.001
 """A loud master touches full scale now and then; one that is cut off stays there."""
 CHARACTERS_PER_SECOND = (3.0, 24.0)

@@ -12,8 +12,9 @@ import pandas as pd
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from data_contracts.audio_limits import SAMPLE_RATE
 from data_contracts.clip_columns import characters, index_columns, keys_of, manifest_columns
-from data_contracts.records import SAMPLES_PER_SECOND, Clip, PackedClip, Task
+from data_contracts.records import Clip, PackedClip, Task
 from data_contracts.split_leaks import (
     RANK_BITS,
     SPEAKER_TASKS,
@@ -65,7 +66,7 @@ def shard_index_frames(clips: Iterable[PackedClip], max_seconds: float) -> Itera
     }
     for begin, end in _slices(columns.num_rows):
         some = columns.slice(begin, end - begin)
-        seconds = some["num_samples"].to_numpy() / SAMPLES_PER_SECOND
+        seconds = some["num_samples"].to_numpy() / SAMPLE_RATE
         yield pd.DataFrame(
             {
                 "id": text_series(some["id"]),
@@ -85,7 +86,7 @@ def shard_index_frames(clips: Iterable[PackedClip], max_seconds: float) -> Itera
 
 def characters_per_second(clips: Sequence[PackedClip]) -> NDArray[np.float64]:
     """Speaking rate of each clip by its transcript, NaN without one or in a dense script."""
-    seconds = np.array([clip.num_samples for clip in clips], float) / SAMPLES_PER_SECOND
+    seconds = np.array([clip.num_samples for clip in clips], float) / SAMPLE_RATE
     return _speaking_rate(np.array(characters(clips), float), seconds)
 
 

@@ -23,9 +23,6 @@ Task = Literal[
 Split = Literal["train", "dev", "test"]
 Role = Literal["system", "user", "assistant"]
 Mode = Literal["voice_chat", "audio_analysis"]
-SAMPLES_PER_SECOND = 16_000
-MIN_SECONDS = 321 / SAMPLES_PER_SECOND
-"""What is shorter has no third mel frame (10 ms each), which the first audio token needs."""
 LongAudioPolicy = Literal[
     "reject",  # a recording longer than the encoder hears at once is not packed
     "cut",  # its beginning is

@@ -11,12 +11,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-SAMPLE_RATE = 16_000
-"""Samples per second."""
+from data_contracts.audio_limits import HOP_LENGTH as HOP_LENGTH
+from data_contracts.audio_limits import MIN_SAMPLES as MIN_SAMPLES
+from data_contracts.audio_limits import SAMPLE_RATE as SAMPLE_RATE
+
 N_FFT = 400
 """Samples in one spectrum: 25 ms."""
-HOP_LENGTH = 160
-"""Samples between spectra: 10 ms."""
 MAX_SECONDS = 30
 """Length of a window: what the encoder hears at once."""
 MAX_SAMPLES = MAX_SECONDS * SAMPLE_RATE
@@ -26,8 +26,6 @@ MAX_POSITIONS = MAX_MEL_FRAMES // 2
 """1500: positions of the encoder after its stride-2 convolution."""
 WINDOW_FRAMES = 2 * MAX_POSITIONS + 2
 """3002: feature frames of a full window (`num_feature_frames`)."""
-MIN_SAMPLES = 2 * HOP_LENGTH + 1
-"""321 samples make three mel frames, two positions and the first audio token."""
 
 
 class AudioError(ValueError):

@@ -10,7 +10,7 @@ from torch.nn import functional
 
 from model.attention import AttentionPlan
 
-_BLOCK = 64
+BLOCK = 64
 """Steps for which room is added when the answers have filled the last ones."""
 
 
@@ -43,7 +43,7 @@ class DecodeCache(AttentionPlan):
         self._lengths = lengths.to(device)
         self._places = torch.arange(len(lengths) * num_samples, device=device)
         self._layers = [
-            [_unpack(packed, lengths, self._start + _BLOCK * num_samples) for packed in layer]
+            [_unpack(packed, lengths, self._start + BLOCK * num_samples) for packed in layer]
             for _, layer in sorted(prompts.layers.items())
         ]
 
@@ -72,7 +72,7 @@ class DecodeCache(AttentionPlan):
         filled = self._start + self._steps * self._slots
         for i, new in enumerate((key, value)):
             if filled > buffers[i].shape[2]:
-                buffers[i] = functional.pad(buffers[i], (0, 0, 0, _BLOCK * self._slots))
+                buffers[i] = functional.pad(buffers[i], (0, 0, 0, BLOCK * self._slots))
             buffers[i][:, :, filled - self._slots : filled] = self._to_slots(new)
         return buffers[0][:, :, :filled], buffers[1][:, :, :filled]
 

@@ -14,7 +14,7 @@ from model.audio import MIN_SAMPLES, num_feature_frames
 from model.batch import Batch
 from model.encoder import encode_audio
 
-_ROWS = 4096
+LOGIT_ROWS = 4096
 """Labels whose logits exist at one time: 2.5 GB in float32 over 152 k tokens."""
 
 
@@ -153,7 +153,7 @@ def _over_label_blocks(
     """
     device = model.device
     hidden = hidden_states(model, batch).index_select(0, batch.predicting.to(device))
-    blocks = zip(hidden.split(_ROWS), batch.labels.to(device).split(_ROWS), strict=True)
-    if len(hidden) <= _ROWS:
+    blocks = zip(hidden.split(LOGIT_ROWS), batch.labels.to(device).split(LOGIT_ROWS), strict=True)
+    if len(hidden) <= LOGIT_ROWS:
         return [function(*block) for block in blocks]
     return [checkpoint(function, *block, use_reentrant=False) for block in blocks]

@@ -1,8 +1,7 @@
-"""Stage 4: sampled answers of the SFT model, ranked into preference pairs."""
+"""Stage 4: samples answers of the SFT model and ranks them into preference pairs."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 
 from pydantic import Field
@@ -28,19 +27,23 @@ class CollectRecipe(Recipe):
     """Everything that changes the pairs."""
 
     num_samples: int = Field(8, ge=2)
-    """Answers sampled a prompt."""
+    """Answers sampled for each prompt, at least 2."""
     temperature: float = Field(1.0, gt=0)
+    """Divides the logits before a token is drawn, above 0."""
     top_p: float = Field(0.95, gt=0, le=1)
+    """A token is drawn from the most probable ones that have this probability together, above 0."""
     max_new_tokens: int = Field(32, ge=1)
+    """Longest answer, in tokens, at least 1."""
     pairs_per_prompt: int = Field(2, ge=1)
-    """Most pairs of one prompt."""
+    """Most pairs of one prompt, at least 1."""
     min_margin: float = Field(0.02, ge=0)
-    """Score difference that is not a tie."""
+    """Difference of scores, at least 0, up to which two answers tie."""
     min_chosen_score: float = Field(0.9, ge=0, le=1)
-    """An answer below it is never worth preferring."""
+    """Score, 0 to 1, below which an answer is never worth preferring."""
     prompts_per_chunk: int = Field(64, ge=1)
-    """Prompts sampled and saved together."""
+    """Prompts that are answered and saved together, at least 1."""
     seed: int = 0
+    """Of the draws of tokens."""
 
 
 class NoPairsError(ValueError):
@@ -60,7 +63,7 @@ class Collected:
 
     pairs: tuple[PreferencePair, ...]
     duplicates: int
-    """Answers that repeat another one."""
+    """Number of answers that repeat another one."""
     tied: bool
     """No answer is good enough, or no two differ enough in score."""
 
@@ -75,13 +78,12 @@ def run(context: StageContext, recipe: CollectRecipe) -> StageResult:
         for number, chunk in enumerate(chunks)
         if not context.directory.exists(_chunk_key(number))
     ]
-    sample = partial(
-        sample_chunk,
-        context.inputs["checkpoint"],
-        context.inputs["corpus"],
-        context.directory,
-        recipe,
-        context.scratch,
+    sample = ChunkSampler(
+        checkpoint=context.inputs["checkpoint"].below(CHECKPOINT),
+        corpus=context.inputs["corpus"],
+        directory=context.directory,
+        scratch=context.scratch,
+        recipe=recipe,
     )
     for number in context.compute.map_on_devices(sample, missing):
         context.progress(f"prompts of chunk {number} answered, {len(chunks)} chunks in all")
@@ -91,7 +93,7 @@ def run(context: StageContext, recipe: CollectRecipe) -> StageResult:
         for number in range(len(chunks))
         for answered in _read_chunk(context.directory, number)
     ]
-    pairs = [pair for found in collected for pair in found.pairs]
+    pairs = [pair for result in collected for pair in result.pairs]
     if not any(pair.split != "test" for pair in pairs):
         raise NoPairsError(
             f"{len(prompts)} prompts gave no training pair: the answers to each tie, or all score "
@@ -99,41 +101,44 @@ def run(context: StageContext, recipe: CollectRecipe) -> StageResult:
             "collect_preferences.num_samples, temperature or min_chosen_score."
         )
     context.directory.write_text(PAIRS, to_jsonl(pairs))
-    ties = sum(found.tied for found in collected)
-    duplicates = sum(found.duplicates for found in collected)
+    ties = sum(result.tied for result in collected)
+    duplicates = sum(result.duplicates for result in collected)
     metrics = {"ties": ties, "duplicate_answers": duplicates, "pairs": len(pairs)}
     return StageResult(len(prompts), len(pairs), ties, metrics)
 
 
-def sample_chunk(
-    checkpoint: Store,
-    corpus: Store,
-    directory: Store,
-    recipe: CollectRecipe,
-    scratch: Path,
-    device: str,
-    job: tuple[int, tuple[Conversation, ...]],
-) -> int:
-    """Answer the prompts of one chunk and save the answers; returns the chunk's number."""
-    number, prompts = job
-    answerer = Answerer.open(checkpoint.below(CHECKPOINT), corpus, scratch, device)
-    settings = GenerationSettings(
-        max_new_tokens=recipe.max_new_tokens,
-        num_samples=recipe.num_samples,
-        temperature=recipe.temperature,
-        top_p=recipe.top_p,
-        seed=recipe.seed,
-    )
-    answered = [
-        SampledAnswers(prompt=prompt, answers=tuple(answers))
-        for prompt, answers in zip(prompts, answerer.answer(prompts, settings), strict=True)
-    ]
-    directory.write_text(_chunk_key(number), to_jsonl(answered))
-    return number
+@dataclass(frozen=True)
+class ChunkSampler:
+    """Answers prompts with one checkpoint, on any worker: it pickles."""
+
+    checkpoint: Store
+    corpus: Store
+    directory: Store
+    """The artifact's folder, where finished chunks are kept."""
+    scratch: Path
+    recipe: CollectRecipe
+
+    def __call__(self, device: str, chunk: tuple[int, tuple[Conversation, ...]]) -> int:
+        """Answer the prompts of a numbered chunk and save the answers; return its number."""
+        number, prompts = chunk
+        answerer = Answerer.open(self.checkpoint, self.corpus, self.scratch, device)
+        settings = GenerationSettings(
+            max_new_tokens=self.recipe.max_new_tokens,
+            num_samples=self.recipe.num_samples,
+            temperature=self.recipe.temperature,
+            top_p=self.recipe.top_p,
+            seed=self.recipe.seed,
+        )
+        answered = [
+            SampledAnswers(prompt=prompt, answers=tuple(answers))
+            for prompt, answers in zip(prompts, answerer.answer(prompts, settings), strict=True)
+        ]
+        self.directory.write_text(_chunk_key(number), to_jsonl(answered))
+        return number
 
 
 def make_pairs(answered: SampledAnswers, ranker: Ranker, recipe: CollectRecipe) -> Collected:
-    """The best answer against the worst ones, the largest margin first.
+    """Pair the best answer with the worst ones, the largest margin first.
 
     Duplicate answers and prompts without a pair are counted; an empty answer is left out, because
     a triplet needs two texts.
@@ -165,7 +170,7 @@ def make_pairs(answered: SampledAnswers, ranker: Ranker, recipe: CollectRecipe) 
 
 
 def check(directory: Store) -> list[ContractResult]:
-    """The contract of the pairs."""
+    """Check the contract of the pairs."""
     return [validate(contracts.PAIRS, tables.pairs_frame(read_pairs(directory)), "pairs")]
 
 

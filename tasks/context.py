@@ -1,4 +1,4 @@
-"""What a stage is given: its inputs, the folder to fill, and where to run and to report."""
+"""Interface of a stage: its inputs, the folder to fill, where to run and to report."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ class StageLogger(Protocol):
     """The stage's run in tracking. It must pickle, because training workers log through it."""
 
     def metrics(self, values: Mapping[str, float], step: int) -> None:
-        """Log one value a name at a step."""
+        """Log one value for each name at a step."""
         ...
 
     def tags(self, values: Mapping[str, str]) -> None:
@@ -32,10 +32,10 @@ class StageLogger(Protocol):
 
 @dataclass(frozen=True)
 class StageContext:
-    """The world of one stage."""
+    """Everything that one stage may use."""
 
     directory: Store
-    """Where the stage writes. Files below `scratch/` help to continue and vanish at the end."""
+    """The artifact's folder. Files below `scratch/` help to continue and vanish at the end."""
     inputs: Mapping[str, Store]
     """Finished artifacts, by input name."""
     logger: StageLogger
@@ -44,12 +44,12 @@ class StageContext:
     scratch: Path
     """A local folder for temporary files."""
     progress: Callable[[str], None]
-    """Tells a waiting engineer what was just reached, in one line."""
+    """Shows in one line what was just reached."""
 
 
 @dataclass(frozen=True)
 class StageResult:
-    """What a stage reports when it is done; the files are in its directory."""
+    """Counts and metrics of a finished stage; its files are in its directory."""
 
     records_in: int
     records_out: int

@@ -1,16 +1,16 @@
-"""Stage 5: direct preference optimisation against the SFT model."""
+"""Stage 5: direct preference optimisation, with the SFT model as the reference."""
 
 import json
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
-import numpy as np
 import torch
 from pydantic import Field
 
 from data_contracts.recipe import Recipe
 from data_contracts.records import PreferencePair
+from data_contracts.training_choices import Precision
 from infra.storage.store import Store
 from model.tuning import TuningRecipe
 from tasks.context import StageContext, StageResult
@@ -18,23 +18,25 @@ from tasks.corpus.pairs import read_pairs
 from tasks.evaluation.answerer import Answerer
 from tasks.evaluation.early import pick_held_out
 from tasks.objectives.preference import DpoFactory, score_pairs
-from tasks.training.fit import CHECKPOINT, fit
+from tasks.training.fit import CHECKPOINT, StartingPoint, fit
 from tasks.training.objective import reduced_precision
-from tasks.training.recipe import OptimizerRecipe, Precision
-from tasks.training_data.mixture_plan import plan_mixture
+from tasks.training.recipe import OptimizerRecipe
+from tasks.training_data.mixture_plan import draw_evenly
 
 REFERENCE = "reference_log_probs.json"
-_PAIRS_A_TASK = 4096
-"""So many that opening a checkpoint for them is little work."""
+_PAIRS_PER_TASK = 4096
+"""Pairs that one task scores: so many that opening a checkpoint for them is little work."""
 
 
 class DpoRecipe(Recipe):
     """Everything that changes the aligned weights."""
 
     optimizer: OptimizerRecipe
+    """Steps, learning rates and everything else of the training itself."""
     tuning: TuningRecipe = TuningRecipe()
+    """Which parts of the model learn, and how."""
     beta: float = Field(0.1, gt=0)
-    """How strongly the policy is held to the reference."""
+    """How strongly the policy is kept near the reference, above 0: beta of the loss."""
 
 
 def run(context: StageContext, recipe: DpoRecipe) -> StageResult:
@@ -46,29 +48,22 @@ def run(context: StageContext, recipe: DpoRecipe) -> StageResult:
         score = partial(
             _score_portion, initial, corpus, recipe.optimizer.precision, context.scratch
         )
-        portions = [pairs[i : i + _PAIRS_A_TASK] for i in range(0, len(pairs), _PAIRS_A_TASK)]
-        found: dict[str, tuple[float, float]] = {}
-        for scores in context.compute.map_on_devices(score, portions):
-            found |= scores
-        context.directory.write_text(REFERENCE, json.dumps({p.id: found[p.id] for p in pairs}))
+        portions = [pairs[i : i + _PAIRS_PER_TASK] for i in range(0, len(pairs), _PAIRS_PER_TASK)]
+        scores: dict[str, tuple[float, float]] = {}
+        for some in context.compute.map_on_devices(score, portions):
+            scores |= some
+        context.directory.write_text(REFERENCE, json.dumps({p.id: scores[p.id] for p in pairs}))
         context.progress(f"reference log-probabilities of {len(pairs)} pairs stored")
     reference = {
         name: (float(chosen), float(rejected))
         for name, (chosen, rejected) in json.loads(context.directory.read_text(REFERENCE)).items()
     }
-    plan: np.ndarray = plan_mixture(
-        {"pairs": range(len(pairs))},
-        {"pairs": 1.0},
-        recipe.optimizer.steps,
-        recipe.optimizer.examples_per_step,
-        recipe.optimizer.seed,
-    )
+    data = draw_evenly(len(pairs), recipe.optimizer)
     factory = DpoFactory(corpus, tuple(pairs), reference, recipe.beta)
     held_out = pick_held_out(corpus, recipe.optimizer.seed, ())
-    pools = np.zeros(len(pairs), np.int32)  # all are drawn in turn
-    optimizer, tuning = recipe.optimizer, recipe.tuning
-    metrics = fit(context, initial, factory, plan, pools, optimizer, tuning, held_out)
-    return StageResult(len(pairs), plan.size, metrics=metrics)
+    start = StartingPoint(initial, recipe.tuning)
+    metrics = fit(context, start, factory, data, recipe.optimizer, held_out)
+    return StageResult(len(pairs), data.plan.size, metrics=metrics)
 
 
 def _score_portion(
@@ -79,7 +74,7 @@ def _score_portion(
     device: str,
     pairs: Sequence[PreferencePair],
 ) -> dict[str, tuple[float, float]]:
-    """In the policy's precision, so that policy and reference begin equal."""
+    """Score pairs in the policy's precision, so that policy and reference begin equal."""
     answerer = Answerer.open(checkpoint, corpus, scratch, device)
     with reduced_precision(precision, torch.device(device).type):
         return score_pairs(answerer, pairs)

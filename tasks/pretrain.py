@@ -2,7 +2,7 @@
 
 from typing import get_args
 
-from pydantic import Field, field_validator
+from pydantic import field_validator
 
 from data_contracts.records import Task
 from model.checkpoints.construct import ModelRecipe
@@ -20,10 +20,11 @@ class PretrainRecipe(SupervisedRecipe):
     """Everything that changes the pre-trained weights."""
 
     model: InitialRecipe = ModelRecipe()
-    alignment: AlignmentRecipe | None = Field(
-        None, description="what encoder and projector learn before the answers; None: nothing"
-    )
-    mixture: Mixture = Field(description="how often each task, language and corpus is drawn")
+    """What the model is made of at first: from scratch, of two towers, or released."""
+    alignment: AlignmentRecipe | None = None
+    """What encoder and projector learn before the answers; None: nothing."""
+    mixture: Mixture
+    """How often each task, language and corpus is drawn."""
 
     @field_validator("mixture")
     @classmethod
@@ -43,9 +44,9 @@ def run(
     """
     index = CorpusIndex(context.inputs["corpus"])
     initial = build_initial(context, recipe.model, source, index, recipe.prompts)
-    examples, table = completion_examples(index, ClipTable.of(index), recipe.prompts)
+    training_set = completion_examples(index, ClipTable.of(index), recipe.prompts)
     if recipe.alignment:
-        initial = align(context, initial, examples, table, recipe.alignment, recipe.damage)
+        initial = align(context, initial, training_set, recipe.alignment, recipe.damage)
     asked = frozenset(recipe.mixture.tasks)
     held_out = pick_held_out(context.inputs["corpus"], recipe.optimizer.seed, recipe.letters, asked)
-    return fit_supervised(context, initial, examples, table, recipe.mixture, recipe, held_out)
+    return fit_supervised(context, initial, training_set, recipe.mixture, recipe, held_out)

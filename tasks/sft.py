@@ -1,9 +1,8 @@
 """Stage 3: supervised fine-tuning on dialogues of both modes, mixed and never announced."""
 
-from dataclasses import replace
 from typing import get_args
 
-from pydantic import Field, field_validator
+from pydantic import field_validator
 
 from data_contracts.records import Task
 from tasks.context import StageContext, StageResult
@@ -12,7 +11,7 @@ from tasks.corpus.index import CorpusIndex
 from tasks.evaluation.early import pick_held_out
 from tasks.objectives.supervised import SupervisedRecipe, fit_supervised
 from tasks.training.fit import CHECKPOINT
-from tasks.training_data.examples import Chained, ClipTable, completion_examples, dialogue_examples
+from tasks.training_data.examples import ClipTable, completion_examples, dialogue_examples
 from tasks.training_data.mixture import Mixture
 
 REPLAY = "replay:"
@@ -22,9 +21,8 @@ REPLAY = "replay:"
 class SftRecipe(SupervisedRecipe):
     """Everything that changes the fine-tuned weights."""
 
-    mixture: Mixture = Field(
-        description="its tasks are dialogue tasks, or `replay:` and a pre-training task"
-    )
+    mixture: Mixture
+    """How often each is drawn: dialogue tasks, or `replay:` and a pre-training task."""
 
     @field_validator("mixture")
     @classmethod
@@ -44,10 +42,9 @@ def run(context: StageContext, recipe: SftRecipe) -> StageResult:
     corpus = context.inputs["corpus"]
     index = CorpusIndex(corpus)
     clips = ClipTable.of(index)
-    replayed, replay_table = completion_examples(index, clips, recipe.prompts)
-    dialogues, dialogue_table = dialogue_examples(corpus, index, clips)
-    as_replay = replace(replay_table, task=replay_table.task.renamed(lambda task: REPLAY + task))
+    replayed = completion_examples(index, clips, recipe.prompts)
+    dialogues = dialogue_examples(corpus, index, clips)
+    training_set = replayed.with_tasks(lambda task: REPLAY + task) + dialogues
     held_out = pick_held_out(corpus, recipe.optimizer.seed, recipe.letters)
     initial = context.inputs["checkpoint"].below(CHECKPOINT)
-    examples, table = Chained(replayed, dialogues), as_replay + dialogue_table
-    return fit_supervised(context, initial, examples, table, recipe.mixture, recipe, held_out)
+    return fit_supervised(context, initial, training_set, recipe.mixture, recipe, held_out)

@@ -17,6 +17,11 @@ from infra.settings import read_settings
 ROOT = Path(__file__).parent.parent
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Golden losses are compared, or made anew where somebody asks for it."""
+    parser.addoption("--renew-golden-losses", action="store_true")
+
+
 def pytest_configure() -> None:
     """Give libraries their defaults before a test imports them."""
     home = Path(os.environ.setdefault("Q2A_HOME", str(ROOT / "runs" / "tests")))

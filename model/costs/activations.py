@@ -13,13 +13,12 @@ from typing import Literal
 from transformers import Qwen2AudioConfig
 
 from model.costs.flops import Learning, StepSizes
+from model.forward import LOGIT_ROWS
 from model.tuning import TuningRecipe
 
 Dtype = Literal["float32", "bfloat16", "autocast"]
 """Everything in one type; or products in bfloat16 under autocast, beside float32 weights, norms and
 residual stream."""
-LOGIT_ROWS = 4096
-"""Most labels whose logits exist at one time: `forward.cross_entropy` makes those of more anew."""
 
 
 @dataclass(frozen=True)

@@ -4,12 +4,11 @@ from dataclasses import dataclass
 
 from transformers import Qwen2AudioConfig
 
+from model.cache import BLOCK
 from model.costs.flops import encoder_flops, language_model_flops
 from model.costs.shapes import ParameterCount
 
 _FLOAT = 4
-_BLOCK = 64
-"""Steps for which the cache grows at once."""
 _DRAWING = 45
 """Bytes a logit while a token is drawn: itself in float32; probabilities, their ranking and two
 copies of them in eight bytes each, and a mask."""
@@ -48,8 +47,8 @@ def cache_bytes(config: Qwen2AudioConfig, sizes: AnswerSizes) -> int:
     """Keys and values: of prompts twice (packed, and in rows), of answers in whole blocks."""
     text = config.text_config
     kv_width = text.hidden_size // text.num_attention_heads * text.num_key_value_heads
-    blocks = -(-sizes.new_tokens // _BLOCK)
-    columns = 2 * sizes.prompt_tokens + sizes.samples * _BLOCK * blocks
+    blocks = -(-sizes.new_tokens // BLOCK)
+    columns = 2 * sizes.prompt_tokens + sizes.samples * BLOCK * blocks
     return int(2 * text.num_hidden_layers * kv_width * _FLOAT * sizes.prompts * columns)
 
 

@@ -12,17 +12,14 @@ from typing import Literal
 
 from transformers import Qwen2AudioConfig
 
+from data_contracts.training_choices import OptimizerName, Precision, StrategyName
 from model.costs.activations import Activations, Dtype, activations
 from model.costs.flops import StepSizes
 from model.costs.shapes import ParameterCount
 from model.tuning import TuningRecipe
 
-Strategy = Literal["ddp", "fsdp2", "zero1", "zero2", "zero3", "zero3_offload"]
-Precision = Literal["float32", "bfloat16"]
-Optimizer = Literal["adamw", "adamw_8bit"]
-
 _FLOAT, _HALF = 4, 2
-_MOMENTS: dict[Optimizer, float] = {"adamw": 2 * _FLOAT, "adamw_8bit": 2 * (1 + _FLOAT / 256)}
+_MOMENTS: dict[OptimizerName, float] = {"adamw": 2 * _FLOAT, "adamw_8bit": 2 * (1 + _FLOAT / 256)}
 """Bytes a parameter; in 8 bits with a float32 scale a block of 256 (Dettmers et al. 2022)."""
 _LIVE_LAYERS = 2
 """FSDP2: the layer that computes, and the one that is fetched meanwhile."""
@@ -57,8 +54,8 @@ class TrainingPlan:
 
     tuning: TuningRecipe
     precision: Precision
-    optimizer: Optimizer
-    strategy: Strategy
+    optimizer: OptimizerName
+    strategy: StrategyName
     workers: int
     checkpointing: bool
     micro_batches: int
@@ -81,7 +78,7 @@ class TrainingMemory:
 
 
 def state_bytes(
-    count: ParameterCount, strategy: Strategy, workers: int, optimizer: Optimizer
+    count: ParameterCount, strategy: StrategyName, workers: int, optimizer: OptimizerName
 ) -> StateBytes:
     """Bytes of parameters, gradients and moments on each of `workers`."""
     weights, gradients = _FLOAT * count.total, _FLOAT * count.trained

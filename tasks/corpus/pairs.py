@@ -8,5 +8,5 @@ PAIRS = "pairs.jsonl"
 
 
 def read_pairs(artifact: Store) -> list[PreferencePair]:
-    """All pairs of a finished collection."""
+    """Read all pairs of a finished collection."""
     return from_jsonl(artifact.read_text(PAIRS), PreferencePair, artifact.path(PAIRS))

@@ -14,6 +14,7 @@ from pydantic import Field
 from transformers import Qwen2AudioConfig
 
 from data_contracts.recipe import Recipe
+from data_contracts.training_choices import Precision
 from infra.compute.hardware import ACCELERATORS, GIB
 from infra.compute.resources import Resources
 from model.costs.activations import learning_under
@@ -21,7 +22,7 @@ from model.costs.flops import StepSizes, measured_peak, recomputed_flops, traini
 from model.costs.memory import TrainingMemory, TrainingPlan, not_in_the_loop, training_memory
 from model.costs.shapes import ParameterCount, count_parameters
 from model.tuning import TuningRecipe
-from tasks.training.recipe import OptimizerRecipe, Precision
+from tasks.training.recipe import OptimizerRecipe, torch_dtype
 
 USABLE = 0.92
 """Of the accelerator's memory. The rest: the driver's context, libraries' workspaces, gaps."""
@@ -96,8 +97,7 @@ def in_turn(first: Estimate, second: Estimate) -> Estimate:
 def peak_flops(resources: Resources, precision: Precision) -> float:
     """Operations a second of one worker: by the maker's word, or of this machine's CPU."""
     if resources.accelerator == "cpu":
-        dtype = {"float32": torch.float32, "bfloat16": torch.bfloat16}[precision]
-        return measured_peak(torch.device("cpu"), dtype)
+        return measured_peak(torch.device("cpu"), torch_dtype(precision))
     return float(getattr(ACCELERATORS[resources.accelerator], precision))
 
 

@@ -1,4 +1,4 @@
-"""Early evaluation: held-out loss and a few greedy answers while a model is still in training.
+"""Early evaluation: held-out loss and a few greedy answers while a model is still trained.
 
 It draws no random number of the training and changes no weight: a run with it and one without it
 end with the same bits.
@@ -14,13 +14,11 @@ from transformers import Qwen2AudioForConditionalGeneration, Qwen2AudioProcessor
 
 from data_contracts.records import Conversation, Task
 from infra.storage.store import Store
-from model.audio import num_tokens_of_features
 from model.batch import collate
 from model.forward import cross_entropy
 from model.generate import GenerationSettings
 from model.sequence import render_example
 from tasks.corpus.artifact import read_suites
-from tasks.corpus.features import clip_features
 from tasks.corpus.index import CorpusIndex
 from tasks.corpus.reader import ClipReader, DamagedClipError
 from tasks.evaluation.answerer import Answerer
@@ -43,7 +41,7 @@ class EarlyEvaluation:
     """Tasks whose answers are learnt letter by letter."""
 
     def __call__(self, processor: Qwen2AudioProcessor) -> Examiner | None:
-        """Open the corpus on a worker. Conversations with a damaged clip are left out, and said."""
+        """Open the corpus on a worker; report and leave out conversations with a damaged clip."""
         reader = ClipReader(self.corpus, CorpusIndex(self.corpus))
         asked = [c for c in self.conversations if _can_be_heard(c, reader)]
         if not asked:
@@ -71,7 +69,7 @@ def pick_held_out(
     letters: tuple[Task, ...],
     completions_of: frozenset[str] = frozenset(),
 ) -> EarlyEvaluation:
-    """The same few questions of the corpus's suites, which are its test split, for the same seed.
+    """Draw a few questions of the corpus's suites, which are its test split; the same for a seed.
 
     Args:
         letters: tasks whose answers are learnt letter by letter.
@@ -104,14 +102,11 @@ def _can_be_heard(conversation: Conversation, reader: ClipReader) -> bool:
 def held_out_loss(
     answerer: Answerer, conversations: Sequence[Conversation], letters: Collection[Task]
 ) -> float:
-    """Mean cross-entropy of all answer tokens, without label smoothing, in nats."""
+    """Compute the mean cross-entropy of all answer tokens, without label smoothing, in nats."""
     total, labels = 0.0, 0
     for start in range(0, len(conversations), _BATCH):
         some = conversations[start : start + _BATCH]
-        clips = sorted({clip for conversation in some for clip in conversation.clip_ids})
-        num_mel_bins = answerer.processor.feature_extractor.feature_size
-        features = clip_features(answerer.reader, clips, num_mel_bins)
-        tokens = {clip: num_tokens_of_features(f.shape[1]) for clip, f in features.items()}
+        features, tokens = answerer.hear(some)
         sequences = [render_example(c, answerer.processor.tokenizer, tokens, letters) for c in some]
         batch = collate(sequences, features)
         total += float(cross_entropy(answerer.model, batch, 0.0))

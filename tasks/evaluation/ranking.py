@@ -19,7 +19,7 @@ class Ranker(Protocol):
 
 
 class AnswerAccuracy:
-    """Agreement with the reference answer: the mean of 1 - WER and 1 - CER, each at least 0.
+    """Scores agreement with the reference answer: the mean of 1 - WER and 1 - CER, each at least 0.
 
     Graded, so that "The digits are 3 7." beats an answer in the wrong mode, and a misspelt word
     beats another word.

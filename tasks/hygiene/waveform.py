@@ -8,6 +8,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from tasks.recordings.levels import QUIET_POWER
+
 _SLACK = 800
 """Samples (50 ms) by which the proposed offset may be wrong: codecs delay, and hops are coarse."""
 _MIN_SAMPLES = 1600
@@ -28,7 +30,7 @@ def background(waveform: NDArray[np.float32], power: torch.Tensor) -> tuple[floa
     """
     frames = power.sum(0).numpy()
     low, high = np.percentile(frames, [5, 95])
-    quiet = float(np.mean(frames < frames.max() * 1e-4))
+    quiet = float(np.mean(frames < QUIET_POWER * frames.max()))
     top = np.abs(waveform) >= _FLAT_TOP * np.abs(waveform).max()
     middle = top[:-2] & top[1:-1] & top[2:]
     run = np.zeros(len(top), bool)

@@ -1,1 +1,1 @@
-"""What a training starts from: scratch, two towers, or a released checkpoint."""
+"""Builds the model that pre-training starts from: scratch, two towers, a released checkpoint."""

@@ -1,4 +1,4 @@
-"""The checkpoint that pre-training begins with: from a recipe alone or pre-trained weights."""
+"""Builds the checkpoint that pre-training starts from: by a recipe alone or pre-trained weights."""
 
 import random
 from collections.abc import Callable, Sequence
@@ -38,40 +38,43 @@ class TowersRecipe(Recipe):
     """A model of a pre-trained encoder and a pre-trained language model."""
 
     kind: Literal["towers"]
+    """Names this way to begin."""
     ridge_clips: int = Field(1000, ge=0)
-    """Transcribed clips that the projector is fitted to; 0: random."""
+    """Transcribed clips that the projector is fitted to; 0: it stays random."""
     ridge_penalty: float = Field(0.01, gt=0)
-    """Of the fit, as a part of the number of frames."""
+    """Penalty of the fit, above 0, as a share of the number of frames."""
     seed: int = 0
+    """Of the random weights, and of which clips the projector is fitted to."""
 
 
 class ReleasedRecipe(Recipe):
     """A finished Qwen2-Audio checkpoint, as it is."""
 
     kind: Literal["released"]
+    """Names this way to begin."""
 
 
 InitialRecipe = Annotated[ModelRecipe | TowersRecipe | ReleasedRecipe, Field(discriminator="kind")]
 
 
 class WeightSource(Recipe):
-    """Where pre-trained weights lie: folders or URLs in transformers' layout.
+    """Folders or URLs of pre-trained weights in transformers' layout.
 
-    Two towers, or one released checkpoint. The place is not part of any identity, the content is.
+    Two towers, or one released checkpoint. The path is not part of any identity, the content is.
     """
 
     audio_encoder: NonEmpty | None = None
-    """A Whisper of any size."""
+    """Folder or URL of a Whisper of any size."""
     language_model: NonEmpty | None = None
-    """A Qwen2, a Llama or a first-generation Qwen, with its tokenizer."""
+    """Folder or URL of a Qwen2, a Llama or a first-generation Qwen, with its tokenizer."""
     released: NonEmpty | None = None
-    """A Qwen2-Audio."""
+    """Folder or URL of a Qwen2-Audio."""
 
     @field_validator("audio_encoder", "language_model", "released")
     @classmethod
-    def _absolute(cls, place: str | None) -> str | None:
-        """Workers, and whoever resumes, have other working directories."""
-        return str(Path(place).absolute()) if place and "://" not in place else place
+    def _absolute(cls, url: str | None) -> str | None:
+        """Make a path absolute: workers, and whoever resumes, have other working directories."""
+        return str(Path(url).absolute()) if url and "://" not in url else url
 
     @model_validator(mode="after")
     def _one_kind(self) -> "WeightSource":
@@ -86,35 +89,35 @@ class WeightSource(Recipe):
 
     @property
     def kind(self) -> str:
-        """The recipe that such weights are for."""
+        """Return the kind of the recipe that such weights are for."""
         return "released" if self.released else "towers"
 
     @property
     def folders(self) -> dict[str, str]:
-        """The given places by name."""
-        return {name: place for name, place in self if place is not None}
+        """Return the folders and URLs that are given, by name."""
+        return {name: url for name, url in self if url is not None}
 
 
 class WeightSourceError(ValueError):
-    """There are no weights where they are said to be."""
+    """No weights are given for the recipe, or their folder has none."""
 
 
 def weights_digest(source: WeightSource, digest: Callable[[Store, str], str] = Store.digest) -> str:
-    """Identity of pre-trained weights: the name and sha256 of every file.
+    """Digest pre-trained weights: the name and sha256 of every file.
 
     Args:
-        digest: of one file of a store.
+        digest: returns the sha256 of one file of a store.
 
     Raises:
         WeightSourceError: a folder is missing or empty.
     """
     digests = {}
-    for name, place in source.folders.items():
-        store = Store(place)
+    for name, url in source.folders.items():
+        store = Store(url)
         keys = store.list_keys()
         if not keys:
             raise WeightSourceError(
-                f"weights.{name} is {place!r}, where there is no file. Give a folder that "
+                f"weights.{name} is {url!r}, where there is no file. Give a folder that "
                 "save_pretrained of transformers wrote; `make pretrained` makes those of the "
                 "profile demo-pretrained."
             )
@@ -129,7 +132,7 @@ def build_initial(
     clips: Sequence[PackedClip],
     style: PromptStyle,
 ) -> Store:
-    """The folder of the checkpoint to begin with, which is written at the first call."""
+    """Return the folder of the checkpoint to begin with, which the first call writes."""
     initial = context.directory.below(INITIAL)
     if not context.directory.exists(_DONE):
         if isinstance(recipe, ModelRecipe):
@@ -147,7 +150,7 @@ def build_initial(
 def _from_scratch(
     context: StageContext, recipe: ModelRecipe, clips: Sequence[PackedClip], style: PromptStyle
 ) -> Built:
-    """Fresh weights, and a tokenizer trained on the corpus's training texts."""
+    """Make fresh weights, and train a tokenizer on the corpus's training texts."""
     dialogues = read_conversations(context.inputs["corpus"], DIALOGUES)
     tags = {clip.language for clip in clips if clip.language}
     tags |= {clip.target_language for clip in clips if "s2tt" in clip.targets}
@@ -166,7 +169,7 @@ def _from_weights(
 ) -> Built:
     if source is None or source.kind != recipe.kind:
         raise WeightSourceError(
-            f"pretrain.model.kind is {recipe.kind!r}, which wants other weights than {source}. "
+            f"pretrain.model.kind is {recipe.kind!r}, which needs other weights than {source}. "
             "Give them as `weights:` in the profile."
         )
     if isinstance(recipe, ReleasedRecipe):
@@ -190,7 +193,7 @@ def _fit_projector(
     model: Qwen2AudioForConditionalGeneration,
     processor: Qwen2AudioProcessor,
 ) -> None:
-    """Ridge regression of transcribed training clips onto the embeddings of their words."""
+    """Fit transcribed training clips to the embeddings of their words by ridge regression."""
     transcribed = [clip for clip in clips if clip.split == "train" and clip.targets.get("asr")]
     random.Random(recipe.seed).shuffle(transcribed)
     chosen = transcribed[: recipe.ridge_clips]
@@ -204,15 +207,16 @@ def _fit_projector(
         words = [processor.tokenizer.encode(clip.targets["asr"]) for clip in some]
         frames.append(encoded)
         targets.append(transcript_targets(model, words, counts))
-    found = torch.cat(frames)
-    fit_projector(model, found, torch.cat(targets), recipe.ridge_penalty * len(found))
-    context.progress(f"projector fitted to {len(found)} frames of {len(chosen)} clips")
+    all_frames = torch.cat(frames)
+    penalty = recipe.ridge_penalty * len(all_frames)
+    fit_projector(model, all_frames, torch.cat(targets), penalty)
+    context.progress(f"projector fitted to {len(all_frames)} frames of {len(chosen)} clips")
 
 
 def training_texts(
     clips: Sequence[PackedClip], dialogues: Sequence[Conversation], style: PromptStyle
 ) -> list[str]:
-    """Every text of the train split, in a fixed order: transcripts, answers, prompts, dialogues."""
+    """Collect all texts of the train split, in a fixed order: answers, prompts, dialogues."""
     train = [clip for clip in clips if clip.split == "train"]
     texts = [text for clip in train for text in clip.targets.values()]
     prompts = {

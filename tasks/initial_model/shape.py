@@ -1,4 +1,4 @@
-"""The shape of the model that pre-training begins with, before anything is built or fetched."""
+"""Finds the shape of the model that pre-training starts from, before anything is built."""
 
 import json
 from typing import Any
@@ -12,13 +12,13 @@ from tasks.initial_model.build import ReleasedRecipe, TowersRecipe, WeightSource
 
 
 class UnknownShapeError(ValueError):
-    """Nobody can say how large a model is whose weights are out of reach."""
+    """The size of a model can't be known, because its weights are out of reach."""
 
 
 def initial_shape(
     recipe: ModelRecipe | TowersRecipe | ReleasedRecipe, source: WeightSource | None
 ) -> tuple[Qwen2AudioConfig, tuple[str, ...]]:
-    """The network's configuration, and what was taken on trust to find it.
+    """Return the network's configuration, and the assumptions that it rests on.
 
     Raises:
         UnknownShapeError: weights are neither readable nor known by the name of their folder.
@@ -27,18 +27,18 @@ def initial_shape(
         return configuration(recipe, recipe.vocab_size, audio_token=0), ()
     notes: list[str] = []
     read = {
-        name: _tower_config(name, place, notes)
-        for name, place in (source.folders if source else {}).items()
+        name: _tower_config(name, url, notes)
+        for name, url in (source.folders if source else {}).items()
     }
     if isinstance(recipe, ReleasedRecipe):
         return released_shape(read["released"]), tuple(notes)
     return towers_shape(read["audio_encoder"], read["language_model"]), tuple(notes)
 
 
-def _tower_config(name: str, place: str, notes: list[str]) -> dict[str, Any]:
-    """`config.json` of some weights; out of reach, what was published under their name."""
-    published = published_config(place)
-    store = Store(place)
+def _tower_config(name: str, url: str, notes: list[str]) -> dict[str, Any]:
+    """Read `config.json` of some weights; out of reach, take the one published by their name."""
+    published = published_config(url)
+    store = Store(url)
     # A published name spares the wait for a store that does not answer.
     is_here = store.is_local and store.exists("config.json")
     if is_here or published is None:
@@ -47,7 +47,7 @@ def _tower_config(name: str, place: str, notes: list[str]) -> dict[str, Any]:
         except (OSError, ValueError) as error:
             if published is None:
                 raise UnknownShapeError(
-                    f"weights.{name} is {place!r}: it can't be read here ({error}), and no model "
+                    f"weights.{name} is {url!r}: it can't be read here ({error}), and no model "
                     "was published under that name. Name the folder as the model is named, or "
                     "plan where it can be read."
                 ) from error

@@ -1,4 +1,4 @@
-"""Before the answers: the encoder and the projector learn to spell the transcripts.
+"""Alignment, before any answers: encoder and projector learn to spell the transcripts.
 
 A language model that is given audio tokens from anywhere learns from a few thousand clips how long
 answers are, and not what is said. Here every audio token first moves to the embedding of the letter
@@ -24,12 +24,11 @@ from tasks.context import StageContext, StageLogger
 from tasks.corpus.index import CorpusIndex
 from tasks.corpus.reader import ClipReader
 from tasks.objectives.supervised import SupervisedFactory, SupervisedObjective, batch_counts
-from tasks.training.fit import CHECKPOINT, PARITY, fit
+from tasks.training.fit import CHECKPOINT, PARITY, StartingPoint, fit
 from tasks.training.objective import MicroBatch, StepOutcome
 from tasks.training.recipe import OptimizerRecipe
 from tasks.training_data.damaged_clips import DamagePolicy
-from tasks.training_data.example_table import ExampleTable
-from tasks.training_data.examples import Examples
+from tasks.training_data.examples import TrainingSet
 from tasks.training_data.mixture import Mixture
 
 ALIGNMENT = "scratch/alignment"
@@ -39,14 +38,17 @@ class AlignmentRecipe(Recipe):
     """How the audio side learns to spell; part of pre-training's identity."""
 
     optimizer: OptimizerRecipe
+    """Steps, learning rates and everything else of this training."""
     audio_encoder: Literal["full", "lora", "frozen"] = "full"
+    """How the encoder learns: all of it, by low-rank adapters, or not at all."""
     augment: AugmentRecipe = AugmentRecipe()
+    """How audio is changed at random each time it is heard."""
     mixture: Mixture = Mixture(tasks={"asr": 1})
     """Which transcribed clips are drawn: its one task is asr."""
 
     @property
     def tuning(self) -> TuningRecipe:
-        """What learns: the audio side."""
+        """Return which parts learn: the audio side."""
         return TuningRecipe(audio_encoder=self.audio_encoder, language_model="frozen")
 
     @field_validator("mixture")
@@ -62,7 +64,7 @@ class AlignmentRecipe(Recipe):
 
 @dataclass(frozen=True)
 class SpellingFactory:
-    """Builds the objective on a worker."""
+    """Builds the spelling objective on a worker."""
 
     supervised: SupervisedFactory
     characters: str
@@ -79,19 +81,18 @@ class SpellingFactory:
 def align(
     context: StageContext,
     initial: Store,
-    examples: Examples,
-    table: ExampleTable,
+    training_set: TrainingSet,
     recipe: AlignmentRecipe,
     damage: DamagePolicy,
 ) -> Store:
-    """Train the audio side of the checkpoint in `initial`; returns the folder of the result.
+    """Train the audio side of the checkpoint in `initial`; return the folder of the result.
 
     It is trained as every checkpoint is, on the context's workers and resumable, below the stage's
     own folder.
 
     Args:
-        examples: those of the task `asr` hear one clip each and answer with its transcript.
-        table: a row an example.
+        training_set: its examples of the task `asr` hear one clip each and answer with its
+            transcript.
         damage: what becomes of damaged clips.
 
     Raises:
@@ -99,10 +100,8 @@ def align(
     """
     directory = context.directory.below(ALIGNMENT)
     if not directory.exists(PARITY):
-        optimizer, mixture = recipe.optimizer, recipe.mixture
-        steps = mixture.num_steps(table, optimizer.examples_per_step, optimizer.steps)
-        optimizer = optimizer.model_copy(update={"steps": steps})
-        plan = mixture.plan(table, steps, optimizer.examples_per_step, optimizer.seed)
+        examples, table = training_set.examples, training_set.table
+        data = recipe.mixture.draw(table, recipe.optimizer)
         transcribed = (i for i in range(len(table)) if table.task[i] == "asr")
         heard = {c for i in transcribed for c in spelling(examples[i][0].answer)}
         supervised = SupervisedFactory(
@@ -110,29 +109,27 @@ def align(
             examples=examples,
             augment=recipe.augment,
             label_smoothing=0.0,
-            seed=optimizer.seed,
+            seed=recipe.optimizer.seed,
             skipping=damage.skipping(context.directory),
         )
         fit(
             replace(context, directory=directory, logger=AlignmentLogger(context.logger)),
-            initial,
+            StartingPoint(initial, recipe.tuning),
             SpellingFactory(supervised, "".join(sorted(heard))),
-            plan,
-            mixture.pools(table),
-            optimizer,
-            recipe.tuning,
+            data,
+            recipe.optimizer.model_copy(update={"steps": data.num_steps}),
         )
     return directory.below(CHECKPOINT)
 
 
 @dataclass(frozen=True)
 class AlignmentLogger:
-    """Sets the metrics of the alignment apart from those of the stage."""
+    """Keeps the metrics of the alignment apart from those of the stage."""
 
     inner: StageLogger
 
     def metrics(self, values: Mapping[str, float], step: int) -> None:
-        """Log `loss` as `alignment/loss`."""
+        """Log values under `alignment/`, such as `alignment/loss`."""
         self.inner.metrics({f"alignment/{name}": value for name, value in values.items()}, step)
 
     def tags(self, values: Mapping[str, str]) -> None:
@@ -149,7 +146,7 @@ class AlignmentLogger:
 
 
 class SpellingObjective(SupervisedObjective):
-    """Minus the log-probability of the transcripts, given the audio tokens alone."""
+    """Computes minus the log-probability of the transcripts, given the audio tokens alone."""
 
     def __init__(
         self,
@@ -162,14 +159,14 @@ class SpellingObjective(SupervisedObjective):
         self._alphabet = alphabet
 
     def prepare(self, examples: Sequence[int], step: int) -> MicroBatch:
-        """Its loss is a mean over the characters of the transcripts."""
+        """Read and pack examples, whose loss is a mean over the characters of the transcripts."""
         batch = self.batch(examples, step)
         return MicroBatch(tuple(examples), batch, sum(map(len, self._targets(examples))))
 
     def outcome(
         self, model: Qwen2AudioForConditionalGeneration, prepared: MicroBatch
     ) -> StepOutcome:
-        """Sum over the clips of the batch."""
+        """Sum the loss over the clips of the batch."""
         clips = [self._parts.examples[i][0].clip_ids[0] for i in prepared.examples]
         audio, counts = encode_audio(model, prepared.batch.features)
         log_probs = class_log_probs(audio, class_embeddings(model, self._alphabet))
@@ -184,7 +181,7 @@ class SpellingObjective(SupervisedObjective):
         return StepOutcome(loss, {**batch_counts(model, prepared.batch), "flops": encoder.trained})
 
     def _targets(self, examples: Sequence[int]) -> list[Tensor]:
-        """One for each example; nothing where its clip is skipped."""
+        """Encode the transcript of each example; empty where its clip is skipped."""
         asked = (self._parts.examples[i][0] for i in examples)
         return [
             self._alphabet.encode("" if self._clips.is_skipped(c.clip_ids[0]) else c.answer)

@@ -8,12 +8,12 @@ from transformers import Qwen2AudioForConditionalGeneration, Qwen2AudioProcessor
 
 from data_contracts.records import PreferencePair
 from infra.storage.store import Store
-from model.audio import num_audio_tokens, num_tokens_of_features
+from model.audio import num_audio_tokens
 from model.batch import AnswerPair, Batch, collate_pairs
 from model.forward import pair_log_probs
 from model.losses import dpo_loss
 from model.sequence import render_answer, render_prompt
-from tasks.corpus.features import clip_features
+from tasks.corpus.features import hear
 from tasks.corpus.index import CorpusIndex
 from tasks.corpus.reader import ClipReader
 from tasks.evaluation.answerer import Answerer
@@ -26,7 +26,7 @@ _PAIRS_AT_ONCE = 32
 
 @dataclass(frozen=True)
 class DpoFactory:
-    """Builds the objective on a worker."""
+    """Builds the DPO objective on a worker."""
 
     corpus: Store
     pairs: tuple[PreferencePair, ...]
@@ -35,13 +35,15 @@ class DpoFactory:
     beta: float
 
     def __call__(self, processor: Qwen2AudioProcessor) -> "DpoObjective":
-        """Open the corpus."""
+        """Open the corpus and keep what the objective needs."""
         return DpoObjective(self, ClipReader(self.corpus, CorpusIndex(self.corpus)), processor)
 
 
 class DpoObjective:
-    """The published loss over preference pairs. Audio is not augmented: the stored reference
-    log-probabilities are exact only for the same features.
+    """Computes the published loss over preference pairs.
+
+    Audio is not augmented: the stored log-probabilities of the reference model are exact only for
+    the same features.
     """
 
     def __init__(
@@ -52,7 +54,7 @@ class DpoObjective:
         self._processor = processor
 
     def loads(self, examples: Sequence[int]) -> list[Load]:
-        """Of the tree: the prompt once, and both answers."""
+        """Return the load of each pair's tree: the prompt once, and both answers."""
         return [self._load(self._parts.pairs[i]) for i in examples]
 
     def _load(self, pair: PreferencePair) -> Load:
@@ -68,13 +70,13 @@ class DpoObjective:
         return Load(len(prompt) + sum(map(len, answers)), len(prompt.audio_places))
 
     def sources(self, examples: Sequence[int]) -> list[ExampleSource]:
-        """Of the pairs' prompts."""
+        """Return where the pairs' prompts come from."""
         pairs = [self._parts.pairs[i] for i in examples]
         prompts = (pair.prompt.model_copy(update={"id": pair.id}) for pair in pairs)
         return [source_of(prompt, lambda clip: self._reader.row(clip).shard) for prompt in prompts]
 
     def prepare(self, examples: Sequence[int], _step: int) -> MicroBatch:
-        """Its loss is a mean over pairs; nothing in it is random."""
+        """Read and pack pairs, whose loss is a mean over them; nothing in it is random."""
         pairs = [self._parts.pairs[i] for i in examples]
         batch = collate_preferences(pairs, self._reader, self._processor)
         return MicroBatch(tuple(examples), batch, len(pairs))
@@ -82,7 +84,7 @@ class DpoObjective:
     def outcome(
         self, model: Qwen2AudioForConditionalGeneration, prepared: MicroBatch
     ) -> StepOutcome:
-        """Sum of the loss over some pairs, with reward metrics."""
+        """Sum the loss over some pairs, with reward metrics."""
         chosen, rejected = pair_log_probs(model, prepared.batch)
         stored = [self._parts.reference[self._parts.pairs[i].id] for i in prepared.examples]
         reference = torch.tensor(stored, device=chosen.device)
@@ -100,7 +102,7 @@ class DpoObjective:
 def score_pairs(
     answerer: Answerer, pairs: Sequence[PreferencePair]
 ) -> dict[str, tuple[float, float]]:
-    """log pi(y_w|x) and log pi(y_l|x) of each pair by id, in nats."""
+    """Compute log pi(y_w|x) and log pi(y_l|x) of each pair, in nats, by its id."""
     scores: dict[str, tuple[float, float]] = {}
     for start in range(0, len(pairs), _PAIRS_AT_ONCE):
         some = pairs[start : start + _PAIRS_AT_ONCE]
@@ -116,9 +118,8 @@ def collate_preferences(
 ) -> Batch:
     """Pack pairs as trees [prompt | chosen | rejected]."""
     tokenizer = processor.tokenizer
-    clips = sorted({clip for pair in pairs for clip in pair.prompt.clip_ids})
-    features = clip_features(reader, clips, processor.feature_extractor.feature_size)
-    tokens = {clip: num_tokens_of_features(f.shape[1]) for clip, f in features.items()}
+    prompts = [pair.prompt for pair in pairs]
+    features, tokens = hear(reader, prompts, processor.feature_extractor.feature_size)
     return collate_pairs(
         [
             AnswerPair(

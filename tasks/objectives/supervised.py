@@ -6,6 +6,7 @@ P(x_t | x_<t, Encoder(a)), maximised over the answer's tokens (Qwen2-Audio repor
 import random
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 import torch
@@ -21,7 +22,7 @@ from data_contracts.jsonl import to_jsonl
 from data_contracts.recipe import Recipe
 from data_contracts.records import Conversation, Task
 from infra.storage.store import Store
-from model.audio import HOP_LENGTH, SAMPLE_RATE, num_tokens_of_features
+from model.audio import HOP_LENGTH, SAMPLE_RATE
 from model.augment import AugmentRecipe, augment_features, most_audio_tokens
 from model.batch import Batch, collate
 from model.costs.flops import step_flops
@@ -30,43 +31,46 @@ from model.sequence import TokenSequence, render_example
 from model.tuning import TuningRecipe
 from tasks.context import StageContext, StageResult
 from tasks.conversations.prompts import PromptStyle
-from tasks.corpus.features import clip_features
+from tasks.corpus.features import hear
 from tasks.corpus.index import CorpusIndex
 from tasks.corpus.reader import ClipReader
-from tasks.training.fit import fit
+from tasks.training.fit import StartingPoint, fit
 from tasks.training.held_out import ExaminerFactory
 from tasks.training.objective import ExampleSource, MicroBatch, StepOutcome
 from tasks.training.recipe import OptimizerRecipe
 from tasks.training.split import Load
 from tasks.training_data.damaged_clips import DamagePolicy, Skipping, TrainingClips, skipped_clips
-from tasks.training_data.example_table import ExampleTable
-from tasks.training_data.examples import Examples
+from tasks.training_data.examples import Examples, TrainingSet
 from tasks.training_data.mixture import Mixture, MixtureRow, measure
 
 MIXTURE = "mixture.jsonl"
-"""What was wanted and drawn of each task, language and corpus."""
+"""File of the artifact: what was wanted and drawn of each task, language and corpus."""
 
 
 class SupervisedRecipe(Recipe):
-    """What every supervised stage's recipe has."""
+    """Fields that the recipes of all supervised stages share."""
 
     optimizer: OptimizerRecipe
+    """Steps, learning rates and everything else of the training itself."""
     prompts: PromptStyle = "natural"
     """How pre-training examples ask: in sentences, or by the predecessor's tags, which are new
     tokens of a model from scratch and plain text for a pre-trained one. ingest.suites.asked_with:
     tags evaluates such a model."""
     tuning: TuningRecipe = TuningRecipe()
+    """Which parts of the model learn, and how."""
     augment: AugmentRecipe = AugmentRecipe()
+    """How audio is changed at random each time it is heard."""
     label_smoothing: float = Field(0.05, ge=0, lt=1)
-    """Weight of the uniform target."""
+    """Weight of the uniform target, from 0 to below 1."""
     letters: tuple[Task, ...] = ()
     """Tasks whose answers are learnt letter by letter (`model.sequence.letters`)."""
     damage: DamagePolicy = DamagePolicy()
+    """What becomes of clips whose bytes are damaged."""
 
 
 @dataclass(frozen=True)
 class SupervisedFactory:
-    """Builds the objective on a worker."""
+    """Builds the supervised objective on a worker."""
 
     corpus: Store
     examples: Examples
@@ -87,8 +91,7 @@ class SupervisedFactory:
 def fit_supervised(
     context: StageContext,
     initial: Store,
-    examples: Examples,
-    table: ExampleTable,
+    training_set: TrainingSet,
     mixture: Mixture,
     recipe: SupervisedRecipe,
     held_out: ExaminerFactory,
@@ -96,43 +99,39 @@ def fit_supervised(
     """Train the checkpoint in `initial` on a mixture of examples.
 
     Args:
-        table: a row an example.
         held_out: makes the early evaluation.
     """
-    optimizer = recipe.optimizer
-    per_step, seed = optimizer.examples_per_step, optimizer.seed
-    steps = mixture.num_steps(table, per_step, optimizer.steps)
-    plan = mixture.plan(table, steps, per_step, seed)
-    _report(context, list(measure(plan, table, mixture.shares(table))))
+    data = mixture.draw(training_set.table, recipe.optimizer)
+    _report(context, list(measure(data, training_set.table)))
     factory = SupervisedFactory(
         corpus=context.inputs["corpus"],
-        examples=examples,
+        examples=training_set.examples,
         augment=recipe.augment,
         label_smoothing=recipe.label_smoothing,
-        seed=seed,
+        seed=recipe.optimizer.seed,
         letters=recipe.letters,
         skipping=recipe.damage.skipping(context.directory),
     )
-    schedule = optimizer.model_copy(update={"steps": steps})
-    pools = mixture.pools(table)
-    metrics = fit(context, initial, factory, plan, pools, schedule, recipe.tuning, held_out)
+    start = StartingPoint(initial, recipe.tuning)
+    optimizer = recipe.optimizer.model_copy(update={"steps": data.num_steps})
+    metrics = fit(context, start, factory, data, optimizer, held_out)
     skipped = skipped_clips(context.directory)
     for clip in skipped:
         context.progress(f"skipped, damaged: clip {clip.id} in {clip.shard} at byte {clip.offset}")
     metrics["skipped_clips"] = len(skipped)
-    return StageResult(len(examples), plan.size, metrics=metrics)
+    return StageResult(len(training_set), data.plan.size, metrics=metrics)
 
 
 def _report(context: StageContext, rows: Sequence[MixtureRow]) -> None:
-    """Keep the mixture with the artifact and log it, share by share."""
+    """Write the mixture into the artifact and log it, share by share."""
     context.directory.write_text(MIXTURE, to_jsonl(rows))
-    found = {}
+    metrics = {}
     for row in rows:
-        place = f"mixture/{row.axis}/{row.name}"
-        found[f"{place}/share"] = row.share
-        found[f"{place}/wanted_share"] = row.wanted_share
-        found[f"{place}/audio_hours"] = row.audio_hours
-    context.logger.metrics(found, 0)
+        name = f"mixture/{row.axis}/{row.name}"
+        metrics[f"{name}/share"] = row.share
+        metrics[f"{name}/wanted_share"] = row.wanted_share
+        metrics[f"{name}/audio_hours"] = row.audio_hours
+    context.logger.metrics(metrics, 0)
     farthest = max(rows, key=lambda row: abs(row.share - row.wanted_share))
     context.progress(
         f"{sum(row.draws for row in rows if row.axis == 'task')} examples planned; farthest from "
@@ -153,7 +152,7 @@ class SupervisedObjective:
         self._num_mel_bins = processor.feature_extractor.feature_size
 
     def loads(self, examples: Sequence[int]) -> list[Load]:
-        """Of the longest variant, as long as augmentation can make it: a step draws both."""
+        """Return the loads of the longest variants, as long as augmentation can make them."""
         return [
             max(
                 (self._load(variant) for variant in self._parts.examples[i]), key=lambda x: x.tokens
@@ -170,30 +169,30 @@ class SupervisedObjective:
         return Load(len(sequence), len(sequence.audio_places))
 
     def sources(self, examples: Sequence[int]) -> list[ExampleSource]:
-        """By the first variant: all have the same clips."""
+        """Return where the first variants come from: all have the same clips."""
         first = (self._parts.examples[i][0] for i in examples)
         return [source_of(conversation, self._clips.shard) for conversation in first]
 
     def prepare(self, examples: Sequence[int], step: int) -> MicroBatch:
-        """Its loss is a mean over answer tokens."""
+        """Read and pack examples, whose loss is a mean over answer tokens."""
         batch = self.batch(examples, step)
         return MicroBatch(tuple(examples), batch, batch.num_labels)
 
     def outcome(
         self, model: Qwen2AudioForConditionalGeneration, prepared: MicroBatch
     ) -> StepOutcome:
-        """Sum of the cross-entropy over all answer tokens."""
+        """Sum the cross-entropy over all answer tokens."""
         loss = cross_entropy(model, prepared.batch, self._parts.label_smoothing)
         return StepOutcome(loss, batch_counts(model, prepared.batch))
 
     def batch(self, examples: Sequence[int], step: int) -> Batch:
-        """The packed batch of some examples, with this step's variants and augmentation."""
+        """Pack some examples, with this step's variants and augmentation."""
         chosen = []
         for example in (self._parts.examples[i] for i in examples):
             draw = random.Random(f"{self._parts.seed} {step} {example[0].id}")
             chosen.append(draw.choice(example))
-        features = self._features(chosen, step)
-        tokens = {clip: num_tokens_of_features(f.shape[1]) for clip, f in features.items()}
+        augment = partial(self._augment, step)
+        features, tokens = hear(self._clips, chosen, self._num_mel_bins, augment)
         sequences = [self._render(conversation, tokens) for conversation in chosen]
         return collate([self._without_skipped(sequence) for sequence in sequences], features)
 
@@ -201,30 +200,26 @@ class SupervisedObjective:
         return render_example(conversation, self._tokenizer, tokens, self._parts.letters)
 
     def _without_skipped(self, sequence: TokenSequence) -> TokenSequence:
-        """Nothing is learnt from a conversation that hears a damaged clip."""
+        """Take the labels from a conversation that hears a damaged clip."""
         if not any(self._clips.is_skipped(clip) for clip in sequence.clip_ids):
             return sequence
         return replace(sequence, is_label=np.zeros_like(sequence.is_label))
 
-    def _features(self, conversations: Sequence[Conversation], step: int) -> dict[str, Tensor]:
-        clips = sorted({clip for conversation in conversations for clip in conversation.clip_ids})
-        plain = clip_features(self._clips, clips, self._num_mel_bins)
-        changed = {}
-        for clip, features in plain.items():
-            seed = int(digest_of([self._parts.seed, step, clip])[:15], 16)
-            generator = torch.Generator().manual_seed(seed)
-            changed[clip] = augment_features(features, generator, self._parts.augment)
-        return changed
+    def _augment(self, step: int, clip: str, features: Tensor) -> Tensor:
+        """Augment by a random state that depends on the recipe's seed, the step and the clip."""
+        seed = int(digest_of([self._parts.seed, step, clip])[:15], 16)
+        generator = torch.Generator().manual_seed(seed)
+        return augment_features(features, generator, self._parts.augment)
 
 
 def source_of(conversation: Conversation, shard_of: Callable[[str], str]) -> ExampleSource:
-    """The clips of a conversation and their shards."""
+    """Return the clips of a conversation and their shards."""
     clips = conversation.clip_ids
     return ExampleSource(conversation.id, clips, tuple(shard_of(clip) for clip in clips))
 
 
 def batch_counts(model: Qwen2AudioForConditionalGeneration, batch: Batch) -> Mapping[str, float]:
-    """What the meter turns into rates and shares.
+    """Count what the meter turns into rates and shares.
 
     `padding_tokens` counts the positions of the row that belong to no sequence. Packing leaves
     none, which this measures instead of assuming.

@@ -10,6 +10,7 @@ import numpy as np
 import soundfile
 import soxr
 
+from data_contracts.audio_limits import MIN_RMS
 from model.audio import MAX_SECONDS, SAMPLE_RATE, num_audio_tokens
 from tasks.recordings.truncation import knows_its_length, lost_end
 
@@ -33,8 +34,6 @@ Reason = Literal[
     "digest_differs",
 ]
 
-_SILENCE_RMS = 1e-4
-"""-80 dB below full scale: no recording of ours that holds a sound is this quiet."""
 _RATES = (1_000, 768_000)
 _MOST_CHANNELS = 64
 _BLOCK_FRAMES = 1 << 14
@@ -138,8 +137,8 @@ def check_clip(waveform: np.ndarray, name: str) -> None:
     seconds = len(waveform) / SAMPLE_RATE
     if num_audio_tokens(len(waveform)) < 1:
         raise DecodeError("too_short", f"{name} lasts {seconds:.3f} s, less than one audio token")
-    if (level := float(np.sqrt(np.mean(waveform**2)))) < _SILENCE_RMS:
-        raise DecodeError("silent", f"{name} has a level of {level:.1e}, below {_SILENCE_RMS}")
+    if (level := float(np.sqrt(np.mean(waveform**2)))) < MIN_RMS:
+        raise DecodeError("silent", f"{name} has a level of {level:.1e}, below {MIN_RMS}")
 
 
 def _decode_any(data: bytes, name: str, span: _Span) -> tuple[np.ndarray, int, float]:

@@ -10,7 +10,7 @@ from data_contracts.recipe import Recipe
 from model.audio import HOP_LENGTH
 from tasks.recordings.decode import DecodeError
 
-_QUIET = 1e-4
+QUIET_POWER = 1e-4
 """Of the loudest frame's power: 40 dB below it."""
 
 
@@ -56,4 +56,4 @@ def _quiet_share(waveform: np.ndarray) -> float:
         return 0.0
     frames = waveform[:whole].astype(np.float64).reshape(-1, HOP_LENGTH)
     power = np.mean(frames**2, axis=1)
-    return float(np.mean(power < _QUIET * power.max()))
+    return float(np.mean(power < QUIET_POWER * power.max()))

@@ -1,4 +1,4 @@
-"""The end of a training: its last state and the whole model, compared with what was trained."""
+"""Writes the end of a training: its last state, and the whole model with proof that it is equal."""
 
 import json
 from dataclasses import asdict

@@ -1,6 +1,6 @@
-"""Training a checkpoint on a group of workers: what pre-training, fine-tuning and DPO share.
+"""Trains a checkpoint on a group of workers: what pre-training, fine-tuning and DPO share.
 
-An objective is a function from examples to a loss; `training_loop` plans, distributes, steps, logs
+An objective is a function from examples to a loss; `loop.py` plans, distributes, steps, logs
 and saves. Every random number of a step is drawn from a generator seeded by (recipe seed, step,
 example), so the random state at a position *is* the position: a run that continues from a
 checkpoint, on any number of workers, sees the numbers that an uninterrupted one sees.
@@ -9,58 +9,57 @@ checkpoint, on any number of workers, sees the numbers that an uninterrupted one
 import json
 from functools import partial
 
-import numpy as np
-
 from data_contracts import conversation_contracts as contracts
 from data_contracts import conversation_tables as tables
 from data_contracts.contract_result import ContractResult
 from data_contracts.validation import validate
 from infra.storage.store import Store
-from model.tuning import TuningRecipe
 from tasks.context import StageContext
+from tasks.training.data_plan import DataPlan
 from tasks.training.guards.audit import check_epochs
 from tasks.training.held_out import ExaminerFactory
-from tasks.training.job import CHECKPOINT, FINAL_STATE, PARITY, ObjectiveFactory, TrainingJob
+from tasks.training.job import (
+    CHECKPOINT,
+    FINAL_STATE,
+    PARITY,
+    ObjectiveFactory,
+    StartingPoint,
+    TrainingJob,
+)
 from tasks.training.loop import train
 from tasks.training.messages.driver import announcing
 from tasks.training.recipe import OptimizerRecipe
 
-__all__ = ["CHECKPOINT", "FINAL_STATE", "PARITY", "check", "fit"]
+__all__ = ["CHECKPOINT", "FINAL_STATE", "PARITY", "StartingPoint", "check", "fit"]
 
 
 def fit(
     context: StageContext,
-    initial: Store,
+    start: StartingPoint,
     objective: ObjectiveFactory,
-    plan: np.ndarray,
-    pools: np.ndarray,
+    data: DataPlan,
     optimizer: OptimizerRecipe,
-    tuning: TuningRecipe,
     held_out: ExaminerFactory | None = None,
 ) -> dict[str, float]:
-    """Train a checkpoint on the context's workers; returns the last logged metrics.
+    """Train a checkpoint on the context's workers; return the last logged metrics.
 
     Args:
         context: its directory gets `checkpoint/` and `training_state/`.
-        initial: folder of the checkpoint to begin with.
         objective: called on each worker.
-        plan: int64 [steps, examples_per_step], which examples each step takes.
-        pools: int32 [examples], which of them the plan takes in turn, each once an epoch.
-        tuning: which parts of the model learn, and how.
+        data: which examples each step takes.
+        optimizer: with as many steps as `data` has.
         held_out: makes the early evaluation, where there is one.
 
     Raises:
         AuditError: the plan has no exact epochs, or was not what the workers computed.
     """
-    check_epochs(plan, pools)
+    check_epochs(data)
     job = TrainingJob(
-        initial=initial,
+        start=start,
         directory=context.directory,
-        plan=plan,
-        pools=pools,
         objective=objective,
+        data=data,
         optimizer=optimizer,
-        tuning=tuning,
         logger=context.logger,
         resources=context.resources,
         scratch=context.scratch,
@@ -73,6 +72,6 @@ def fit(
 
 
 def check(directory: Store) -> list[ContractResult]:
-    """The contract of a checkpoint: the files that `from_pretrained` needs, and finite metrics."""
+    """Check the contract of the metrics that a training has logged."""
     history = json.loads(directory.read_text(f"{FINAL_STATE}/history.json"))
     return [validate(contracts.TRAINING, tables.training_frame(history), "training history")]

@@ -1,4 +1,4 @@
-"""What training knows of early evaluation: it asks now and then, and shows what it is told."""
+"""Interface of early evaluation: training asks for a report now and then, and shows it."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -8,12 +8,12 @@ from transformers import Qwen2AudioForConditionalGeneration, Qwen2AudioProcessor
 
 @dataclass(frozen=True)
 class HeldOutReport:
-    """How a model that is still in training does on examples that it does not practise."""
+    """How a model that is still in training answers examples that it does not practise."""
 
     loss: float
     """Mean cross-entropy of the answers' tokens, in nats."""
     rows: Sequence[Mapping[str, str]]
-    """One an example: its id, the last question, the reference, the greedy answer."""
+    """One row for each example: its id, the last question, the reference, the greedy answer."""
 
 
 Examiner = Callable[[Qwen2AudioForConditionalGeneration], HeldOutReport]

@@ -1,10 +1,9 @@
-"""What a worker is given to train, and the files of the artifact that it makes."""
+"""Holds `TrainingJob`: what a worker needs to train, and names of the files that it writes."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 from transformers import Qwen2AudioForConditionalGeneration, Qwen2AudioProcessor
 
 from data_contracts.digest import digest_of, digest_of_bytes
@@ -14,6 +13,7 @@ from model.checkpoints.checkpoint import check_hears, load_checkpoint
 from model.tuning import TuningRecipe, apply_tuning
 from tasks.context import StageLogger
 from tasks.training.checkpoints.folder import FINAL_STATE as FINAL_STATE
+from tasks.training.data_plan import DataPlan
 from tasks.training.held_out import ExaminerFactory
 from tasks.training.objective import Objective
 from tasks.training.recipe import OptimizerRecipe
@@ -27,38 +27,43 @@ ObjectiveFactory = Callable[[Qwen2AudioProcessor], Objective]
 
 
 @dataclass(frozen=True)
-class TrainingJob:
-    """Everything a worker needs."""
+class StartingPoint:
+    """What a training starts from."""
 
-    initial: Store
-    """Folder of the checkpoint to begin with."""
+    checkpoint: Store
+    """The folder of a checkpoint."""
+    tuning: TuningRecipe
+    """Which of its parts learn, and how."""
+
+
+@dataclass(frozen=True)
+class TrainingJob:
+    """Everything that a worker needs; it pickles."""
+
+    start: StartingPoint
     directory: Store
     """The artifact's folder."""
-    plan: np.ndarray
-    """int64 [steps, examples_per_step]: which examples each step takes."""
-    pools: np.ndarray
-    """int32 [examples]: which of them the plan takes in turn, each once an epoch."""
     objective: ObjectiveFactory
+    data: DataPlan
     optimizer: OptimizerRecipe
-    tuning: TuningRecipe
     logger: StageLogger
     resources: Resources
     scratch: Path
     held_out: ExaminerFactory | None
 
     def identity(self, processor: Qwen2AudioProcessor) -> dict[str, str]:
-        """What a training state belongs to. Its step is a position in the rows of the plan."""
-        recipes = [recipe.model_dump(mode="json") for recipe in (self.optimizer, self.tuning)]
+        """Digest what a training state belongs to; its step is a row of the plan."""
+        recipes = [recipe.model_dump(mode="json") for recipe in (self.optimizer, self.start.tuning)]
         return {
             "recipe": digest_of(recipes),
-            "data plan": digest_of_bytes(self.plan.tobytes()),
+            "data plan": digest_of_bytes(self.data.plan.tobytes()),
             "tokenizer": digest_of_bytes(processor.tokenizer.backend_tokenizer.to_str().encode()),
         }
 
     def open_initial(self) -> tuple[Qwen2AudioForConditionalGeneration, Qwen2AudioProcessor]:
-        """The checkpoint to begin with, ready to be trained."""
-        with self.initial.local_folder("", self.scratch) as folder:
+        """Load the checkpoint to begin with, ready to be trained."""
+        with self.start.checkpoint.local_folder("", self.scratch) as folder:
             model, processor = load_checkpoint(folder)
         check_hears(model, processor)
-        apply_tuning(model, self.tuning, self.optimizer.seed)
+        apply_tuning(model, self.start.tuning, self.optimizer.seed)
         return model, processor

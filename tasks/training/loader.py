@@ -1,4 +1,4 @@
-"""A worker's micro-batches in the planned order, made ready while the network computes.
+"""Loads a worker's micro-batches in the planned order while the network computes.
 
 What a micro-batch holds depends on the plan, the step and the number of workers alone, so neither
 threads nor depth change a number, and the position to continue from is the step. Decoding and
@@ -28,7 +28,7 @@ class Source(Protocol[M_co]):
     """Where micro-batches come from: an objective, as far as the loader knows it."""
 
     def loads(self, examples: Sequence[int]) -> list[Load]:
-        """How much each example asks of the network, at most."""
+        """Return how much each example asks of the network, at most."""
         ...
 
     def prepare(self, examples: Sequence[int], step: int, /) -> M_co:
@@ -38,19 +38,19 @@ class Source(Protocol[M_co]):
 
 @dataclass(frozen=True)
 class LoadedStep(Generic[M]):
-    """What a worker computes in a step."""
+    """The micro-batches that a worker computes in a step."""
 
     step: int
     examples: list[list[int]]
-    """The numbers of the examples of each micro-batch. Without any, it is there because strategies
-    wait for all workers: it holds what another one has, and must count for nothing."""
+    """The numbers of the examples of each micro-batch. One without any is there because strategies
+    wait for all workers: it holds another worker's example, and must count for nothing."""
     micro_batches: list[M]
     seconds_waited: float = 0.0
     """How long the network waited for them."""
 
 
 class Loader(Generic[M]):
-    """Iterate once over the steps from `first` on; leave the block to end the threads."""
+    """Iterates once over the steps from `first` on; leave the block to end the threads."""
 
     def __init__(
         self,

@@ -1,4 +1,4 @@
-"""The loop of one worker: load, step, watch, log, save, export.
+"""Training loop of one worker: load, step, watch, log, save, export.
 
 Workers stand at the same step and decide alike; what only one has to do is done by rank 0.
 """
@@ -17,9 +17,9 @@ from model.activation_checkpointing import checkpoint_activations
 from model.costs.flops import measured_peak
 from tasks.training.checkpoints.folder import POSITION, Checkpoints
 from tasks.training.checkpoints.upload import Uploader
-from tasks.training.culprits import find_culprits, name_examples
+from tasks.training.culprits import BadStep, find_culprits, name_examples
 from tasks.training.export import export
-from tasks.training.guards.audit import Trail, hold_against
+from tasks.training.guards.audit import Trail, check_consumed
 from tasks.training.guards.divergence import LOSS, NORM, RollBackError, Watch
 from tasks.training.guards.stall import StallGuard
 from tasks.training.held_out import Examiner
@@ -65,12 +65,12 @@ class _Training:
         self.objective = job.objective(processor)
         self.processor = processor
         self.examiner: Examiner | None = None
-        patient = RetryingStore(job.directory, self.notices.say)
+        patient = RetryingStore(job.directory, self.notices.progress)
         self.checkpoints = Checkpoints(
             patient,
             job.identity(processor),
             job.resources.keep_checkpoints,
-            self.notices if worker.rank == 0 else _not_my_word,
+            self.notices if worker.rank == 0 else _leave_to_first,
             job.scratch,
         )
         self.state, saved = self.checkpoints.load_newest() or (TrainingState(), None)
@@ -80,7 +80,7 @@ class _Training:
         _agree(self.state.step, worker)
         self.watch = Watch(job.optimizer.watch, self.state.watch, before)
         self.rolled_back = before is not None
-        self.plan = self.watch.admitted(job.plan)
+        self.plan = self.watch.admitted(job.data.plan)
         if job.resources.activation_checkpointing:
             checkpoint_activations(model)
         module = ObjectiveModule(model.train(), self.objective, job.optimizer.precision)
@@ -93,14 +93,14 @@ class _Training:
         self.meter = Meter(worker, self.state.window, peak)
 
     def run(self) -> None:
-        """All steps that are left, and the export."""
+        """Train all steps that are left, then export."""
         job, worker, resources = self.job, self.worker, self.job.resources
         tokens, first = resources.max_tokens_per_micro_batch, self.state.step
         with (
             Errands() as errands,
             relaying(self.notices, errands),
             Uploader() as uploader,
-            BufferedMetrics(job.logger, self.notices.say) as logger,
+            BufferedMetrics(job.logger, self.notices.progress) as logger,
             Loader(self.plan, self.objective, worker, tokens, resources.loading, first) as loader,
             StallGuard(resources.stall_seconds, worker, job.directory, self.notices) as guard,
         ):
@@ -108,7 +108,7 @@ class _Training:
                 self.examiner = job.held_out(self.processor)
             if worker.rank == 0 and first:
                 group = f"{worker.world_size} worker{'s' * (worker.world_size > 1)}"
-                self.notices.say(f"continues from the state after step {first} on {group}")
+                self.notices.progress(f"continues from the state after step {first} on {group}")
             if worker.rank == 0 and not self.rolled_back:  # then MLflow has them already
                 for entry in (*self.state.history, *self.state.held_out):
                     logger.metrics(entry["metrics"], entry["step"])
@@ -139,7 +139,7 @@ class _Training:
             distributed.barrier()
 
     def _step(self, loaded: LoadedStep[MicroBatch]) -> str | None:
-        """One step of all workers. Where it has a problem, which is returned, no weight changes.
+        """Take a step with all workers; return its problem, if any, with which no weight changes.
 
         Raises:
             ValueError: all examples of the step were skipped for damage.
@@ -176,12 +176,16 @@ class _Training:
         return problem
 
     def _look_into(self, problem: str, loaded: LoadedStep[MicroBatch], uploader: Uploader) -> None:
-        """Name the step's examples, then do what the policy says."""
+        """Name the step's examples, then carry out the policy."""
         step, worker = loaded.step, self.worker
-        mine = [example for some in loaded.examples for example in some]
-        everyone = [example for example in self.plan[step].tolist() if example >= 0]
-        culprits = find_culprits(step, mine, everyone, self.objective, self.strategy, worker)
-        name_examples(step, problem, mine, culprits, self.objective, worker, self.notices)
+        bad = BadStep(
+            step,
+            problem,
+            mine=[example for some in loaded.examples for example in some],
+            everyone=[example for example in self.plan[step].tolist() if example >= 0],
+        )
+        culprits = find_culprits(bad, self.objective, self.strategy, worker)
+        name_examples(bad, culprits, self.objective, worker, self.notices)
         _agree(step, worker)  # no worker stops before all have named their examples
         uploader.flush()  # a roll-back goes to the state that is said to be saved
         self.watch.react(step, problem, culprits)
@@ -201,7 +205,7 @@ class _Training:
             errands(partial(reach, self.job.directory, line))
 
     def _examine(self, logger: BufferedMetrics) -> None:
-        """Early evaluation, by all workers alike; the first one shows it."""
+        """Evaluate early, on all workers alike; the first one shows the report."""
         if self.examiner is None:
             return
         step = self.state.step
@@ -216,7 +220,7 @@ class _Training:
             self.notices(Notice(text, tables={"held_out_answers.json": rows}))
 
     def _save(self, uploader: Uploader) -> None:
-        """Copy the state of now, and upload it while training goes on."""
+        """Copy the current state, and upload it while training goes on."""
         uploader.flush()  # before another copy of the state is made
         self.trail.write_down(self.state.step)
         # A state is never newer than the notes of any worker: they could not be made again.
@@ -228,14 +232,14 @@ class _Training:
             uploader.submit(partial(self.checkpoints.save, files, self.state.step))
 
     def _audit(self) -> None:
-        """Hold what all workers consumed against the plan, and say how it is."""
+        """Compare what all workers consumed with the plan, and report the result."""
         consumed = self.trail.of_all_workers()
-        found = hold_against(self.job.plan, self.job.pools, consumed, self.plan)
-        self.notices(Notice(f"audit: {found}", {"q2a.audit": str(found)}))
+        result = check_consumed(self.job.data, consumed, self.plan)
+        self.notices(Notice(f"audit: {result}", {"q2a.audit": str(result)}))
 
 
 def _agree(step: int, worker: Worker) -> None:
-    """Every worker stands at the same step, or none goes on.
+    """Check that every worker stands at the same step.
 
     Raises:
         RuntimeError: another worker found another newest state.
@@ -248,8 +252,8 @@ def _agree(step: int, worker: Worker) -> None:
         )
 
 
-def _not_my_word(_: Notice) -> None:
-    """The first worker says it for all."""
+def _leave_to_first(_: Notice) -> None:
+    """Drop a notice that the first worker leaves for all."""
 
 
 def _in_a_line(step: int, recipe: OptimizerRecipe, metrics: Mapping[str, float]) -> str:

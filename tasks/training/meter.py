@@ -14,7 +14,7 @@ class Meter:
     """Adds up losses and counts over workers and steps, and times them."""
 
     def __init__(self, worker: Worker, window: Mapping[str, float], peak: float) -> None:
-        """`window` as of another meter; `peak`: operations a second that a worker can do."""
+        """`window`: that of another meter; `peak`: operations a second that a worker can do."""
         self._worker = worker
         self._peak = peak * worker.world_size
         self._sums = dict(window)
@@ -22,21 +22,21 @@ class Meter:
 
     @property
     def window(self) -> dict[str, float]:
-        """The sums since the last reading, from which another meter can go on."""
+        """Return the sums since the last reading, from which another meter can go on."""
         return self._sums | {"seconds": time.perf_counter() - self._since}
 
     @property
     def has_steps(self) -> bool:
-        """Whether there is a step to read about."""
+        """Tell whether a step was added since the last reading."""
         return bool(self._sums)
 
     def add(self, step: Mapping[str, float]) -> None:
-        """Take a step's sums over all workers."""
+        """Add a step's sums over all workers."""
         for name, value in step.items():
             self._sums[name] = self._sums.get(name, 0.0) + value
 
     def read(self) -> dict[str, float]:
-        """Averages since the last reading."""
+        """Return the averages since the last reading, and begin anew."""
         sums = self.window
         self._sums, self._since = {}, time.perf_counter()
         seconds, weight, positions = (sums.pop(name) for name in ("seconds", "weight", "tokens"))
@@ -54,7 +54,7 @@ class Meter:
 
 
 def add_over_workers(values: Mapping[str, float], worker: Worker) -> dict[str, float]:
-    """Sums over all workers, in float64; every worker has the same names."""
+    """Add values over all workers, in float64; every worker has the same names."""
     names = sorted(values)
     totals = torch.tensor([values[name] for name in names], dtype=torch.float64)
     if worker.world_size > 1:
@@ -64,7 +64,7 @@ def add_over_workers(values: Mapping[str, float], worker: Worker) -> dict[str, f
 
 
 def gpu_metrics(device: str) -> dict[str, float]:
-    """Highest memory since the last call, in GiB, and utilisation of this moment, 0 to 1."""
+    """Measure the highest memory since the last call, in GiB, and utilisation now, 0 to 1."""
     if not device.startswith("cuda"):
         return {}
     metrics = {"gpu_memory_gib": torch.cuda.max_memory_allocated(device) / 2**30}

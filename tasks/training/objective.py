@@ -1,4 +1,4 @@
-"""One optimizer step: its recipe, the objective's interface, the meter."""
+"""Interface of an objective, and the module that strategies wrap around one."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -8,8 +8,8 @@ import torch
 from torch import Tensor, nn
 from transformers import Qwen2AudioForConditionalGeneration
 
+from data_contracts.training_choices import Precision
 from model.batch import Batch
-from tasks.training.recipe import Precision
 from tasks.training.split import Load
 
 
@@ -18,16 +18,16 @@ class MicroBatch:
     """Some examples of a step, ready on the CPU before the network is asked."""
 
     examples: tuple[int, ...]
-    """Their numbers."""
+    """Numbers of the examples."""
     batch: Batch
     weight: float
     """How many terms the loss over them sums: the mean over a step divides by the sum of all
-    weights, which is known before the first gradient. With 0 nothing of it counts."""
+    weights, which is known before the first gradient. A micro-batch of weight 0 does not count."""
 
 
 @dataclass(frozen=True)
 class StepOutcome:
-    """What an objective makes of a micro-batch."""
+    """What an objective computes of a micro-batch."""
 
     loss: Tensor
     """Sum over whatever the loss is averaged over, with gradient."""
@@ -54,11 +54,11 @@ class Objective(Protocol):
     """Built on each worker from picklable parts."""
 
     def loads(self, examples: Sequence[int]) -> list[Load]:
-        """How much each example asks of the network, at most, for an even split over workers."""
+        """Return how much each example asks of the network, at most, for an even split."""
         ...
 
     def sources(self, examples: Sequence[int]) -> list[ExampleSource]:
-        """Where each example comes from."""
+        """Return where each example comes from."""
         ...
 
     def prepare(self, examples: Sequence[int], step: int, /) -> MicroBatch:
@@ -68,7 +68,7 @@ class Objective(Protocol):
     def outcome(
         self, model: Qwen2AudioForConditionalGeneration, prepared: MicroBatch, /
     ) -> StepOutcome:
-        """The loss over a micro-batch."""
+        """Compute the loss over a micro-batch."""
         ...
 
 
@@ -89,7 +89,7 @@ class ObjectiveModule(nn.Module):
     def forward(
         self, asked: MicroBatch | Question[object]
     ) -> tuple[Tensor, Mapping[str, float]] | object:
-        """The loss and the counts of a micro-batch, or the answer to a question."""
+        """Compute the loss and the counts of a micro-batch, or the answer to a question."""
         with reduced_precision(self._precision, self.model.device.type):
             if not isinstance(asked, MicroBatch):
                 return asked(self.model)
@@ -100,5 +100,5 @@ class ObjectiveModule(nn.Module):
 
 
 def reduced_precision(precision: Precision, device: str = "cpu") -> torch.autocast:
-    """A context in which matrix products run in `precision`; sums and norms keep float32."""
+    """Return a context in which matrix products run in `precision`; sums and norms keep float32."""
     return torch.autocast(device, torch.bfloat16, enabled=precision == "bfloat16")

@@ -1,4 +1,4 @@
-"""The optimizer: which parameters it changes, and at which rate."""
+"""Builds the optimizer: which parameters it changes, and at which rate."""
 
 from importlib import import_module
 from typing import Any
@@ -18,7 +18,7 @@ class OptimizerUnavailableError(RuntimeError):
 
 
 def build_optimizer(model: nn.Module, recipe: OptimizerRecipe) -> torch.optim.Optimizer:
-    """AdamW over the trained parameters, with moments in float32 or in 8 bits.
+    """Build AdamW over the trained parameters, with moments in float32 or in 8 bits.
 
     Raises:
         OptimizerUnavailableError: 8 bits, without bitsandbytes or for a model that is not on a GPU.
@@ -34,7 +34,7 @@ def build_optimizer(model: nn.Module, recipe: OptimizerRecipe) -> torch.optim.Op
 
 
 def parameter_groups(model: nn.Module, recipe: OptimizerRecipe) -> list[dict[str, Any]]:
-    """Trained parameters by learning rate and weight decay, which only matrices have, as usual.
+    """Group trained parameters by learning rate and weight decay, which only matrices have.
 
     An adapter's rate is that of `adapters` where the recipe names them, else its part's.
     """

@@ -1,4 +1,4 @@
-"""How the learning rate falls after its warm-up, as a share of the highest rate."""
+"""Schedules of the learning rate after its warm-up, as a share of the highest rate."""
 
 import math
 from typing import Annotated, Literal
@@ -9,38 +9,47 @@ from data_contracts.recipe import Recipe
 
 
 class LinearSchedule(Recipe):
-    """Straight to zero."""
+    """Falls straight to zero."""
 
     kind: Literal["linear"] = "linear"
+    """Names this schedule."""
 
     def share(self, left: float) -> float:
-        """Of the highest rate, where `left`, from 1 to 0, of the steps after warm-up are left."""
+        """Return the share of the highest rate.
+
+        Args:
+            left: the share of the steps after warm-up that are left, from 1 to 0.
+        """
         return left
 
 
 class CosineSchedule(Recipe):
-    """Half a period of a cosine (Loshchilov and Hutter 2017, eq. 5, without restarts)."""
+    """Falls by half a period of a cosine (Loshchilov and Hutter 2017, eq. 5, without restarts)."""
 
     kind: Literal["cosine"] = "cosine"
-    final_share: float = Field(0.0, ge=0, le=1, description="of the highest rate, at the end")
+    """Names this schedule."""
+    final_share: float = Field(0.0, ge=0, le=1)
+    """Share of the highest rate at the end, 0 to 1."""
 
     def share(self, left: float) -> float:
-        """As of `LinearSchedule`."""
+        """Return the share of the highest rate, like `LinearSchedule.share`."""
         return self.final_share + (1 - self.final_share) * (1 - math.cos(math.pi * left)) / 2
 
 
 class WarmupStableDecay(Recipe):
-    """The highest rate until the last part of the steps, there straight to zero (WSD).
+    """Keeps the highest rate until the last part of the steps, then falls straight to zero (WSD).
 
     Source: Hu et al. 2024 (arXiv 2404.06395), section 4; with the linear decay of Haegele et al.
     2024 (arXiv 2405.18392).
     """
 
     kind: Literal["wsd"] = "wsd"
-    decay_share: float = Field(0.2, gt=0, le=1, description="of the steps after warm-up that decay")
+    """Names this schedule."""
+    decay_share: float = Field(0.2, gt=0, le=1)
+    """Share of the steps after warm-up in which the rate falls, above 0, at most 1."""
 
     def share(self, left: float) -> float:
-        """As of `LinearSchedule`."""
+        """Return the share of the highest rate, like `LinearSchedule.share`."""
         return min(1.0, left / self.decay_share)
 
 

@@ -1,7 +1,8 @@
-"""Which shares a step has, one a worker, and which micro-batches each.
+"""Divides a step among the workers, and each share into micro-batches.
 
-A pure function of the step's examples and their loads, so that every worker finds the whole split
-by itself, and a run that continues on another number of workers splits the same steps anew.
+It is a pure function of the step's examples and their loads, so that every worker computes the
+whole split by itself, and a run that continues on another number of workers splits the same steps
+anew.
 """
 
 from collections.abc import Sequence
@@ -13,13 +14,13 @@ class Load:
     """How much an example asks of the network."""
 
     tokens: int
-    """Positions that it takes in the language model's row, those of its audio included."""
+    """Positions in the language model's row, those of its audio included."""
     audio_tokens: int
     """Those of them that the encoder makes; 0 for text alone."""
 
     @property
     def work(self) -> int:
-        """Time that it takes, in positions: an audio token costs about two.
+        """Estimate the time that it takes, in positions: an audio token costs about two.
 
         The language model computes one position for each token. The encoder computes two for an
         audio token, in a network that is smaller: 0.2 of a position of the language model with
@@ -54,8 +55,8 @@ def split(
 
     Args:
         examples: their numbers; one may be there twice.
-        loads: of each of them.
-        num_workers: as many shares.
+        loads: the load of each of them.
+        num_workers: how many shares there are.
         max_tokens: most tokens of a micro-batch.
 
     Raises:
@@ -84,7 +85,7 @@ def split(
 def _fill(
     ordered: Sequence[tuple[Load, int]], count: int, max_tokens: int
 ) -> list[_MicroBatch] | None:
-    """Each example to the micro-batch with the least work that has room; None where none has."""
+    """Put each example into the micro-batch with the least work that has room; None: none has."""
     batches = [_MicroBatch() for _ in range(count)]
     for load, example in ordered:
         roomy = [batch for batch in batches if batch.tokens + load.tokens <= max_tokens]
@@ -99,7 +100,7 @@ def _fill(
 
 
 def _deal(batches: list[_MicroBatch], num_workers: int) -> list[list[list[int]]]:
-    """The longest to all ranks first, back and forth, so that their sums are alike too."""
+    """Deal the longest to all ranks first, back and forth, so that their sums are alike too."""
     ordered = sorted(batches, key=lambda batch: (-batch.work, batch.examples))
     ranks: list[list[list[int]]] = [[] for _ in range(num_workers)]
     for turn, start in enumerate(range(0, len(ordered), num_workers)):

@@ -1,4 +1,4 @@
-"""What a training state holds, and its files: safetensors and JSON, nothing that can execute."""
+"""Holds training states and their files: safetensors and JSON, nothing that can execute."""
 
 import json
 from collections.abc import Mapping
@@ -15,23 +15,23 @@ HISTORY = "history.json"
 
 
 class Trained(TypedDict):
-    """What training made, the same for every strategy and number of workers: full CPU tensors."""
+    """Tensors that training changed, whole and on the CPU, the same for every strategy."""
 
     parameters: dict[str, Tensor]
     """Trained parameters, by their names in the model. The others are those of the checkpoint
     that the stage began with."""
     optimizer: dict[str, dict[str, Tensor]]
-    """By the same names what the optimizer keeps: of AdamW `exp_avg`, `exp_avg_sq`, `step`."""
+    """By the same names the optimizer's state: `exp_avg`, `exp_avg_sq`, `step` of AdamW."""
 
 
 @dataclass
 class TrainingState:
-    """Where a training run is. Random state needs no more: see `training`."""
+    """Position of a training. Random state needs no more: see `fit.py`."""
 
     step: int = 0
     """Steps of the data plan that are done, which is the position in it."""
     history: list[dict[str, Any]] = field(default_factory=list)
-    """What was logged so far: `{"step", "metrics"}`."""
+    """Logs so far: `{"step", "metrics"}`."""
     held_out: list[dict[str, Any]] = field(default_factory=list)
     """What early evaluation logged, in the same form. How often it asks is no part of the recipe,
     so the artifact's history does not have it."""
@@ -40,11 +40,11 @@ class TrainingState:
     metrics: dict[str, float] = field(default_factory=dict)
     """The newest value of every metric, by which the best states are found."""
     watch: dict[str, list[float]] = field(default_factory=dict)
-    """What the watch remembers: see `watch.Watch`."""
+    """What the watch remembers: see `guards/divergence.py`."""
 
 
 def to_files(trained: Trained, state: TrainingState) -> dict[str, bytes]:
-    """The files of a state; the bytes are copies, so that training may go on at once."""
+    """Make the files of a state; the bytes are copies, so that training may go on at once."""
     flat = {
         f"{name}/{kind}": tensor
         for name, tensors in trained["optimizer"].items()
@@ -58,7 +58,7 @@ def to_files(trained: Trained, state: TrainingState) -> dict[str, bytes]:
 
 
 def from_files(files: Mapping[str, Path]) -> Trained:
-    """The tensors of a state, mapped from its files: who keeps one, or changes it, needs a copy.
+    """Map the tensors of a state from its files: whoever keeps or changes one needs a copy.
 
     Raises:
         SafetensorError: a file is something else, such as a pickle, which is never executed.

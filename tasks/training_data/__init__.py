@@ -1,4 +1,4 @@
-"""Which examples there are, how often each is drawn, and what becomes of damaged clips.
+"""Training examples: which there are, how often each is drawn, what becomes of damaged clips.
 
 `mixture.py` holds the recipe, `examples.py` the examples.
 """

@@ -1,4 +1,4 @@
-"""What becomes of clips whose bytes are damaged when training reads them: stop, or skip and tell.
+"""Policy for clips whose bytes are damaged when training reads them: stop, or skip and report.
 
 A skipped clip is heard as silence of its length, and nothing that hears it is learnt from: its
 answers are no labels. So the step keeps its shape on every worker, none runs out of audio, and the
@@ -26,15 +26,15 @@ _log = logging.getLogger(__name__)
 
 
 class DamagePolicy(Recipe):
-    """Whether a damaged clip ends a run."""
+    """What a damaged clip causes."""
 
     on_damaged: Literal["stop", "skip"] = "stop"
-    """What a damaged clip causes."""
+    """End the run, or train without what hears the clip and report it."""
     max_share: float = Field(0.001, ge=0, le=1)
-    """Share of the corpus' clips that may be skipped, and always one; more stop."""
+    """Share of the corpus's clips that may be skipped, 0 to 1, and always one; more end it."""
 
     def skipping(self, directory: Store) -> "Skipping | None":
-        """For a stage that writes to `directory`; None where a damaged clip ends the run."""
+        """Return how a stage that writes to `directory` skips; None where damage ends the run."""
         return Skipping(directory, self.max_share) if self.on_damaged == "skip" else None
 
 
@@ -55,11 +55,11 @@ class DamagedClip(Record):
 
 
 class TooManyDamagedError(ValueError):
-    """More clips are damaged than the policy skips."""
+    """More clips are damaged than the policy allows to skip."""
 
 
 class TrainingClips:
-    """The clips of a corpus under a policy, for several threads."""
+    """Reads the clips of a corpus under a policy, for several threads."""
 
     def __init__(self, reader: ClipReader, skipping: Skipping | None) -> None:
         self._reader = reader
@@ -68,15 +68,15 @@ class TrainingClips:
         self._lock = Lock()
 
     def num_samples(self, clip_id: str) -> int:
-        """Length at 16 kHz, as the index says."""
+        """Return the length at 16 kHz, by the index."""
         return self._reader.row(clip_id).num_samples
 
     def shard(self, clip_id: str) -> str:
-        """The shard that holds the clip."""
+        """Return the shard that holds the clip."""
         return self._reader.row(clip_id).shard
 
     def is_skipped(self, clip_id: str) -> bool:
-        """Whether the clip was found damaged, here, before."""
+        """Tell whether this worker has found the clip damaged before."""
         return clip_id in self._known
 
     def fetch(self, clip_ids: Sequence[str]) -> None:
@@ -84,7 +84,7 @@ class TrainingClips:
         self._reader.fetch(clip_ids)
 
     def __getitem__(self, clip_id: str) -> np.ndarray:
-        """The waveform, float32 [num_samples]; silence where the clip is skipped.
+        """Return the waveform, float32 [num_samples]; silence where the clip is skipped.
 
         Raises:
             DamagedClipError: the policy is to stop.
@@ -119,7 +119,7 @@ class TrainingClips:
 
 
 def skipped_clips(directory: Store) -> list[DamagedClip]:
-    """What all workers skipped so far."""
+    """Read what all workers have skipped so far."""
     return [
         note
         for key in directory.list_keys(_FOLDER)

@@ -1,4 +1,4 @@
-"""What a mixture knows about every example: a few bytes each, however many there are."""
+"""Table of all examples, from which a mixture draws: a few bytes each, however many there are."""
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -7,23 +7,23 @@ import numpy as np
 from numpy.typing import NDArray
 
 NO_LANGUAGE = "none"
-"""Where nobody speaks."""
+"""The language of a clip in which nobody speaks."""
 
 
 @dataclass(frozen=True)
 class Column:
-    """One label an example, out of few."""
+    """One label for each example, out of few different ones."""
 
     codes: NDArray[np.int32]
-    """[N]: places in `names`."""
+    """[N]: indices into `names`."""
     names: tuple[str, ...]
 
     @classmethod
     def of(cls, labels: Iterable[str]) -> "Column":
-        """Names in the order in which they appear."""
-        places: dict[str, int] = {}
-        codes = np.fromiter((places.setdefault(x, len(places)) for x in labels), np.int32)
-        return cls(codes, tuple(places))
+        """Build a column; its names come in the order in which they appear."""
+        indices: dict[str, int] = {}
+        codes = np.fromiter((indices.setdefault(x, len(indices)) for x in labels), np.int32)
+        return cls(codes, tuple(indices))
 
     def __len__(self) -> int:
         return len(self.codes)
@@ -37,32 +37,32 @@ class Column:
         return Column(np.concatenate([self.codes, moved[other.codes]]), names)
 
     def take(self, numbers: NDArray[np.integer]) -> "Column":
-        """The labels of some examples."""
+        """Return the labels of some examples."""
         return Column(self.codes[numbers], self.names)
 
     def renamed(self, rename: Callable[[str], str]) -> "Column":
-        """The same labels by other names."""
+        """Return the same labels under other names."""
         return Column(self.codes, tuple(rename(name) for name in self.names))
 
     def sums(self, weights: NDArray[np.floating]) -> dict[str, float]:
-        """The sum of `weights` [N] by name."""
-        found = np.bincount(self.codes, weights, len(self.names))
-        return dict(zip(self.names, found.tolist(), strict=True))
+        """Sum `weights` [N] by name."""
+        sums = np.bincount(self.codes, weights, len(self.names))
+        return dict(zip(self.names, sums.tolist(), strict=True))
 
 
 @dataclass(frozen=True)
 class ExampleTable:
-    """One row an example."""
+    """One row for each example."""
 
     task: Column
     language: Column
-    """Of its first clip."""
+    """The language of its first clip."""
     corpus: Column
     """Where its first clip comes from: the manifest's `source`."""
     num_samples: NDArray[np.int64]
-    """[N]: of all its clips, at 16 kHz."""
+    """[N]: samples of all its clips, at 16 kHz."""
     num_audio_tokens: NDArray[np.int64]
-    """[N]: of all its clips, not augmented."""
+    """[N]: audio tokens of all its clips, not augmented."""
 
     def __len__(self) -> int:
         return len(self.task)

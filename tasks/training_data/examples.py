@@ -5,7 +5,8 @@ worker. Here they are two numbers each, and they travel to workers as these.
 """
 
 from array import array
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 import numpy as np
@@ -26,7 +27,7 @@ Example = tuple[Conversation, ...]
 
 
 class Examples(Protocol):
-    """Examples by number."""
+    """A sequence of examples, which it makes when it is asked for them."""
 
     def __len__(self) -> int: ...
 
@@ -35,7 +36,7 @@ class Examples(Protocol):
 
 @dataclass(frozen=True)
 class Completions:
-    """One example a training clip and task, a variant a prompt; sorted by task."""
+    """One example for each training clip and task, with a variant for each prompt."""
 
     index: CorpusIndex
     rows: NDArray[np.int32]
@@ -55,7 +56,7 @@ class Completions:
 
 @dataclass(frozen=True)
 class Dialogues:
-    """One example a dialogue of the train split."""
+    """One example for each dialogue of the train split."""
 
     records: MappedRecords[Conversation]
     rows: NDArray[np.int32]
@@ -69,7 +70,7 @@ class Dialogues:
 
 @dataclass(frozen=True)
 class Chained:
-    """The examples of `second` follow those of `first`."""
+    """The examples of `first`, then those of `second`."""
 
     first: Examples
     second: Examples
@@ -83,8 +84,27 @@ class Chained:
 
 
 @dataclass(frozen=True)
+class TrainingSet:
+    """Examples, and what a mixture knows of each."""
+
+    examples: Examples
+    table: ExampleTable
+    """One row an example."""
+
+    def __len__(self) -> int:
+        return len(self.examples)
+
+    def __add__(self, other: "TrainingSet") -> "TrainingSet":
+        return TrainingSet(Chained(self.examples, other.examples), self.table + other.table)
+
+    def with_tasks(self, rename: Callable[[str], str]) -> "TrainingSet":
+        """Return the same examples under other names of their tasks."""
+        return replace(self, table=replace(self.table, task=self.table.task.renamed(rename)))
+
+
+@dataclass(frozen=True)
 class ClipTable:
-    """What one pass over the index finds, a row a clip."""
+    """What one pass over the index collects, one row for each clip."""
 
     language: Column
     corpus: Column
@@ -96,7 +116,7 @@ class ClipTable:
 
     @classmethod
     def of(cls, index: CorpusIndex) -> "ClipTable":
-        """Read the index once."""
+        """Read the whole index once."""
         languages, corpora, lengths, tokens = [], [], array("q"), array("q")
         rows, tasks = array("i"), []
         for number in range(len(index)):
@@ -117,7 +137,7 @@ class ClipTable:
     def of_examples(
         self, tasks: Column, hearing: NDArray[np.integer], heard: NDArray[np.integer]
     ) -> ExampleTable:
-        """The table of examples, of which example `hearing[i]` hears the clip in row `heard[i]`."""
+        """Build the table of examples: example `hearing[i]` hears the clip in row `heard[i]`."""
         count = len(tasks)
         first = np.full(count, -1)
         first[hearing[::-1]] = heard[::-1]
@@ -135,21 +155,17 @@ class ClipTable:
         )
 
 
-def completion_examples(
-    index: CorpusIndex, clips: ClipTable, style: PromptStyle
-) -> tuple[Completions, ExampleTable]:
-    """What the training clips can be asked for, and what a mixture must know of it."""
-    names = np.array(clips.asked_tasks.names)
-    order = names.argsort().argsort()[clips.asked_tasks.codes].argsort(kind="stable")
+def completion_examples(index: CorpusIndex, clips: ClipTable, style: PromptStyle) -> TrainingSet:
+    """Make an example of each task that a training clip can be asked for; sorted by task."""
+    _, ranks = np.unique(clips.asked_tasks.names, return_inverse=True)  # by name, each once there
+    order = ranks[clips.asked_tasks.codes].argsort(kind="stable")
     rows, tasks = clips.asked_rows[order], clips.asked_tasks.take(order)
     table = clips.of_examples(tasks, np.arange(len(rows)), rows)
-    return Completions(index, rows, tasks, style), table
+    return TrainingSet(Completions(index, rows, tasks, style), table)
 
 
-def dialogue_examples(
-    corpus: Store, index: CorpusIndex, clips: ClipTable
-) -> tuple[Dialogues, ExampleTable]:
-    """The dialogues to train on, and what a mixture must know of them."""
+def dialogue_examples(corpus: Store, index: CorpusIndex, clips: ClipTable) -> TrainingSet:
+    """Make an example of each dialogue of the train split."""
     records = MappedRecords(corpus, DIALOGUES, Conversation)
     rows, tasks, hearing, heard = array("i"), [], array("i"), array("i")
     for number in range(len(records)):
@@ -162,4 +178,4 @@ def dialogue_examples(
             rows.append(number)
             tasks.append(dialogue["task"])
     table = clips.of_examples(Column.of(tasks), np.array(hearing), np.array(heard))
-    return Dialogues(records, np.array(rows)), table
+    return TrainingSet(Dialogues(records, np.array(rows)), table)

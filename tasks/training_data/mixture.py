@@ -1,4 +1,4 @@
-"""How often examples of each task, language and corpus are drawn; what was wanted and what came."""
+"""Holds `Mixture`: how often examples of each task, language and corpus are drawn; measures it."""
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
@@ -11,6 +11,8 @@ from pydantic import Field, model_validator
 from data_contracts.recipe import Recipe
 from data_contracts.records import Record
 from model.audio import SAMPLE_RATE
+from tasks.training.data_plan import DataPlan
+from tasks.training.recipe import OptimizerRecipe
 from tasks.training_data.example_table import NO_LANGUAGE, Column, ExampleTable
 from tasks.training_data.mixture_plan import (
     Group,
@@ -25,22 +27,22 @@ from tasks.training_data.mixture_plan import (
 class Mixture(Recipe):
     """Weights by task, language and corpus. `{task: weight}` alone is the short form.
 
-    A place of a step draws its task with probability proportional to the task's weight; the draws
+    Each draw takes its task with probability proportional to the task's weight; the draws
     of a task go to its languages and corpora in proportion to the product of their weights.
     """
 
     tasks: dict[str, float]
-    """Task -> weight; what is not named is left out."""
+    """Task -> weight, at least 0; what is not named is left out."""
     languages: dict[str, float] = Field(default={})
-    """Language -> weight inside a task; `none` where nobody speaks."""
+    """Language -> weight inside a task, at least 0; `none` where nobody speaks."""
     corpora: dict[str, float] = Field(default={})
-    """Corpus, the manifest's `source` -> weight inside a task."""
+    """Corpus, the manifest's `source` -> weight inside a task, at least 0."""
     temperature: float | None = None
-    """T: what has n examples counts its weight times n^(1/T), and 1 for a weight that is not given:
-    1 keeps the data's proportions, more draws what is rare more often. None: weights are shares,
-    whatever n."""
+    """T, above 0: a group of n examples counts its weight (1 if not given) times n^(1/T). 1 keeps
+    the data's proportions, more draws rare groups more often. None: weights are shares, whatever
+    n."""
     epochs: float | None = None
-    """End when as many examples were drawn, where `steps` are more."""
+    """Epochs, above 0, after which training ends where `steps` are more; None: all steps."""
 
     @model_validator(mode="before")
     @classmethod
@@ -60,18 +62,12 @@ class Mixture(Recipe):
                 )
         return self
 
-    def num_steps(self, table: ExampleTable, examples_per_step: int, most: int) -> int:
-        """Steps until `epochs` are over, at most `most`."""
-        if self.epochs is None:
-            return most
-        count = int((self.shares(table) > 0).sum())
-        wanted = self.epochs * count / examples_per_step
-        return math.ceil(wanted) if wanted < most else most
+    def draw(self, table: ExampleTable, optimizer: OptimizerRecipe) -> DataPlan:
+        """Plan a training of `optimizer.steps`, or of fewer where `epochs` are over before.
 
-    def plan(
-        self, table: ExampleTable, steps: int, examples_per_step: int, seed: int
-    ) -> NDArray[np.int64]:
-        """The examples of each step, int64 [steps, examples_per_step].
+        Args:
+            table: a row an example.
+            optimizer: its steps, examples a step and seed.
 
         Raises:
             MixtureError: weights are too large or too small together, the temperature too low;
@@ -79,25 +75,22 @@ class Mixture(Recipe):
                 to train on.
         """
         groups = self._groups(table)
-        return plan_groups(groups, self._task_weights(groups), steps, examples_per_step, seed)
+        weights = self._task_weights(groups)
+        shares = _shares(groups, weights, len(table))
+        per_step = optimizer.examples_per_step
+        steps = self._num_steps(int((shares > 0).sum()), per_step, optimizer.steps)
+        return DataPlan(
+            plan=plan_groups(groups, weights, steps, per_step, optimizer.seed),
+            pools=_pools(groups, len(table)),
+            shares=shares,
+        )
 
-    def pools(self, table: ExampleTable) -> NDArray[np.int32]:
-        """[N]: the group of each example, which a plan takes in turn; -1 where none does."""
-        pools = np.full(len(table), -1, np.int32)
-        groups = (group for some in self._groups(table).values() for group in some)
-        for number, group in enumerate(groups):
-            pools[group.examples] = number
-        return pools
-
-    def shares(self, table: ExampleTable) -> NDArray[np.float64]:
-        """[N]: the part of all draws that each example is wanted to have; their sum is 1."""
-        groups = self._groups(table)
-        shares = np.zeros(len(table))
-        for task, share in zip(*task_shares([*groups], self._task_weights(groups)), strict=True):
-            parts = group_shares(groups[task])
-            for group, part in zip(groups[task], parts, strict=True):
-                shares[group.examples] = share * part / len(group.examples)
-        return shares
+    def _num_steps(self, num_drawn: int, examples_per_step: int, most: int) -> int:
+        """Count the steps until `epochs` of the drawn examples are over, at most `most`."""
+        if self.epochs is None:
+            return most
+        wanted = self.epochs * num_drawn / examples_per_step
+        return math.ceil(wanted) if wanted < most else most
 
     def _task_weights(self, groups: Mapping[str, list[Group]]) -> dict[str, float]:
         counts = {task: sum(len(g.examples) for g in some) for task, some in groups.items()}
@@ -119,15 +112,15 @@ class Mixture(Recipe):
             ) from error
 
     def _groups(self, table: ExampleTable) -> dict[str, list[Group]]:
-        """The examples of each task, by language and corpus where these are told apart."""
+        """Group the examples of each task, by language and corpus where these have weights."""
         languages = self._factors(table.language, self.languages, "languages")
         corpora = self._factors(table.corpus, self.corpora, "corpora")
-        told_apart = table.task.codes.astype(np.int64)
+        codes = table.task.codes.astype(np.int64)
         for column, factors in ((table.language, languages), (table.corpus, corpora)):
             if factors:
-                told_apart = told_apart * len(column.names) + column.codes
-        order = told_apart.argsort(kind="stable")
-        starts = np.flatnonzero(np.diff(told_apart[order], prepend=-1))
+                codes = codes * len(column.names) + column.codes
+        order = codes.argsort(kind="stable")
+        starts = np.flatnonzero(np.diff(codes[order], prepend=-1))
         groups: dict[str, list[Group]] = {}
         for examples in np.split(order, starts[1:]) if len(order) else ():
             first = int(examples[0])
@@ -142,7 +135,7 @@ class Mixture(Recipe):
         return groups
 
     def _factors(self, column: Column, weights: dict[str, float], what: str) -> dict[str, float]:
-        """The weight of each name; none where the names are not told apart."""
+        """Return the weight of each name; empty where the mixture does not weigh them."""
         there = {column.names[code] for code in np.unique(column.codes)}
         if not weights:
             return dict.fromkeys(there, 1.0) if self.temperature else {}
@@ -160,8 +153,28 @@ class Mixture(Recipe):
         return given
 
 
+def _pools(groups: Mapping[str, list[Group]], num_examples: int) -> NDArray[np.int32]:
+    """Return [num_examples]: the group of each example, over all tasks; -1 where it has none."""
+    pools = np.full(num_examples, -1, np.int32)
+    for number, group in enumerate(group for some in groups.values() for group in some):
+        pools[group.examples] = number
+    return pools
+
+
+def _shares(
+    groups: Mapping[str, list[Group]], weights: Mapping[str, float], num_examples: int
+) -> NDArray[np.float64]:
+    """Return [num_examples]: the part of all draws that each example is wanted to have."""
+    shares = np.zeros(num_examples)
+    for task, share in zip(*task_shares([*groups], weights), strict=True):
+        parts = group_shares(groups[task])
+        for group, part in zip(groups[task], parts, strict=True):
+            shares[group.examples] = share * part / len(group.examples)
+    return shares
+
+
 def _product(factors: Sequence[float], what: str) -> float:
-    """Of positive factors, which has to be positive and finite too."""
+    """Multiply positive factors; the product has to be positive and finite too."""
     if 0 < (product := math.prod(factors)) < math.inf:
         return product
     raise MixtureError(
@@ -171,50 +184,43 @@ def _product(factors: Sequence[float], what: str) -> float:
 
 
 class MixtureRow(Record):
-    """What was wanted and drawn of one task, language or corpus."""
+    """How much was wanted and drawn of one task, language or corpus."""
 
     axis: str
     """`task`, `language` or `corpus`."""
     name: str
     wanted_share: float
     share: float
-    """Of all draws."""
+    """Share of all draws."""
     draws: int
     examples: int
-    """Different ones."""
+    """Different examples among the draws."""
     audio_hours: float
     audio_tokens: int
 
 
-def measure(
-    plan: NDArray[np.int64], table: ExampleTable, wanted: NDArray[np.float64]
-) -> Iterator[MixtureRow]:
-    """Compare a plan with the shares that were wanted of it, by task, language and corpus.
-
-    Args:
-        plan: int64 of any shape, the examples that are drawn.
-        wanted: [N], `Mixture.shares`.
-    """
-    draws = np.bincount(plan.ravel(), minlength=len(table)).astype(np.float64)
+def measure(data: DataPlan, table: ExampleTable) -> Iterator[MixtureRow]:
+    """Compare what a plan draws with what was wanted, by task, language and corpus."""
+    draws = np.bincount(data.plan.ravel(), minlength=len(table)).astype(np.float64)
     for axis in ("task", "language", "corpus"):
         column: Column = getattr(table, axis)
         sums = {
-            "wanted_share": column.sums(wanted),
+            "wanted_share": column.sums(data.shares),
             "draws": column.sums(draws),
             "examples": column.sums((draws > 0).astype(np.float64)),
             "samples": column.sums(draws * table.num_samples),
             "tokens": column.sums(draws * table.num_audio_tokens),
         }
         for name in sorted(column.names):
-            found = {key: values[name] for key, values in sums.items()}
-            if found["draws"] or found["wanted_share"]:
+            of_name = {key: values[name] for key, values in sums.items()}
+            if of_name["draws"] or of_name["wanted_share"]:
                 yield MixtureRow(
                     axis=axis,
                     name=name,
-                    wanted_share=found["wanted_share"],
-                    share=found["draws"] / plan.size,
-                    draws=int(found["draws"]),
-                    examples=int(found["examples"]),
-                    audio_hours=found["samples"] / SAMPLE_RATE / 3600,
-                    audio_tokens=int(found["tokens"]),
+                    wanted_share=of_name["wanted_share"],
+                    share=of_name["draws"] / data.plan.size,
+                    draws=int(of_name["draws"]),
+                    examples=int(of_name["examples"]),
+                    audio_hours=of_name["samples"] / SAMPLE_RATE / 3600,
+                    audio_tokens=int(of_name["tokens"]),
                 )

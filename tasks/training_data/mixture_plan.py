@@ -1,4 +1,4 @@
-"""Which examples each step takes: planned from the recipe alone, before anything is read."""
+"""Plans which examples each step takes, from the recipe alone, before anything is read."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -7,20 +7,23 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from tasks.training.data_plan import DataPlan
+from tasks.training.recipe import OptimizerRecipe
+
 
 class MixtureError(ValueError):
-    """A mixture has a weight that is none, weights that no number can hold together, or gives no
-    task of the corpus a positive one.
+    """A weight is negative or not finite, the sum of weights is not finite, or no task of the
+    corpus has a positive one.
     """
 
 
 @dataclass(frozen=True)
 class Group:
-    """Examples of a task that are drawn alike."""
+    """Examples of a task that are drawn equally often."""
 
     examples: Sequence[int] | NDArray[np.integer]
     weight: float
-    """Its part of the task's draws, in proportion to the other groups' weights."""
+    """Share of the task's draws, in proportion to the other groups' weights."""
 
 
 def plan_mixture(
@@ -30,9 +33,28 @@ def plan_mixture(
     examples_per_step: int,
     seed: int,
 ) -> NDArray[np.int64]:
-    """`plan_groups` where every task is one group."""
+    """Plan by `plan_groups`, where every task is one group."""
     groups = {task: [Group(pool, 1.0)] for task, pool in pools.items()}
     return plan_groups(groups, weights, steps, examples_per_step, seed)
+
+
+def draw_evenly(num_examples: int, optimizer: OptimizerRecipe) -> DataPlan:
+    """Plan a training that takes all examples in turn, whatever they are.
+
+    Args:
+        optimizer: its steps, examples a step and seed.
+    """
+    return DataPlan(
+        plan=plan_mixture(
+            {"all": range(num_examples)},
+            {"all": 1.0},
+            optimizer.steps,
+            optimizer.examples_per_step,
+            optimizer.seed,
+        ),
+        pools=np.zeros(num_examples, np.int32),
+        shares=np.full(num_examples, 1 / num_examples),
+    )
 
 
 def plan_groups(
@@ -44,7 +66,7 @@ def plan_groups(
 ) -> NDArray[np.int64]:
     """Draw int64 [steps, examples_per_step] example numbers: 8 bytes a draw.
 
-    Each place of a step draws its task with probability proportional to the task's weight. The
+    Each draw takes its task with probability proportional to the task's weight. The
     draws of a task alternate between its groups, so that every stretch of them has the groups in
     the proportion of their weights, as nearly as whole numbers can. Inside a group, examples come
     in a new random order each epoch, so that none is repeated before all were seen. Tasks that the
@@ -60,18 +82,18 @@ def plan_groups(
     drawn = draw.choice(len(tasks), size=steps * examples_per_step, p=shares)
     plan = np.empty(steps * examples_per_step, dtype=np.int64)
     for number, task in enumerate(tasks):
-        places = np.flatnonzero(drawn == number)
-        plan[places] = _draws(used[task], len(places), seed, number)
+        indices = np.flatnonzero(drawn == number)
+        plan[indices] = _draws(used[task], len(indices), seed, number)
     return plan.reshape(steps, examples_per_step)
 
 
 def task_shares(
     tasks: Sequence[str], weights: Mapping[str, float]
 ) -> tuple[list[str], NDArray[np.float64]]:
-    """The tasks that are drawn, of those that have examples, and the probability of each.
+    """Return the tasks that are drawn, of those that have examples, and the probability of each.
 
     Raises:
-        MixtureError: as `plan_groups`.
+        MixtureError: like `plan_groups`.
     """
     check_weights(weights, "task")
     drawn = sorted(task for task in tasks if weights.get(task, 0) > 0)
@@ -85,7 +107,7 @@ def task_shares(
 
 
 def group_shares(groups: Sequence[Group]) -> NDArray[np.float64]:
-    """The part of a task's draws that each of its groups gets.
+    """Return the share of a task's draws that each of its groups gets.
 
     Raises:
         MixtureError: the weights have no finite sum.
@@ -94,7 +116,11 @@ def group_shares(groups: Sequence[Group]) -> NDArray[np.float64]:
 
 
 def check_weights(weights: Mapping[str, float], what: str) -> None:
-    """Raises MixtureError where a weight is negative or not finite."""
+    """Refuse weights that are negative or not finite.
+
+    Raises:
+        MixtureError: one is.
+    """
     refused = {name: w for name, w in weights.items() if w < 0 or not math.isfinite(w)}
     if refused:
         raise MixtureError(
@@ -103,7 +129,7 @@ def check_weights(weights: Mapping[str, float], what: str) -> None:
 
 
 def _shares(weights: Mapping[str, float]) -> NDArray[np.float64]:
-    """Each weight over the sum of all."""
+    """Divide each weight by the sum of all."""
     if not math.isfinite(total := sum(weights.values())):
         raise MixtureError(
             f"mixture weights {dict(weights)} add up to {total}; their sum has to be finite. Only "
@@ -117,19 +143,19 @@ def _used(groups: Sequence[Group]) -> list[Group]:
 
 
 def _draws(groups: Sequence[Group], count: int, seed: int, task: int) -> NDArray[np.int64]:
-    """`count` examples of a task."""
+    """Draw `count` examples of a task."""
     if len(groups) == 1:
         return _epochs(np.array(groups[0].examples), count, [seed, 1, task])
     turns = _alternating(group_shares(groups), count, [seed, 2, task])
     draws = np.empty(count, dtype=np.int64)
     for number, group in enumerate(groups):
-        places = np.flatnonzero(turns == number)
-        draws[places] = _epochs(np.array(group.examples), len(places), [seed, 3, task, number])
+        indices = np.flatnonzero(turns == number)
+        draws[indices] = _epochs(np.array(group.examples), len(indices), [seed, 3, task, number])
     return draws
 
 
 def _alternating(shares: NDArray[np.float64], count: int, seed: list[int]) -> NDArray[np.intp]:
-    """[count]: the group whose turn it is.
+    """Return [count]: the group whose turn it is.
 
     A group of share q has its turns at the times (i + u) / q, with u random: between two times
     lie as many turns as its share asks for, to within one.
@@ -145,7 +171,7 @@ def _alternating(shares: NDArray[np.float64], count: int, seed: list[int]) -> ND
 
 
 def _epochs(examples: NDArray[np.int64], count: int, seed: list[int]) -> NDArray[np.int64]:
-    """`count` examples: one shuffled epoch after the other."""
+    """Draw `count` examples: one shuffled epoch after the other."""
     epochs = -(-count // len(examples)) if count else 0
     orders = [
         np.random.default_rng([*seed, epoch]).permutation(examples) for epoch in range(epochs)

@@ -19,6 +19,7 @@ from infra.storage.store import Store
 from model.checkpoints.checkpoint import load_checkpoint
 from tasks import pretrain
 from tasks.context import StageContext
+from tasks.corpus import features as corpus_features
 from tasks.objectives import supervised
 from tasks.training.guards.divergence import DivergedError, WatchRecipe
 from tasks.training.guards.stall import StallError, StallGuard
@@ -102,7 +103,7 @@ def assert_equals_the_undisturbed_run(world: World, tiny_run: TinyRun) -> None:
 def bad_clip(world: World, monkeypatch: pytest.MonkeyPatch) -> str:
     """A clip of the tenth step whose features are damaged between corpus and network."""
     seen: list[list[str]] = []
-    features_of = supervised.clip_features
+    features_of = corpus_features.clip_features
 
     def damaged(reader: Any, clips: Sequence[str], bins: int) -> dict[str, torch.Tensor]:
         seen.append(list(clips))
@@ -115,7 +116,7 @@ def bad_clip(world: World, monkeypatch: pytest.MonkeyPatch) -> str:
         }
 
     chosen: list[str] = []
-    monkeypatch.setattr(supervised, "clip_features", damaged)
+    monkeypatch.setattr(corpus_features, "clip_features", damaged)
     return chosen  # type: ignore[return-value]  # filled when the step comes
 
 

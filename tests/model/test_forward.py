@@ -95,7 +95,7 @@ def test_many_labels_in_blocks_give_the_same_loss_and_gradients(
         return loss.item(), model.lm_head.weight.grad.clone()
 
     whole, gradient = loss_and_gradient()
-    monkeypatch.setattr(forward, "_ROWS", 7)
+    monkeypatch.setattr(forward, "LOGIT_ROWS", 7)
     blocks, gradient_in_blocks = loss_and_gradient()
     assert blocks == pytest.approx(whole, rel=1e-6)
     torch.testing.assert_close(gradient_in_blocks, gradient, atol=1e-5, rtol=1e-5)

@@ -55,7 +55,7 @@ def reference_answer(
 def test_greedy_answers_equal_the_reference(
     model: Model, prompts: list[TokenSequence], block: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(cache, "_BLOCK", block)
+    monkeypatch.setattr(cache, "BLOCK", block)
     stops, endless = frequent_stops(model, prompts, 20)
     expected = [reference_answer(model, prompt, 20, frozenset()) for prompt in prompts]
     assert [list(samples[0].token_ids) for samples in endless] == expected

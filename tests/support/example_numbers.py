@@ -4,7 +4,15 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from tasks.training.recipe import OptimizerRecipe
 from tasks.training.split import Load
+
+
+def drawing(steps: int, examples_per_step: int, seed: int = 0) -> OptimizerRecipe:
+    """A recipe of which nothing matters but what a plan depends on."""
+    return OptimizerRecipe(
+        steps=steps, examples_per_step=examples_per_step, seed=seed, learning_rate=1, warmup_steps=0
+    )
 
 
 @dataclass

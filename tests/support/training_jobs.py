@@ -21,7 +21,8 @@ from infra.compute.resources import Resources
 from infra.storage.store import Store
 from model.checkpoints.checkpoint import load_checkpoint
 from model.tuning import TuningRecipe
-from tasks.training.fit import FINAL_STATE, ObjectiveFactory, fit
+from tasks.training.data_plan import DataPlan
+from tasks.training.fit import FINAL_STATE, ObjectiveFactory, StartingPoint, fit
 from tasks.training.objective import (
     ExampleSource,
     MicroBatch,
@@ -93,6 +94,11 @@ class AuditedObjective:
         return self._inner.outcome(model, prepared)
 
 
+def data_plan(plan: np.ndarray, pools: np.ndarray) -> DataPlan:
+    """A plan whose examples are wanted equally often."""
+    return DataPlan(plan, pools, shares=np.full(len(pools), 1 / len(pools)))
+
+
 @dataclass(frozen=True)
 class Training:
     """How `fit` is asked; `run` carries it out in a folder."""
@@ -118,15 +124,17 @@ class Training:
             ),
         )
         objective = AuditedFactory(self.factory, folder, incident)
-        fit(
-            context, self.initial, objective, self.plan, self.pools, self.optimizer, self.tuning
-        )  # fmt: skip
+        fit(context, self.start, objective, self.data, self.optimizer)
         return Finished(folder, self)
 
     @property
-    def pools(self) -> np.ndarray:
-        """Examples are drawn at will: each is a group of its own."""
-        return np.arange(int(self.plan.max()) + 1, dtype=np.int32)
+    def start(self) -> StartingPoint:
+        return StartingPoint(self.initial, self.tuning)
+
+    @property
+    def data(self) -> DataPlan:
+        """Examples are drawn at will: each is a pool of its own."""
+        return data_plan(self.plan, np.arange(int(self.plan.max()) + 1, dtype=np.int32))
 
     def under(self, num_workers: int, **resources: Any) -> "Training":
         """The same with other resources."""

@@ -1,5 +1,6 @@
 """One small training that several tests carry out under many conditions."""
 
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +18,7 @@ from tasks.objectives.supervised import SupervisedFactory
 from tasks.sources.manifest import DataSource
 from tasks.training.recipe import OptimizerRecipe
 from tasks.training_data.examples import ClipTable, completion_examples
+from tests.support import golden_losses
 from tests.support.recordings import stage_context
 from tests.support.training_jobs import EXAMPLES_PER_STEP, STEPS, TEXT_ONLY_STEP, Finished, Training
 
@@ -40,9 +42,9 @@ def training(small_manifest: Path, tmp_path_factory: pytest.TempPathFactory) -> 
     index = CorpusIndex(corpus.directory)
     context = stage_context(folder / "initial", {"corpus": corpus.directory})
     initial = build_initial(context, TINY, None, index, "natural")
-    heard, _ = completion_examples(index, ClipTable.of(index), "natural")
+    spoken = completion_examples(index, ClipTable.of(index), "natural").examples
     short = {clip.id for clip in index if clip.num_samples < 3 * 16_000}
-    heard = [variants for variants in heard if set(variants[0].clip_ids) <= short]
+    heard = [variants for variants in spoken if set(variants[0].clip_ids) <= short]
     written = [(sum_dialogue(number),) for number in range(12)]
     draw = np.random.default_rng(0)
     plan = draw.choice(len(heard), (STEPS, EXAMPLES_PER_STEP), replace=False)
@@ -60,6 +62,13 @@ def sum_dialogue(number: int) -> Conversation:
         Turn(role="assistant", text=f"{2 * number}."),
     )
     return Conversation(id=f"sum-{number}", format="chat", turns=turns, task="voice_chat")
+
+
+@pytest.fixture
+def golden(request: pytest.FixtureRequest) -> Callable[[str, Sequence[float]], None]:
+    """Takes the losses of a run by name: compares them with those on record, or records them."""
+    renew = request.config.getoption("--renew-golden-losses")
+    return golden_losses.record if renew else golden_losses.compare
 
 
 @pytest.fixture(scope="session")

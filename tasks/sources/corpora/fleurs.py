@@ -3,8 +3,9 @@
 import csv
 from collections.abc import Iterator
 
+from data_contracts.audio_limits import SAMPLE_RATE
 from data_contracts.languages import LANGUAGES
-from data_contracts.records import SAMPLES_PER_SECOND, Rejected
+from data_contracts.records import Rejected
 from tasks.sources.corpus import Corpus, Row, by_language
 from tasks.sources.corpus_files import CorpusFiles
 from tasks.sources.tables import read_table
@@ -56,7 +57,7 @@ def _rows(files: CorpusFiles, split: str) -> Iterator[Row | Rejected]:
 
 def _seconds(num_samples: str) -> float:
     """Of a recording at 16 kHz; what is no number fails the rule of the field, and is rejected."""
-    return int(num_samples) / SAMPLES_PER_SECOND if num_samples.isdecimal() else -1.0
+    return int(num_samples) / SAMPLE_RATE if num_samples.isdecimal() else -1.0
 
 
 CORPUS = Corpus(

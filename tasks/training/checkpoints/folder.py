@@ -1,7 +1,7 @@
-"""The training states of one stage in the store.
+"""Keeps the training states of one stage in the store.
 
 A state is a folder of files and then `position.json`, which lists their digests: without it, or
-with a file that differs, a state is no state. Such a one is skipped for the one before, and said.
+with a file that differs, it is no state. Such a one is skipped for the one before and reported.
 """
 
 import json
@@ -24,7 +24,8 @@ from tasks.training.messages.notices import Notice, Notify
 from tasks.training.state import HISTORY, Trained, TrainingState, from_files, to_files
 
 FINAL_STATE = "training_state"
-"""Of a training that is over: where only its export is damaged, that alone is made again."""
+"""Folder of the last state: where only the export of a finished training is damaged, that alone
+is made again."""
 POSITION = "position.json"
 DAMAGED_TAG = "q2a.checkpoint.damaged."
 _STATES = "scratch/states"
@@ -36,7 +37,7 @@ class StateMismatchError(ValueError):
 
 @dataclass(frozen=True)
 class Checkpoints:
-    """Writes, finds and deletes training states."""
+    """Writes, reads and deletes training states."""
 
     patient: RetryingStore
     """The artifact's folder."""
@@ -49,16 +50,16 @@ class Checkpoints:
 
     @property
     def directory(self) -> Store:
-        """The artifact's folder."""
+        """Return the artifact's folder."""
         return self.patient.store
 
     @property
     def local(self) -> LocalFiles:
-        """The files as they are on this machine."""
+        """Return the files as they are on this machine."""
         return LocalFiles(self.directory, self.scratch)
 
     def files_of(self, trained: Trained, state: TrainingState) -> dict[str, bytes]:
-        """All files of a state, `position.json` the last one. Nothing in them changes later."""
+        """Make the files of a state, `position.json` the last. Nothing in them changes later."""
         files = to_files(trained, state)
         position = {
             "step": state.step,
@@ -78,7 +79,7 @@ class Checkpoints:
             self.patient.write_bytes(f"{folder}/{name}", files[name])
 
     def save(self, files: Mapping[str, bytes], step: int) -> None:
-        """Upload a state to its place, and delete those that no rule wants any more."""
+        """Upload a state, and delete those that no rule wants any more."""
         self.write(files, f"{_STATES}/{step:08d}")
         try:
             self._delete_unwanted(step)
@@ -88,7 +89,7 @@ class Checkpoints:
             )
 
     def load_newest(self) -> tuple[TrainingState, Trained] | None:
-        """The newest whole state, or None where there is none.
+        """Read the newest whole state, or None where there is none.
 
         Its tensors lie in files, until every worker has copied its share: then call
         `local.forget()`.
@@ -121,12 +122,12 @@ class Checkpoints:
             return state, trained
         return None
 
-    def _check_identity(self, folder: str, found: Mapping[str, str]) -> None:
+    def _check_identity(self, folder: str, saved: Mapping[str, str]) -> None:
         for name, digest in self.identity.items():
-            if found.get(name) != digest:
+            if saved.get(name) != digest:
                 raise StateMismatchError(
                     f"training state {self.directory.path(folder)} was made with another {name}: "
-                    f"its sha256 is {found.get(name)}, this run's {digest}. Delete {_STATES} there "
+                    f"its sha256 is {saved.get(name)}, this run's {digest}. Delete {_STATES} there "
                     "to begin again, or run with what made it."
                 )
 
@@ -146,12 +147,14 @@ class Checkpoints:
             ) from error
 
     def _folders(self) -> list[str]:
-        """Folders of all states, whole or not."""
+        """List the folders of all states, whole or not."""
         return sorted({key.rsplit("/", 1)[0] for key in self.directory.list_keys(_STATES)})
 
     def _delete_unwanted(self, step: int) -> None:
-        """Positions first: what a kill leaves of a deletion is no state. Partial ones go too, and
-        what lies behind `step`, the newest: training came back from there, or could not use it.
+        """Delete positions first: what a kill leaves of a deletion is no state.
+
+        Partial states go too, and those after `step`, the newest: training came back from there,
+        or could not use them.
         """
         folders, saved = self._folders(), []
         for folder in folders:

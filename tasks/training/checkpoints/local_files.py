@@ -1,4 +1,4 @@
-"""The files of training states on this machine's disk, verified, for all workers of a node.
+"""Brings files of training states to this machine's disk, verified, for all workers of a node.
 
 A file is mapped into memory, not read: all workers that map it share its pages, which the system
 takes back when it needs them. A local store has it already. From any other one the first worker
@@ -17,7 +17,7 @@ from infra.storage.store import Store
 
 
 class DamagedStateError(Exception):
-    """A state that can't be used, and why."""
+    """A training state can't be used; the message has the reason."""
 
 
 @dataclass(frozen=True)
@@ -26,10 +26,10 @@ class LocalFiles:
 
     store: Store
     scratch: Path
-    """Where copies lie, which all workers of a node see."""
+    """A local folder for copies, which all workers of a node see."""
 
     def fetch(self, key: str, sha256: str) -> Path:
-        """The file `key`, whose digest was compared.
+        """Return the local path of the file `key`, whose digest was compared.
 
         Raises:
             DamagedStateError: it is missing, or its bytes are others.

@@ -1,4 +1,4 @@
-"""Which saved training states stay."""
+"""Decides which saved training states stay."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -8,7 +8,7 @@ from infra.compute.keep_checkpoints import KeepCheckpoints
 
 @dataclass(frozen=True)
 class Saved:
-    """A finished state in the store."""
+    """A whole training state in the store."""
 
     step: int
     saved_at: float
@@ -17,7 +17,7 @@ class Saved:
 
 
 def steps_to_keep(saved: Sequence[Saved], policy: KeepCheckpoints) -> set[int]:
-    """The steps of the states that at least one rule of the policy wants."""
+    """Return the steps of the states that at least one rule of the policy wants."""
     ordered = sorted(saved, key=lambda state: state.step)
     kept = {state.step for state in ordered[-policy.last :]}
     sign = 1 if policy.better == "lower" else -1

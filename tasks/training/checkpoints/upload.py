@@ -1,4 +1,4 @@
-"""Uploads beside the training: it waits only where the upload before is still under way."""
+"""Uploads beside the training, which waits only where the upload before is still under way."""
 
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor

@@ -1,1 +1,1 @@
-"""Watches a training: stalls, divergence, and whether each planned example was trained on."""
+"""Watches over a training: stalls, divergence, and whether each planned example was trained on."""

@@ -1,6 +1,6 @@
-"""Proof of which examples a training run consumed: each once an epoch, none lost.
+"""Audit: the proof of which examples a training consumed, each once an epoch, none lost.
 
-Two things make it: what all workers computed is the plan, and the plan takes no example of a group
+It has two parts: what all workers computed is the plan, and the plan takes no example of a pool
 again before it took all of them.
 
 Every worker notes what it computes, and writes its notes down before each training state. A step
@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from infra.retry import FinalError
 from infra.storage.retrying_store import RetryingStore
+from tasks.training.data_plan import DataPlan
 
 _FOLDER = "scratch/audit"
 
@@ -36,7 +37,7 @@ class Consumed:
 
 
 class Trail:
-    """The notes of one worker."""
+    """The notes of one worker about what it computed."""
 
     def __init__(self, patient: RetryingStore, rank: int, first: int) -> None:
         """`first` is the step that training continues from, which is that of a state, or 0."""
@@ -50,7 +51,7 @@ class Trail:
                 self._patient.store.delete(key)
 
     def note(self, step: int, micro_batches: Iterable[Iterable[int]]) -> None:
-        """Keep in mind what this worker computed in a step."""
+        """Note what this worker computed in a step."""
         taken = tuple(example for some in micro_batches for example in some)
         self._notes.append(Consumed(step, taken))
 
@@ -62,7 +63,7 @@ class Trail:
         self._first, self._notes = step, []
 
     def of_all_workers(self) -> list[Consumed]:
-        """Everything that was written down."""
+        """Read everything that all workers have written down."""
         store = self._patient.store
         return [
             Consumed(step, tuple(examples))
@@ -77,7 +78,7 @@ def _first_step(key: str) -> int:
 
 @dataclass(frozen=True)
 class Audit:
-    """Where what was consumed differs from the plan."""
+    """Differences between what was consumed and the plan."""
 
     lost: Mapping[int, tuple[int, ...]]
     """Step -> planned examples that no worker computed."""
@@ -86,7 +87,7 @@ class Audit:
 
     @property
     def is_exact(self) -> bool:
-        """Whether every planned example was consumed as often as planned, and nothing else."""
+        """Tell whether every planned example was consumed as often as planned, and nothing else."""
         return not self.lost and not self.repeated
 
     def __str__(self) -> str:
@@ -112,11 +113,11 @@ def audit(
             consumed before that.
     """
     required = plan if admitted is None else admitted
-    found: dict[int, Counter[int]] = {step: Counter() for step in range(len(plan))}
+    by_step: dict[int, Counter[int]] = {step: Counter() for step in range(len(plan))}
     for note in consumed:
-        found.setdefault(note.step, Counter()).update(note.examples)
+        by_step.setdefault(note.step, Counter()).update(note.examples)
     lost, repeated = {}, {}
-    for step, taken in sorted(found.items()):
+    for step, taken in sorted(by_step.items()):
         planned, needed = (
             Counter(rows[step].tolist() if step < len(rows) else ()) for rows in (plan, required)
         )
@@ -128,13 +129,13 @@ def audit(
     return Audit(lost, repeated)
 
 
-def too_early(plan: NDArray[np.int64], pools: NDArray[np.int32]) -> dict[int, int]:
-    """Examples that the plan takes again before it took all of their pool -> first such step.
+def too_early(data: DataPlan) -> dict[int, int]:
+    """Find examples that the plan takes again before it took all of their pool.
 
-    Args:
-        plan: int64 [steps, examples_per_step].
-        pools: [examples]: which of them are drawn in turn; negative: not at all.
+    Returns:
+        Example -> the first step that takes it too early.
     """
+    plan, pools = data.plan, data.pools
     drawn = plan.ravel()
     order = np.argsort(pools[drawn], kind="stable")  # each pool's draws, in their order
     examples, codes = drawn[order], pools[drawn][order]
@@ -143,14 +144,14 @@ def too_early(plan: NDArray[np.int64], pools: NDArray[np.int32]) -> dict[int, in
     epochs = (np.arange(len(order)) - starts) // sizes[codes]
     again = np.flatnonzero((codes < 0) | _seen_before(examples, epochs))
     steps = order[again] // plan.shape[1]
-    found: dict[int, int] = {}
+    first: dict[int, int] = {}
     for example, step in sorted(zip(examples[again].tolist(), steps.tolist(), strict=True)):
-        found.setdefault(example, step)
-    return found
+        first.setdefault(example, step)
+    return first
 
 
 def _seen_before(examples: NDArray[np.int64], epochs: NDArray[np.int64]) -> NDArray[np.bool_]:
-    """Where an example was in the same epoch before."""
+    """Mark each draw whose example was drawn in the same epoch before."""
     order = np.lexsort((epochs, examples))
     same = (np.diff(examples[order]) == 0) & (np.diff(epochs[order]) == 0)
     seen = np.zeros(len(examples), bool)
@@ -158,39 +159,40 @@ def _seen_before(examples: NDArray[np.int64], epochs: NDArray[np.int64]) -> NDAr
     return seen
 
 
-def check_epochs(plan: NDArray[np.int64], pools: NDArray[np.int32]) -> None:
-    """Refuse a plan that takes an example again too early; arguments as of `too_early`.
+def check_epochs(data: DataPlan) -> None:
+    """Refuse a plan that takes an example again before all others of its pool.
 
     Raises:
         AuditError: it does.
     """
-    if again := too_early(plan, pools):
-        told = [f"{example} in step {step}" for example, step in list(again.items())[:5]]
+    if again := too_early(data):
+        some = [f"{example} in step {step}" for example, step in list(again.items())[:5]]
         raise AuditError(
             f"audit: the plan takes {len(again)} examples again before all of their group came, "
-            f"such as {', '.join(told)}. In an epoch each is drawn once: plan with `Mixture.plan`, "
-            "and take `Mixture.pools` of the same table."
+            f"such as {', '.join(some)}. In an epoch each is drawn once: plan with `Mixture.draw`, "
+            "whose plan and pools belong together."
         )
 
 
-def hold_against(
-    plan: NDArray[np.int64],
-    pools: NDArray[np.int32],
-    consumed: Iterable[Consumed],
-    admitted: NDArray[np.int64],
+def check_consumed(
+    data: DataPlan, consumed: Iterable[Consumed], admitted: NDArray[np.int64]
 ) -> Audit:
-    """The audit of a training, which has to be exact; arguments as of `audit` and `too_early`.
+    """Audit a training, which has to be exact.
+
+    Args:
+        consumed: notes of all workers, in any order.
+        admitted: the plan with -1 where a roll-back has left an example out.
 
     Raises:
         AuditError: it is not.
     """
-    check_epochs(plan, pools)
-    found = audit(plan, consumed, admitted)
-    if not found.is_exact:
+    check_epochs(data)
+    result = audit(data.plan, consumed, admitted)
+    if not result.is_exact:
         raise AuditError(
-            f"audit: {found}. Each planned example has to be computed once in its step, whatever "
+            f"audit: {result}. Each planned example has to be computed once in its step, whatever "
             "interrupts training. Either these weights learnt from other data, or notes below "
             f"{_FOLDER} are lost. Delete the stage's folder and run it again; if that ends like "
             "this too, the loader is at fault."
         )
-    return found
+    return result

@@ -1,4 +1,4 @@
-"""The watch over loss and gradient: what counts as a problem, and what becomes of its step.
+"""Watch over loss and gradient: what counts as a problem, and what becomes of its step.
 
 Losses and norms are the same on all workers, and so is everything that this file decides.
 """
@@ -19,7 +19,7 @@ _FEWEST = 32
 _NORMAL_PER_MAD = 1.4826
 """Standard deviations of a normal distribution in one median absolute deviation."""
 _SMALLEST_SCALE = 0.05
-"""Of the median: where a loss hardly moves, noise is not a spike."""
+"""Least deviation, as a share of the median: where a loss hardly moves, noise is no spike."""
 
 LOSS, NORM = "loss", "gradient_norm"
 _PROBLEMS, _EXCLUDED_STEPS, _EXCLUDED = "problems", "excluded_steps", "excluded_examples"
@@ -36,17 +36,17 @@ class WatchRecipe(Recipe):
     last saved state, without the step's bad examples, or without the step where none of its
     examples is bad by itself."""
     spike: float | None = Field(None, gt=0)
-    """Standard deviations above the running median that make a spike; null: never."""
+    """Standard deviations above the running median, above 0, that make a spike; null: never."""
     at_most: int = Field(10, ge=0)
-    """Problems of a run before the next one stops it."""
+    """Problems of a run, at least 0, that are let pass; the next one stops it."""
 
 
 class DivergedError(FinalError, FloatingPointError):
-    """Loss or gradient are not finite, or a spike, and the policy or its bound says stop."""
+    """Loss or gradient are not finite, or a spike, and the policy or its bound asks for a stop."""
 
 
 class RollBackError(Exception):
-    """Not an error: training goes back to the last saved state, with the watch's knowledge."""
+    """Not an error: training goes back to the last saved state and keeps what the watch knows."""
 
     def __init__(self, watch: "Watch") -> None:
         super().__init__("training goes back to its last state")
@@ -71,7 +71,7 @@ class Watch:
                     self.memory[name] = before.memory[name]
 
     def problem(self, name: str, value: float) -> str | None:
-        """What is wrong with a step's loss or gradient norm, or None.
+        """Return what is wrong with a step's loss or gradient norm, or None.
 
         A spike lies more than `spike` standard deviations above the median of the last 128 good
         steps, once there are 32. The deviation is 1.4826 median absolute deviations: the spikes
@@ -91,7 +91,7 @@ class Watch:
 
     @property
     def last_norm(self) -> float:
-        """The gradient norm of the last good step; 0 before the first."""
+        """Return the gradient norm of the last good step; 0 before the first."""
         return self.memory.get(NORM, [0.0])[-1]
 
     def remember(self, loss: float, norm: float) -> None:
@@ -100,7 +100,7 @@ class Watch:
             self.memory[name] = [*self.memory.get(name, []), value][-_REMEMBERED:]
 
     def admitted(self, plan: np.ndarray) -> np.ndarray:
-        """The plan with -1 in place of what earlier roll-backs have excluded.
+        """Return the plan with -1 in place of what earlier roll-backs have excluded.
 
         Args:
             plan: int64 [steps, examples_per_step]: which examples each step takes.

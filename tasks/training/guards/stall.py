@@ -1,4 +1,4 @@
-"""Stalls: no step for long. Every worker says where its threads are, then the run ends."""
+"""Stalls: no step for long. Every worker reports where its threads are, then the run ends."""
 
 import faulthandler
 import sys
@@ -23,7 +23,11 @@ class StallError(FinalError):
 
 
 class StallGuard:
-    """A thread that watches one worker's steps from the first `beat` to the context's end."""
+    """A thread that watches one worker's steps from the first `beat` to the context's end.
+
+    It is no `infra.background.Periodic`, which is waited for at the end of its context: a guard
+    that gives its worker up may itself wait for that end.
+    """
 
     def __init__(self, seconds: float, worker: Worker, directory: Store, notify: Notify) -> None:
         self._seconds = seconds
@@ -44,7 +48,7 @@ class StallGuard:
         self._ended.set()
 
     def beat(self, step: int) -> None:
-        """Step `step` begins."""
+        """Note that step `step` begins."""
         self._last = (time.monotonic(), step)
 
     def _watch(self) -> None:
@@ -57,12 +61,12 @@ class StallGuard:
         rank = self._worker.rank
         what = f"worker {rank} is in step {step} for more than {self._seconds:g} s"
         folder = f"{_STACKS}/{step:08d}"
-        # The store may be what stands still: the end comes even if nobody can be told.
-        telling = threading.Thread(
-            target=self._tell, args=(step, what, folder), name="telling of a stall", daemon=True
+        # The store may be what stands still: the end comes even if no report gets through.
+        reporting = threading.Thread(
+            target=self._report, args=(step, what, folder), name="report of a stall", daemon=True
         )
-        telling.start()
-        telling.join(2 * _GRACE_SECONDS)
+        reporting.start()
+        reporting.join(2 * _GRACE_SECONDS)
         if not self._ended.is_set():
             self._worker.give_up(
                 StallError(
@@ -71,7 +75,7 @@ class StallGuard:
                 )
             )
 
-    def _tell(self, step: int, what: str, folder: str) -> None:
+    def _report(self, step: int, what: str, folder: str) -> None:
         rank, stacks = self._worker.rank, stacks_of_all_threads()
         print(f"{what}; its threads:\n{stacks}", file=sys.stderr, flush=True)
         self._notify(
@@ -92,7 +96,7 @@ class StallGuard:
 
 
 def stacks_of_all_threads() -> str:
-    """Where each thread of this process is."""
+    """Read where each thread of this process is."""
     with TemporaryFile("w+") as file:
         faulthandler.dump_traceback(file, all_threads=True)
         file.seek(0)

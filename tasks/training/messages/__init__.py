@@ -1,1 +1,1 @@
-"""What workers and the driver tell each other while a training runs."""
+"""Messages between workers and the driver while a training runs."""

@@ -1,12 +1,12 @@
-"""The driver's side of a training: it tells what the workers reach and leave as notices."""
+"""The driver's side of a training: it shows what the workers reach and leave as notices."""
 
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
+from infra.background import Periodic
 from infra.storage.store import Store
 from tasks.context import StageContext
-from tasks.training.messages.notices import Notice, tell_notices
+from tasks.training.messages.notices import Notice, deliver_notices
 
 _PROGRESS = "scratch/progress.txt"
 _EVERY_SECONDS = 15.0
@@ -20,10 +20,10 @@ def reach(directory: Store, text: str) -> None:
 
 @contextmanager
 def announcing(context: StageContext) -> Iterator[None]:
-    """Tell every few seconds what the workers, whose output goes elsewhere, have to say."""
-    ended, last = threading.Event(), ""
+    """Show every few seconds what the workers report, whose own output goes elsewhere."""
+    shown = ""
 
-    def tell(notice: Notice) -> None:
+    def show(notice: Notice) -> None:
         context.progress(notice.text)
         with suppress(Exception):  # the log has it, and tracking may be away
             if notice.tags:
@@ -34,25 +34,18 @@ def announcing(context: StageContext) -> Iterator[None]:
                 context.logger.table(rows, name)
 
     def look() -> None:
-        nonlocal last
+        nonlocal shown
         with suppress(Exception):  # the store may be away; the next look finds what this one missed
-            tell_notices(context.directory, tell)
+            deliver_notices(context.directory, show)
             if context.directory.exists(_PROGRESS):
-                reached = context.directory.read_text(_PROGRESS)
-                if reached != last:
-                    context.progress(reached)
-                last = reached
+                line = context.directory.read_text(_PROGRESS)
+                if line != shown:
+                    context.progress(line)
+                shown = line
 
-    def watch() -> None:
-        while not ended.wait(_EVERY_SECONDS):
-            look()
-
-    watcher = threading.Thread(target=watch, name="announcing", daemon=True)
-    watcher.start()
     try:
-        yield
+        with Periodic("announcing", _EVERY_SECONDS, look):
+            yield
     finally:
-        ended.set()
-        watcher.join()
         with suppress(Exception):
-            tell_notices(context.directory, tell)
+            deliver_notices(context.directory, show)

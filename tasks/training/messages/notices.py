@@ -1,4 +1,4 @@
-"""What workers have to say: left in the store by any rank, told by the driver.
+"""Messages of workers: left in the store by any rank, shown by the driver.
 
 A worker's output goes to a file on its own machine. A notice reaches the engineer's log, and its
 tags and files reach the stage's MLflow run, also where the worker died right after leaving it.
@@ -26,7 +26,7 @@ _GRACE_SECONDS = 10.0
 
 @dataclass(frozen=True)
 class Notice:
-    """One message."""
+    """One message of a worker."""
 
     text: str
     """The line in the log."""
@@ -43,7 +43,7 @@ Notify = Callable[[Notice], None]
 
 @dataclass(frozen=True)
 class Notices:
-    """Leaves notices for the driver; one a worker."""
+    """Leaves the notices of one worker for the driver."""
 
     directory: Store
     rank: int
@@ -57,13 +57,16 @@ class Notices:
         except Exception as error:
             print(f"{notice.text} (not in the store: {error})", file=sys.stderr, flush=True)
 
-    def say(self, text: str) -> None:
+    def progress(self, text: str) -> None:
         """Leave a notice without tags."""
         self(Notice(text))
 
 
 class Errands:
-    """Small writes beside the training, in order: a store that hangs delays nothing but them."""
+    """Small writes beside the training, in order: a store that hangs delays nothing but them.
+
+    They wait in a queue, so that none is made twice and the thread sleeps while there is none.
+    """
 
     def __init__(self) -> None:
         self._waiting: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
@@ -78,7 +81,7 @@ class Errands:
         self._thread.join(_GRACE_SECONDS)
 
     def __call__(self, errand: Callable[[], None]) -> None:
-        """Do it soon; what an errand itself asks for is left undone, as it would never end."""
+        """Run it soon; what an errand itself asks for is left undone, as it would never end."""
         if threading.current_thread() is not self._thread:
             self._waiting.put(errand)
 
@@ -89,7 +92,7 @@ class Errands:
 
 @contextmanager
 def relaying(notices: Notices, errands: Errands) -> Iterator[None]:
-    """Warnings of other modules, such as a store's failures, become notices of this worker."""
+    """Turn warnings of other modules, such as a store's failures, into notices of this worker."""
     loggers = [logging.getLogger(name) for name in ("infra", "tasks")]
     handler = _Relay(notices, errands)
     for logger in loggers:
@@ -107,16 +110,16 @@ class _Relay(logging.Handler):
         self._notices, self._errands = notices, errands
 
     def emit(self, record: logging.LogRecord) -> None:
-        self._errands(partial(self._notices.say, record.getMessage()))
+        self._errands(partial(self._notices.progress, record.getMessage()))
 
 
-def tell_notices(directory: Store, tell: Notify) -> None:
-    """Tell what was left since the last call, the oldest first; each is told once."""
+def deliver_notices(directory: Store, notify: Notify) -> None:
+    """Pass on what was left since the last call, the oldest first, each once."""
     for key in directory.list_keys(_FOLDER):
         text = directory.read_text(key)
         try:
             notice = Notice(**json.loads(text))
         except (ValueError, TypeError):  # half written, by a worker that died
             notice = Notice(f"a worker's notice can't be read: {text:.200}")
-        tell(notice)
+        notify(notice)
         directory.delete(key)

@@ -1,4 +1,4 @@
-"""Which strategy a run gets."""
+"""Opens a strategy by its name."""
 
 from collections.abc import Callable
 from functools import partial
@@ -41,8 +41,8 @@ def open_strategy(
     Args:
         name: with one worker there is nothing to divide, and it plays no part.
         objective: with the whole model, the same on every worker, on the CPU.
-        saved: where to continue, from any strategy and number of workers; None for the beginning.
-            Nothing of it is kept.
+        saved: tensors to continue with, from any strategy and number of workers; None for the
+            beginning. Nothing of it is kept.
 
     Raises:
         OptimizerUnavailableError: the recipe's optimizer can't run here, or not in shares.

@@ -1,4 +1,4 @@
-"""Parameters, gradients and moments in shares on all workers: torch's fully_shard.
+"""FSDP2: parameters, gradients and moments in shares on all workers, by torch's fully_shard.
 
 Every layer is gathered when it computes and let go afterwards; what belongs to no layer
 (embeddings, head, projector, convolutions) is one more unit, gathered for the whole pass.
@@ -21,7 +21,7 @@ from tasks.training.strategies.strategy import Strategy
 
 
 class FullySharded(Strategy):
-    """FSDP2. Micro-batches of a step exchange their gradients one by one: nothing whole is kept."""
+    """Shares everything; micro-batches of a step exchange their gradients one by one."""
 
     def __init__(
         self,
@@ -62,13 +62,13 @@ class FullySharded(Strategy):
 
 
 def _share(whole: Tensor, parameter: nn.Parameter) -> Tensor:
-    """This worker's share of a tensor that lies like `parameter`; every worker has it whole."""
+    """Return this worker's share of a tensor that is spread like `parameter`."""
     assert isinstance(parameter, DTensor)
     mesh, placements = parameter.device_mesh, parameter.placements
     return distribute_tensor(whole, mesh, placements, src_data_rank=None).clone()
 
 
 def _whole(tensor: Tensor) -> Tensor:
-    """On the CPU; every worker calls it."""
+    """Gather a tensor on the CPU; every worker calls it."""
     whole = tensor.full_tensor() if isinstance(tensor, DTensor) else tensor
     return whole.detach().to("cpu", copy=True)

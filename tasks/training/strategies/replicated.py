@@ -1,4 +1,4 @@
-"""The whole model on every worker: a single process, or DistributedDataParallel."""
+"""Strategies with the whole model on every worker: one process, or DistributedDataParallel."""
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager
@@ -16,7 +16,7 @@ from tasks.training.strategies.strategy import Strategy
 
 
 class SingleProcess(Strategy):
-    """One worker, nothing to exchange."""
+    """One worker, which exchanges nothing."""
 
     def __init__(
         self,
@@ -71,7 +71,7 @@ def _copy(tensor: Tensor) -> Tensor:
 
 
 def _as_kept(value: Tensor, device: str) -> Tensor | int:
-    """How optimizers keep it: the count of steps on the CPU, a number of bitsandbytes as such."""
+    """Convert a value to the form in which optimizers keep it: step counts stay on the CPU."""
     if value.dim():
         return value.to(device, copy=True)
     return value.clone() if value.is_floating_point() else int(value)

@@ -1,4 +1,4 @@
-"""What the training loop asks of a strategy, and what all of them share.
+"""Interface of a strategy, and what all of them share.
 
 A strategy places the model, the gradients and the optimizer's moments on the workers. It changes
 no number: the same recipe gives the same losses under each of them, up to the order of sums.
@@ -39,8 +39,8 @@ class Strategy(ABC):
         """
         sums: dict[str, float] = {"weight": sum(batch.weight for batch in batches)}
         losses = []
-        for place, batch in enumerate(batches):
-            with self._accumulating() if place + 1 < len(batches) else nullcontext():
+        for index, batch in enumerate(batches):
+            with self._accumulating() if index + 1 < len(batches) else nullcontext():
                 loss, counts = self._module(batch)
                 self._backward(loss * scale)
             losses.append(loss.detach())
@@ -50,13 +50,13 @@ class Strategy(ABC):
 
     @torch.no_grad()
     def loss(self, batch: MicroBatch) -> float:
-        """The loss of a micro-batch on this worker, without a gradient."""
+        """Compute the loss of a micro-batch on this worker, without a gradient."""
         loss, _ = self._module(batch)
         return float(loss)
 
     @torch.no_grad()
     def ask(self, question: Question[T]) -> T:
-        """What a function of the model answers; every worker asks the same."""
+        """Call a function of the model; every worker asks the same question."""
         answer: T = self._module(question)
         return answer
 
@@ -66,14 +66,14 @@ class Strategy(ABC):
 
         Args:
             rate: learning rate, before the factors of the parameter groups.
-            accept: asked about the norm; if it says no, the weights stay as they are.
+            accept: called with the norm; where it returns False, the weights stay as they are.
 
         Returns:
-            Norm of the whole gradient before clipping.
+            The norm of the whole gradient before clipping.
         """
 
     def trained(self) -> Trained | None:
-        """What training made so far, on the worker of rank 0; None on the others."""
+        """Gather what training changed so far, on the worker of rank 0; None on the others."""
         parameters, optimizer = {}, {}
         for name, parameter in self._trained.items():
             weights, moments = self._gather(parameter)
@@ -83,18 +83,18 @@ class Strategy(ABC):
 
     @abstractmethod
     def _gather(self, parameter: nn.Parameter) -> tuple[Tensor | None, dict[str, Tensor]]:
-        """CPU copies of a parameter and of the optimizer's state of it; None beyond rank 0."""
+        """Copy a parameter and the optimizer's state of it to the CPU; None beyond rank 0."""
 
     def _backward(self, loss: Tensor) -> None:
         loss.backward()
 
     def _accumulating(self) -> AbstractContextManager[None]:
-        """Around micro-batches whose gradients the workers need not exchange yet."""
+        """Return a context for micro-batches whose gradients need not be exchanged yet."""
         return nullcontext()
 
 
 def trained_parameters(model: nn.Module) -> dict[str, nn.Parameter]:
-    """By name."""
+    """Return the parameters that learn, by name."""
     return {name: p for name, p in model.named_parameters() if p.requires_grad}
 
 

@@ -1,10 +1,9 @@
-"""DeepSpeed's ZeRO (Rajbhandari et al. 2020): moments, gradients and parameters in shares.
+"""ZeRO (Rajbhandari et al. 2020): moments, gradients and parameters in shares, by DeepSpeed.
 
 Stage 1 divides the optimizer's moments, stage 2 the gradients too, stage 3 the parameters too.
-DeepSpeed is imported when a worker asks for it: it looks for its accelerator when it is imported.
+What has no public name in DeepSpeed is in `deepspeed_internals.py`.
 """
 
-import os
 from collections.abc import Callable
 from typing import Any
 
@@ -16,6 +15,7 @@ from tasks.training.objective import ObjectiveModule
 from tasks.training.optimizer import build_optimizer, set_rate
 from tasks.training.recipe import OptimizerRecipe
 from tasks.training.state import Trained
+from tasks.training.strategies import deepspeed_internals as internals
 from tasks.training.strategies.strategy import Strategy
 
 _MOMENTS = ("exp_avg", "exp_avg_sq")
@@ -32,37 +32,38 @@ class Zero(Strategy):
         saved: Trained | None,
         zero_optimization: dict[str, Any],
     ) -> None:
-        """`zero_optimization`: of DeepSpeed's configuration, with its `stage`."""
-        deepspeed = _deepspeed(worker.device)
+        """`zero_optimization`: that part of DeepSpeed's configuration, with its `stage`."""
+        deepspeed = internals.import_deepspeed(worker.device)
+        adamw = build_optimizer(objective.to(worker.device).model, recipe)
         engine, *_ = deepspeed.initialize(
-            model=objective.to(worker.device),
-            optimizer=build_optimizer(objective.model, recipe),
+            model=objective,
+            optimizer=adamw,
             config=_configuration(recipe, zero_optimization),
             dist_init_required=False,
         )
         super().__init__(objective, engine)
         self._engine = engine
-        self._adamw_step = engine.optimizer.optimizer.step
-        self._divided = zero_optimization["stage"] == 3
+        self._adamw = adamw
+        self._adamw_step = adamw.step
+        self._stage: int = zero_optimization["stage"]
         self._rank = worker.rank
         self._world_size = worker.world_size
         self._fill(saved["optimizer"] if saved is not None else {})
 
     def step(self, rate: float, accept: Callable[[float], bool]) -> float:
-        zero = self._engine.optimizer
         answers: list[bool] = []
 
         def step_if_accepted() -> None:
             # The engine knows the norm by now, and asks for one parameter group after the other.
             if not answers:
-                answers.append(accept(float(zero._global_grad_norm)))
+                answers.append(accept(internals.norm_in_step(self._engine)))
             if answers[0]:
                 self._adamw_step()
 
-        zero.optimizer.step = step_if_accepted
-        set_rate(zero, rate)
+        self._adamw.step = step_if_accepted  # type: ignore[method-assign, assignment]
+        set_rate(self._adamw, rate)
         self._engine.step()
-        norm = float(zero._global_grad_norm)
+        norm = float(self._engine.get_global_grad_norm())
         if not answers:  # not finite: the engine has passed the step over
             accept(norm)
         return norm
@@ -81,7 +82,7 @@ class Zero(Strategy):
         if self._rank > 0:
             return None, {}
         # All shares make their steps together.
-        step = next(iter(self._engine.optimizer.optimizer.state.values()))["step"]
+        step = next(iter(self._adamw.state.values()))["step"]
         return weights, moments | {"step": step.to("cpu", copy=True)}
 
     def _fill(self, saved: dict[str, dict[str, Tensor]]) -> None:
@@ -90,20 +91,13 @@ class Zero(Strategy):
         torch would make them at the first step; but DeepSpeed looks for those of stages 1 and 2
         when the first of several parameter groups has made its step, and then never again.
         """
-        zero = self._engine.optimizer
         # All parameters have made the same steps, none at all where every step was refused.
         first = next(iter(saved.values()), {})
         step = first.get("step", torch.tensor(0.0))
-        shares = (
-            zero.fp32_partitioned_groups_flat
-            if self._divided
-            else zero.single_partition_of_fp32_groups
-        )
-        for share in shares:
+        for share in internals.shares(self._engine, self._stage):
             moments = {key: torch.zeros_like(share) for key in _MOMENTS}
-            zero.optimizer.state[share] = moments | {"step": step.clone()}
-        if not self._divided:
-            zero._lazy_init_hp_params_optimizer_state()
+            self._adamw.state[share] = moments | {"step": step.clone()}
+        internals.link_moments(self._engine, self._stage)
         for name, values in saved.items():
             for key, moment in values.items():
                 if key in _MOMENTS:
@@ -112,11 +106,11 @@ class Zero(Strategy):
     def _set(self, parameter: nn.Parameter, key: str, whole: Tensor) -> None:
         from deepspeed.utils import safe_set_full_optimizer_state, safe_set_local_optimizer_state
 
-        if not self._divided:
+        if self._stage < 3:
             safe_set_full_optimizer_state(parameter, whole, key)
             return
         # The function above would read over the end of what the workers don't divide evenly.
-        size = parameter.ds_tensor.numel()  # type: ignore[attr-defined]
+        size = internals.share_size(parameter)
         padding = (0, size * self._world_size - whole.numel())
         padded = nn.functional.pad(whole.flatten(), padding)
         mine = padded.narrow(0, size * self._rank, size)
@@ -134,16 +128,3 @@ def _configuration(recipe: OptimizerRecipe, zero_optimization: dict[str, Any]) -
         # Its own AdamW for the CPU is compiled at run time; torch's is the same on every device.
         "zero_force_ds_cpu_optimizer": False,
     }
-
-
-def _deepspeed(device: str) -> Any:
-    """The package, made ready for `device`, which it takes from the environment alone."""
-    if device == "cpu":
-        os.environ["DS_ACCELERATOR"] = "cpu"
-    os.environ["LOCAL_RANK"] = str(torch.device(device).index or 0)
-    import deepspeed
-
-    # Would be compiled at the first use; gloo does the same.
-    deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False
-    deepspeed.utils.logger.setLevel("ERROR")
-    return deepspeed

@@ -9,11 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from transformers import Qwen2AudioConfig, Qwen2AudioForConditionalGeneration
 
+from data_contracts.training_choices import OptimizerName, Precision, StrategyName
 from model.costs.flops import StepSizes
 from model.costs.memory import (
-    Optimizer,
-    Precision,
-    Strategy,
     TrainingMemory,
     TrainingPlan,
     not_in_the_loop,
@@ -31,7 +29,7 @@ from model.tuning import Method, TuningRecipe, apply_tuning
 
 PUBLISHED = released_shape(published_config("s3://bucket/Qwen2-Audio-7B-Instruct/") or {})
 SMALL = towers_shape(published_config("whisper-tiny") or {}, published_config("Qwen2-0.5B") or {})
-STRATEGIES: tuple[Strategy, ...] = get_args(Strategy)
+STRATEGIES: tuple[StrategyName, ...] = get_args(StrategyName)
 
 
 def clips(count: int) -> StepSizes:
@@ -42,8 +40,8 @@ def clips(count: int) -> StepSizes:
 def plan(
     tuning: TuningRecipe | None = None,
     precision: Precision = "float32",
-    optimizer: Optimizer = "adamw",
-    strategy: Strategy = "ddp",
+    optimizer: OptimizerName = "adamw",
+    strategy: StrategyName = "ddp",
     workers: int = 1,
     checkpointing: bool = False,
     micro_batches: int = 1,
@@ -100,7 +98,7 @@ def test_the_published_shape_takes_what_the_reference_page_says() -> None:
     [("ddp", 16 + 4), ("zero1", 4 + 4 + 12 / 64), ("zero2", 4 + 16 / 64), ("zero3", 20 / 64)],
 )
 def test_strategies_divide_what_the_paper_says_they_divide(
-    strategy: Strategy, bytes_a_parameter: float
+    strategy: StrategyName, bytes_a_parameter: float
 ) -> None:
     """With 4 + 4 + 8 bytes, and DeepSpeed's copy of what it steps on, over 64 workers."""
     count = 10_000_000_000
@@ -114,7 +112,7 @@ def test_strategies_divide_what_the_paper_says_they_divide(
 def test_moments_in_8_bits_take_a_quarter() -> None:
     """And a scale in float32 for each 256 of them."""
     whole = count_parameters(PUBLISHED, TuningRecipe())
-    full, small = (state_bytes(whole, "ddp", 1, name) for name in get_args(Optimizer))
+    full, small = (state_bytes(whole, "ddp", 1, name) for name in get_args(OptimizerName))
     assert small.optimizer == pytest.approx(full.optimizer * (1 / 4 + 1 / 256), rel=1e-6)
     assert (small.weights, small.gradients) == (full.weights, full.gradients)
 
@@ -172,7 +170,7 @@ PLANS = st.builds(
     plan,
     tuning=st.builds(TuningRecipe, audio_encoder=METHODS, language_model=METHODS),
     precision=st.sampled_from(get_args(Precision)),
-    optimizer=st.sampled_from(get_args(Optimizer)),
+    optimizer=st.sampled_from(get_args(OptimizerName)),
     strategy=st.sampled_from(STRATEGIES),
     workers=st.sampled_from([1, 2, 3, 8, 64]),
     checkpointing=st.booleans(),

@@ -76,7 +76,8 @@ def test_no_training_example_shows_a_held_out_prompt(tmp_path: Path) -> None:
     clips = [clip(f"{task}-{n}", task) for task in ANSWERS for n in range(8)]
     write_index(Store(str(tmp_path)), clips)
     index = CorpusIndex(Store(str(tmp_path)))
-    examples, table = completion_examples(index, ClipTable.of(index), "natural")
+    training_set = completion_examples(index, ClipTable.of(index), "natural")
+    examples, table = training_set.examples, training_set.table
     assert set(table.task.names) == set(COMPLETION_PROMPTS)
     shown = [d.turns[0].text.lower() for n in range(len(examples)) for d in examples[n]]
     shown += [

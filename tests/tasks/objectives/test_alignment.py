@@ -27,9 +27,9 @@ from tasks.objectives.supervised import SupervisedFactory
 from tasks.sources.manifest import DataSource
 from tasks.training.recipe import OptimizerRecipe
 from tasks.training_data.damaged_clips import DamagePolicy
-from tasks.training_data.example_table import ExampleTable
-from tasks.training_data.examples import ClipTable, Completions, completion_examples
+from tasks.training_data.examples import ClipTable, TrainingSet, completion_examples
 from tasks.training_data.mixture import Mixture
+from tests.support.example_numbers import drawing
 from tests.support.recordings import stage_context
 from tests.support.training_jobs import EXAMPLES_PER_STEP, STEPS, Training
 
@@ -73,14 +73,14 @@ def initial(context: StageContext) -> Store:
 
 
 @pytest.fixture(scope="module")
-def data(context: StageContext) -> tuple[Completions, ExampleTable]:
+def training_set(context: StageContext) -> TrainingSet:
     index = CorpusIndex(context.inputs["corpus"])
     return completion_examples(index, ClipTable.of(index), "natural")
 
 
 @pytest.fixture(scope="module")
-def aligned(context: StageContext, initial: Store, data: tuple[Completions, ExampleTable]) -> Store:
-    return align(context, initial, *data, RECIPE, DamagePolicy())
+def aligned(context: StageContext, initial: Store, training_set: TrainingSet) -> Store:
+    return align(context, initial, training_set, RECIPE, DamagePolicy())
 
 
 def tensors(checkpoint: Store) -> dict[str, Tensor]:
@@ -104,11 +104,11 @@ def test_the_audio_side_learns_and_the_language_model_stays(
 def test_a_finished_alignment_is_not_made_again(
     context: StageContext,
     initial: Store,
-    data: tuple[Completions, ExampleTable],
+    training_set: TrainingSet,
     aligned: Store,
 ) -> None:
     unable = replace(context, compute=None)  # type: ignore[arg-type]
-    assert align(unable, initial, *data, RECIPE, DamagePolicy()).url == aligned.url
+    assert align(unable, initial, training_set, RECIPE, DamagePolicy()).url == aligned.url
 
 
 def test_only_transcripts_can_be_spelled() -> None:
@@ -117,9 +117,9 @@ def test_only_transcripts_can_be_spelled() -> None:
 
 
 def test_two_workers_and_micro_batches_learn_as_one(
-    context: StageContext, initial: Store, data: tuple[Completions, ExampleTable], tmp_path: Path
+    context: StageContext, initial: Store, training_set: TrainingSet, tmp_path: Path
 ) -> None:
-    examples, table = data
+    examples, table = training_set.examples, training_set.table
     supervised = SupervisedFactory(
         context.inputs["corpus"], examples, AugmentRecipe(), label_smoothing=0, seed=0
     )
@@ -127,7 +127,7 @@ def test_two_workers_and_micro_batches_learn_as_one(
     characters = "".join(sorted({c for text in transcripts for c in spelling(text)}))
     # Adam's first steps are as long for a gradient of rounding errors as for any other.
     optimizer = RECIPE.optimizer.model_copy(update={"learning_rate": 1e-4})
-    plan = Mixture(tasks={"asr": 1}).plan(table, STEPS, EXAMPLES_PER_STEP, seed=0)
+    plan = Mixture(tasks={"asr": 1}).draw(table, drawing(STEPS, EXAMPLES_PER_STEP)).plan
     assert any(len(set(step)) < len(step) for step in plan.tolist())  # a clip twice in a step
     tuning = TuningRecipe(language_model="frozen")
     alone = Training(initial, SpellingFactory(supervised, characters), plan, optimizer, tuning)

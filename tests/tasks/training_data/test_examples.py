@@ -12,7 +12,7 @@ from tasks.conversations.prompts import training_prompts
 from tasks.corpus.artifact import DIALOGUES
 from tasks.corpus.index import CorpusIndex
 from tasks.corpus.shards import write_index
-from tasks.training_data.examples import Chained, ClipTable, completion_examples, dialogue_examples
+from tasks.training_data.examples import ClipTable, completion_examples, dialogue_examples
 from tests.support.recordings import packed
 
 
@@ -51,7 +51,8 @@ def index_of(folder: Path) -> CorpusIndex:
 
 def test_training_clips_are_asked_for_each_task_with_every_prompt(tmp_path: Path) -> None:
     index = index_of(tmp_path)
-    examples, table = completion_examples(index, ClipTable.of(index), "natural")
+    training_set = completion_examples(index, ClipTable.of(index), "natural")
+    examples, table = training_set.examples, training_set.table
     asked = [(CLIPS[1], "asr"), (CLIPS[0], "caption"), (CLIPS[1], "lid"), (CLIPS[0], "sound")]
     assert [examples[i] for i in range(len(examples))] == [
         tuple(completion(row, task, p) for p in training_prompts(task, row))  # type: ignore[arg-type]
@@ -68,7 +69,8 @@ def test_training_clips_are_asked_for_each_task_with_every_prompt(tmp_path: Path
 
 def test_dialogues_count_all_their_clips_and_belong_to_the_first(tmp_path: Path) -> None:
     index = index_of(tmp_path)
-    dialogues, table = dialogue_examples(Store(str(tmp_path)), index, ClipTable.of(index))
+    training_set = dialogue_examples(Store(str(tmp_path)), index, ClipTable.of(index))
+    dialogues, table = training_set.examples, training_set.table
     assert [dialogues[i] for i in range(len(dialogues))] == [(DIALOGUE,), (SILENT,)]
     assert [table.task[i] for i in range(2)] == ["two_clips", "conversation"]
     assert [table.language[i] for i in range(2)] == ["de", "none"]
@@ -79,10 +81,10 @@ def test_dialogues_count_all_their_clips_and_belong_to_the_first(tmp_path: Path)
 def test_chained_examples_and_tables_keep_their_order_and_travel(tmp_path: Path) -> None:
     index = index_of(tmp_path)
     clips = ClipTable.of(index)
-    first, first_table = completion_examples(index, clips, "natural")
-    second, second_table = dialogue_examples(Store(str(tmp_path)), index, clips)
-    both, table = Chained(first, second), first_table + second_table
-    assert len(both) == len(table) == 6
+    completions = completion_examples(index, clips, "natural")
+    together = completions + dialogue_examples(Store(str(tmp_path)), index, clips)
+    both, table = together.examples, together.table
+    assert len(together) == len(both) == len(table) == 6
     assert [both[i][0].task for i in range(6)] == [table.task[i] for i in range(6)]
     assert [table.corpus[i] for i in range(6)] == ["y", "x", "y", "x", "y", "none"]
     carried = pickle.loads(pickle.dumps(both))
@@ -92,5 +94,6 @@ def test_chained_examples_and_tables_keep_their_order_and_travel(tmp_path: Path)
 def test_a_corpus_without_training_clips_has_no_examples(tmp_path: Path) -> None:
     write_index(Store(str(tmp_path)), CLIPS[2:])
     index = CorpusIndex(Store(str(tmp_path)))
-    examples, table = completion_examples(index, ClipTable.of(index), "natural")
+    training_set = completion_examples(index, ClipTable.of(index), "natural")
+    examples, table = training_set.examples, training_set.table
     assert len(examples) == len(table) == 0

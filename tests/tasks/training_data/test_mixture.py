@@ -14,11 +14,13 @@ from infra.compute.interface import Worker
 from infra.compute.resources import Loading
 from model.audio import num_audio_tokens
 from tasks.pretrain import PretrainRecipe
+from tasks.training.data_plan import DataPlan
 from tasks.training.loader import Loader
 from tasks.training.split import Load
 from tasks.training_data.example_table import Column, ExampleTable
 from tasks.training_data.mixture import Mixture, measure
 from tasks.training_data.mixture_plan import MixtureError, plan_mixture
+from tests.support.example_numbers import drawing
 
 SAMPLES = {"a": 160_000, "b": 16_000}
 """The clips of one corpus last ten times as long as those of the other."""
@@ -58,9 +60,8 @@ def test_two_corpora_3_to_1_measure_3_to_1_over_an_epoch_on_any_number_of_ranks(
     the 150 steps, so each rank gets each share equally often, and has the ratio itself.
     """
     mixture = Mixture(tasks={"asr": 1}, corpora={"a": 3, "b": 1}, epochs=1)
-    steps = mixture.num_steps(TWO_CORPORA, examples_per_step=20, most=10_000)
-    assert steps == 150
-    plan = mixture.plan(TWO_CORPORA, steps, 20, seed=0)
+    plan = mixture.draw(TWO_CORPORA, drawing(10_000, 20)).plan
+    assert len(plan) == 150
     counts = np.zeros((num_workers, 2))
     for rank in range(num_workers):
         with Loader(plan, Clips(), Worker(rank, num_workers), 2_000, Loading()) as loader:
@@ -75,14 +76,14 @@ def test_two_corpora_3_to_1_measure_3_to_1_over_an_epoch_on_any_number_of_ranks(
 @pytest.mark.parametrize("seed", range(5))
 def test_every_stretch_of_a_plan_has_the_ratio(seed: int) -> None:
     mixture = Mixture(tasks={"asr": 1}, corpora={"a": 3, "b": 1})
-    drawn = mixture.plan(TWO_CORPORA, 100, 40, seed).ravel()
+    drawn = mixture.draw(TWO_CORPORA, drawing(100, 40, seed)).plan.ravel()
     of_a = np.cumsum(TWO_CORPORA.corpus.codes[drawn] == 0)
     assert np.abs(of_a - 0.75 * np.arange(1, 4001)).max() <= 2
 
 
 def test_inside_a_corpus_no_example_comes_again_before_all_came() -> None:
     mixture = Mixture(tasks={"asr": 1}, corpora={"a": 3, "b": 1})
-    drawn = mixture.plan(TWO_CORPORA, 100, 40, seed=1).ravel()
+    drawn = mixture.draw(TWO_CORPORA, drawing(100, 40, seed=1)).plan.ravel()
     of_a = drawn[drawn < 500]
     assert len(of_a) == pytest.approx(3000, abs=2)
     for start in range(0, len(of_a), 500):
@@ -107,10 +108,10 @@ def test_the_short_form_plans_what_pools_of_tasks_plan(
         task: [i for i in range(len(table)) if table.task[i] == task] for task in table.task.names
     }
     plan = plan_mixture(pools, weights, 6, 5, seed)
-    assert np.array_equal(mixture.plan(table, 6, 5, seed), plan)
-    shares = mixture.shares(table)
+    data = mixture.draw(table, drawing(6, 5, seed))
+    assert np.array_equal(data.plan, plan)
     total = sum(weights[task] for task in table.task.names)
-    for number, share in enumerate(shares):
+    for number, share in enumerate(data.shares):
         task = table.task[number]
         assert share == pytest.approx(weights[task] / total / len(pools[task]))
 
@@ -119,20 +120,22 @@ def test_temperature_lies_between_the_datas_proportions_and_even_shares() -> Non
     table = table_of(("asr", "en", "a", 900), ("asr", "de", "a", 100))
     for temperature, expected in ((1.0, 0.1), (2.0, 0.25), (1e9, 0.5)):
         mixture = Mixture(tasks={"asr": 1}, temperature=temperature)
-        wanted = table.language.sums(mixture.shares(table))
-        assert wanted["de"] == pytest.approx(expected)
-        plan = mixture.plan(table, 100, 40, seed=0)
-        (row,) = [r for r in measure(plan, table, mixture.shares(table)) if r.name == "de"]
+        data = mixture.draw(table, drawing(100, 40))
+        assert table.language.sums(data.shares)["de"] == pytest.approx(expected)
+        (row,) = [r for r in measure(data, table) if r.name == "de"]
         assert row.share == pytest.approx(expected, abs=1e-3)
 
 
 def test_temperature_weighs_tasks_by_their_counts_too() -> None:
     table = table_of(("asr", "en", "a", 900), ("lid", "en", "a", 100))
     wanted = {
-        temperature: table.task.sums(Mixture(tasks={"asr": 1, "lid": 2}, temperature=temperature)
-                                     .shares(table))["lid"]
+        temperature: table.task.sums(
+            Mixture(tasks={"asr": 1, "lid": 2}, temperature=temperature)
+            .draw(table, drawing(1, 1))
+            .shares
+        )["lid"]
         for temperature in (1.0, 2.0)
-    }  # fmt: skip
+    }
     assert wanted[1.0] == pytest.approx(200 / 1100)
     assert wanted[2.0] == pytest.approx(2 * 10 / (30 + 2 * 10))
 
@@ -145,7 +148,7 @@ def test_languages_and_corpora_weigh_inside_a_task_and_leave_the_tasks_share() -
     mixture = Mixture(
         tasks={"asr": 1, "sound": 1}, languages={"en": 1, "de": 2}, corpora={"a": 1, "b": 4}
     )
-    shares = mixture.shares(table)
+    shares = mixture.draw(table, drawing(1, 1)).shares
     assert table.task.sums(shares) == pytest.approx({"asr": 0.5, "sound": 0.5})
     # English of a, German of a, English of b: 1, 2 and 4 of 7.
     assert table.language.sums(shares)["de"] == pytest.approx(0.5 * 2 / 7)
@@ -154,8 +157,8 @@ def test_languages_and_corpora_weigh_inside_a_task_and_leave_the_tasks_share() -
 
 def test_a_weight_of_0_leaves_a_language_out() -> None:
     table = table_of(("asr", "en", "a", 10), ("asr", "de", "a", 30))
-    plan = Mixture(tasks={"asr": 1}, languages={"en": 1, "de": 0}).plan(table, 9, 9, seed=0)
-    assert set(plan.ravel()) == set(range(10))
+    english = Mixture(tasks={"asr": 1}, languages={"en": 1, "de": 0})
+    assert set(english.draw(table, drawing(9, 9)).plan.ravel()) == set(range(10))
 
 
 @pytest.mark.parametrize(
@@ -187,9 +190,8 @@ def test_a_weight_of_0_leaves_a_language_out() -> None:
 def test_weights_that_do_not_fit_the_data_are_refused(fields: dict[str, Any], message: str) -> None:
     table = table_of(("asr", "en", "a", 10), ("asr", "de", "a", 30))
     mixture = Mixture(**{"tasks": {"asr": 1}} | fields)
-    for use in (lambda: mixture.plan(table, 1, 1, seed=0), lambda: mixture.shares(table)):
-        with pytest.raises(MixtureError, match=message):
-            use()
+    with pytest.raises(MixtureError, match=message):
+        mixture.draw(table, drawing(1, 1))
 
 
 @pytest.mark.parametrize(
@@ -217,17 +219,25 @@ def test_what_is_no_number_to_weigh_with_is_refused_with_the_recipe(
 
 def test_epochs_end_a_run_and_never_prolong_it() -> None:
     table = table_of(("asr", "en", "a", 100), ("lid", "en", "a", 50))
-    assert Mixture(tasks={"asr": 1}, epochs=2).num_steps(table, 8, most=999) == 25
-    assert Mixture(tasks={"asr": 1}, epochs=2).num_steps(table, 8, most=7) == 7
-    assert Mixture(tasks={"asr": 1, "lid": 1}, epochs=0.5).num_steps(table, 8, most=999) == 10
-    assert Mixture(tasks={"asr": 1}).num_steps(table, 8, most=999) == 999
-    assert Mixture(tasks={"asr": 1}, epochs=1e308).num_steps(table, 8, most=999) == 999
+
+    def num_steps(most: int = 999, **mixture: Any) -> int:
+        return Mixture(**{"tasks": {"asr": 1}} | mixture).draw(table, drawing(most, 8)).num_steps
+
+    assert num_steps(epochs=2) == 25
+    assert num_steps(epochs=2, most=7) == 7
+    assert num_steps(epochs=0.5, tasks={"asr": 1, "lid": 1}) == 10
+    assert num_steps() == 999
+    assert num_steps(epochs=1e308) == 999
 
 
 def test_what_was_drawn_is_counted_by_hand() -> None:
     table = table_of(("asr", "en", "a", 2), ("lid", "de", "b", 1))
-    wanted = np.array([0.25, 0.25, 0.5])
-    rows = {(row.axis, row.name): row for row in measure(np.array([[0, 2], [2, 2]]), table, wanted)}
+    data = DataPlan(
+        plan=np.array([[0, 2], [2, 2]]),
+        pools=np.zeros(3, np.int32),
+        shares=np.array([0.25, 0.25, 0.5]),
+    )
+    rows = {(row.axis, row.name): row for row in measure(data, table)}
     asr, german = rows["task", "asr"], rows["language", "de"]
     assert (asr.draws, asr.examples, asr.share, asr.wanted_share) == (1, 1, 0.25, 0.5)
     assert asr.audio_hours == pytest.approx(10 / 3600)

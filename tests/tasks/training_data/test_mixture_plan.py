@@ -7,7 +7,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tasks.training_data.mixture_plan import Group, MixtureError, plan_groups, plan_mixture
+from tasks.training.guards.audit import check_epochs
+from tasks.training_data.mixture_plan import (
+    Group,
+    MixtureError,
+    draw_evenly,
+    plan_groups,
+    plan_mixture,
+)
+from tests.support.example_numbers import drawing
 
 POOLS = {"asr": range(100), "digits": range(100, 400), "sound": range(400, 407)}
 TASK_OF = {number: task for task, pool in POOLS.items() for number in pool}
@@ -101,3 +109,13 @@ def test_a_mixture_that_leaves_nothing_names_both_sides(weights: dict[str, float
     with pytest.raises(MixtureError, match=r"examples for \['asr', 'digits', 'sound'\]") as caught:
         plan_mixture({**POOLS, "lid": []}, weights, 1, 1, 0)
     assert str(sorted(weights)) in str(caught.value)
+
+
+def test_all_examples_in_turn_are_one_pool_with_exact_epochs() -> None:
+    data = draw_evenly(7, drawing(steps=5, examples_per_step=4, seed=3))
+    assert data.plan.shape == (5, 4)
+    assert sorted(data.plan.ravel()[:7]) == sorted(data.plan.ravel()[7:14]) == [*range(7)]
+    check_epochs(data)
+    assert data.shares.sum() == pytest.approx(1)
+    with pytest.raises(MixtureError, match="nothing is left to train on"):
+        draw_evenly(0, drawing(1, 1))

@@ -23,14 +23,15 @@ from infra.retry import NOT_RETRYABLE
 from infra.storage.retrying_store import RetryingStore
 from infra.storage.store import Store
 from tasks.training.checkpoints.folder import Checkpoints
+from tasks.training.data_plan import DataPlan
 from tasks.training.fit import CHECKPOINT, fit
 from tasks.training.guards.audit import (
     AuditError,
     Consumed,
     Trail,
     audit,
+    check_consumed,
     check_epochs,
-    hold_against,
     too_early,
 )
 from tasks.training.loader import LoadedStep, Loader
@@ -38,9 +39,9 @@ from tasks.training.state import Trained, TrainingState
 from tasks.training_data.example_table import Column, ExampleTable
 from tasks.training_data.mixture import Mixture
 from tasks.training_data.mixture_plan import plan_mixture
-from tests.support.example_numbers import Numbers
+from tests.support.example_numbers import Numbers, drawing
 from tests.support.recordings import stage_context
-from tests.support.training_jobs import Training
+from tests.support.training_jobs import Training, data_plan
 
 NOTHING_LEARNT = Trained(parameters={"weight": torch.zeros(1)}, optimizer={})
 
@@ -54,8 +55,9 @@ class Planned:
     written_every: int
 
     @property
-    def codes(self) -> np.ndarray:
-        return np.repeat(np.arange(len(self.pools)), [*map(len, self.pools)]).astype(np.int32)
+    def data(self) -> DataPlan:
+        codes = np.repeat(np.arange(len(self.pools)), [*map(len, self.pools)]).astype(np.int32)
+        return data_plan(self.plan, codes)
 
 
 @st.composite
@@ -176,7 +178,7 @@ def test_no_example_is_lost_or_repeated_over_a_thousand_interruptions(
         run.attempt(replace(interruptions[0], steps=len(planned.plan), saved="state"), draw)
 
     consumed = run.consumed()
-    hold_against(planned.plan, planned.codes, consumed, planned.plan)
+    check_consumed(planned.data, consumed, planned.plan)
     # And without the plan: by what was computed alone.
     times = Counter(chain.from_iterable(note.examples for note in consumed))
     assert times.total() == planned.plan.size
@@ -243,7 +245,7 @@ def test_a_trail_forgets_what_is_computed_again(tmp_path: Path) -> None:
 def test_an_example_that_comes_before_all_of_its_group_came_is_too_early(
     plan: list[list[int]], pools: list[int], found: dict[int, int]
 ) -> None:
-    assert too_early(np.array(plan), np.array(pools, np.int32)) == found
+    assert too_early(data_plan(np.array(plan), np.array(pools, np.int32))) == found
 
 
 @given(
@@ -263,12 +265,13 @@ def test_what_a_mixture_plans_comes_in_whole_epochs_of_its_pools(
     mixture = Mixture(
         tasks={"x": 1, "y": 2}, corpora=dict.fromkeys(there, 1.0), temperature=temperature
     )
-    plan, pools = mixture.plan(table, steps, 7, seed), mixture.pools(table)
-    check_epochs(plan, pools)
+    data = mixture.draw(table, drawing(steps, 7, seed))
+    check_epochs(data)
+    plan, pools = data.plan, data.pools
     groups = [table.task.codes, table.corpus.codes, *[table.language.codes] * bool(temperature)]
     assert len(set(pools.tolist())) == len(set(zip(*map(list, groups), strict=True)))
     plan[-1, -1] = plan[0, 0]  # too early, unless its turn is just then or its pool is small
-    again = too_early(plan, pools)
+    again = too_early(data)
     mine = plan.ravel()[pools[plan.ravel()] == pools[plan[0, 0]]]
     pool = int((pools == pools[plan[0, 0]]).sum())
     last_epoch = mine[(len(mine) - 1) // pool * pool :]
@@ -278,12 +281,12 @@ def test_what_a_mixture_plans_comes_in_whole_epochs_of_its_pools(
 def test_a_plan_without_exact_epochs_is_refused_before_it_is_trained(
     training: Training, tmp_path: Path
 ) -> None:
-    plan, pools = training.plan.copy(), np.zeros(training.plan.max() + 1, np.int32)
+    plan = training.plan.copy()
     plan[1, 1] = plan[0, 1]
-    with pytest.raises(AuditError, match=rf"such as {plan[0, 1]} in step 1.*Mixture\.pools"):
+    data = data_plan(plan, np.zeros(plan.max() + 1, np.int32))
+    with pytest.raises(AuditError, match=rf"such as {plan[0, 1]} in step 1.*Mixture\.draw"):
         fit(
-            stage_context(tmp_path), training.initial, training.factory, plan, pools,
-            training.optimizer, training.tuning,
+            stage_context(tmp_path), training.start, training.factory, data, training.optimizer
         )  # fmt: skip
     assert not Store(str(tmp_path)).exists(f"{CHECKPOINT}/config.json")
 

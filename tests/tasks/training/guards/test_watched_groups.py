@@ -121,12 +121,10 @@ class Watched:
         )
         fit(
             context,
-            self.training.initial,
+            self.training.start,
             planted,
-            self.training.plan,
-            self.training.pools,
+            self.training.data,
             self.training.optimizer.model_copy(update={"watch": watch}),
-            self.training.tuning,
             EarlyEvaluation(planted.factory.corpus, tuple(held_out)),
         )
         return Finished(self.folder, self.training).losses

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from infra.storage.store import Store
-from tasks.training.messages.notices import Errands, Notice, Notices, tell_notices
+from tasks.training.messages.notices import Errands, Notice, Notices, deliver_notices
 from tests.support.clock import Clock
 
 
@@ -14,9 +14,9 @@ def test_notices_of_all_ranks_are_told_in_order_and_once(tmp_path: Path) -> None
     store, told = Store(str(tmp_path)), list[Notice]()
     first = Notice("one", {"q2a.x": "1"}, {"x.txt": "content"})
     Notices(store, rank=1)(first)
-    Notices(store, rank=0).say("two")
-    tell_notices(store, told.append)
-    tell_notices(store, told.append)
+    Notices(store, rank=0).progress("two")
+    deliver_notices(store, told.append)
+    deliver_notices(store, told.append)
     assert told == [first, Notice("two")]
 
 
@@ -25,7 +25,7 @@ def test_a_store_that_takes_no_notice_does_not_end_the_run(
 ) -> None:
     monkeypatch.setattr("infra.retry.time", Clock())
     (tmp_path / "scratch").write_text("a file where the folder should be")
-    Notices(Store(str(tmp_path)), rank=0).say("the loss is nan")
+    Notices(Store(str(tmp_path)), rank=0).progress("the loss is nan")
     assert "the loss is nan (not in the store: " in capsys.readouterr().err
 
 
@@ -50,6 +50,6 @@ def test_an_errand_that_hangs_delays_other_errands_alone(monkeypatch: pytest.Mon
 def test_a_half_written_notice_hides_no_later_one(tmp_path: Path) -> None:
     store, told = Store(str(tmp_path)), list[str]()
     store.write_text("scratch/notices/0-0.json", '{"text": "hal')
-    Notices(store, rank=0).say("whole")
-    tell_notices(store, lambda notice: told.append(notice.text))
+    Notices(store, rank=0).progress("whole")
+    deliver_notices(store, lambda notice: told.append(notice.text))
     assert told == ['a worker\'s notice can\'t be read: {"text": "hal', "whole"]

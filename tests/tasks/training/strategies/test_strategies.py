@@ -2,6 +2,7 @@
 
 import signal
 import sys
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -24,6 +25,8 @@ from tests.support.training_jobs import (
 )
 from tests.support.worker_processes import GroupFailedError, Processes
 
+Golden = Callable[[str, Sequence[float]], None]
+
 
 def assert_same_training(found: Finished, expected: Finished, first: int = 0) -> None:
     """Losses of every step within 1e-5, and the weights that they lead to.
@@ -38,6 +41,10 @@ def assert_same_training(found: Finished, expected: Finished, first: int = 0) ->
     for step, examples in list(enumerate(found.training.plan))[first:]:
         batches = found.consumed[step]
         assert sorted(e for batch in batches for e in batch) == sorted(examples), step
+
+
+def test_one_process_has_the_losses_on_record(alone: Finished, golden: Golden) -> None:
+    golden("one process", alone.losses)
 
 
 MICRO_BATCHES = {"max_tokens_per_micro_batch": 150}
@@ -65,10 +72,11 @@ def test_micro_batches_give_the_step_of_one_batch(
     ],
 )
 def test_two_workers_train_as_one(
-    training: Training, alone: Finished, tmp_path: Path, strategy: str
+    training: Training, alone: Finished, golden: Golden, tmp_path: Path, strategy: str
 ) -> None:
     found = training.under(2, strategy=strategy, **MICRO_BATCHES).run(tmp_path)
     assert_same_training(found, alone)
+    golden(strategy, found.losses)
     assert max(len(batches) for batches in found.consumed.values()) > 2
 
 
