@@ -82,7 +82,7 @@ def test_a_missing_index_and_a_damaged_row_are_named(tmp_path: Path) -> None:
 _OPEN = """
 import resource, sys
 from infra.storage.store import Store
-from tasks.corpus_index import CorpusIndex
+from tasks.corpus.index import CorpusIndex
 def anonymous():
     return int(open("/proc/self/status").read().split("RssAnon:")[1].split()[0])
 before = anonymous()
