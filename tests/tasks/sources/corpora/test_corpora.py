@@ -7,7 +7,6 @@ from pathlib import Path
 import fsspec
 import numpy as np
 import pytest
-import tasks.corpora
 from pydantic import ValidationError
 
 from data_contracts.contract_result import enforce
@@ -20,6 +19,7 @@ from tasks.corpus.reader import ClipReader
 from tasks.corpus.shards import read_index
 from tasks.recordings.decode import DecodeError
 from tasks.recordings.read import read_audio
+from tasks.sources import corpora as corpora_folder
 from tasks.sources.catalogue import CorpusError, CorpusSource, corpora, corpus_rows, find_corpus
 from tasks.sources.manifest import DataSource, read_source, source_digest
 from tests.support.corpus_trees import LOCALES, TREES, Heard, sound, text
@@ -197,19 +197,20 @@ def test_a_corpus_is_read_from_any_file_system(tmp_path: Path) -> None:
 NEW_CORPUS = '''
 """Barks: dogs, one folder a breed."""
 
-from data_contracts.records import Rejected
-from tasks.corpora.corpus import Corpus
-from tasks.corpora.tables import read_table
+from tasks.sources.corpus import Corpus
+from tasks.sources.tables import map_rows, read_table
 
 
 def _rows(files, split):
-    for line in read_table(files, f"{split}.csv", ("file", "breed")):
-        yield line if isinstance(line, Rejected) else {
+    def row(line):
+        yield {
             "id": line["file"],
             "audio": files.place(f"sounds/{line['file']}"),
             "targets": {"sound": line["breed"]},
             "kind": "sound",
         }
+
+    return map_rows(read_table(files, f"{split}.csv", ("file", "breed")), row)
 
 
 CORPUS = Corpus(
@@ -233,7 +234,7 @@ def test_a_new_corpus_is_one_file_of_thirty_lines(
     plugin = tmp_path / "recipes"
     plugin.mkdir()
     (plugin / "barks.py").write_text(NEW_CORPUS)
-    monkeypatch.setattr(tasks.corpora, "__path__", [*tasks.corpora.__path__, str(plugin)])
+    monkeypatch.setattr(corpora_folder, "__path__", [*corpora_folder.__path__, str(plugin)])
     text(tmp_path / "b/b.csv", "file,breed\nrex.wav,beagle\n")
     samples = sound(0, tmp_path / "b/sounds/rex.wav")
     data = DataSource(corpora=(source_of("barks", tmp_path / "b", ("b",)),))
