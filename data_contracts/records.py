@@ -1,25 +1,15 @@
 """The records that pass between stages. Every JSONL line in the store is one of these."""
 
+from collections.abc import Collection
 from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from data_contracts.languages import LANGUAGES
 
-Task = Literal[
-    "asr",  # transcript, in the language that is spoken
-    "s2tt",  # speech-to-text translation into the clip's target_language
-    "lid",  # spoken language identification: the English name of the language
-    "digits",  # the digits of a spoken digit string
-    "sound",  # what sounds, of a closed set: the demo's ten groups, ESC-50's classes
-    "caption",  # a description of the sound or the music
-    "vocal",  # vocal sound classification
-    "ser",  # speech emotion recognition
-    "instrument",
-    "family",  # instrument family
-    "voice_chat",  # the answer to a spoken question
-    "choice",  # the right one of the choices that the clip's question lists, as "B. a dog"
-]
+TaskName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]
+"""Name of a task. Tasks are an open set: tasks/conversations/task_table.py says what they are."""
+MetricName = Literal["wer", "cer", "bleu", "accuracy", "balanced_accuracy", "choice", "dual_mode"]
 Split = Literal["train", "dev", "test"]
 Role = Literal["system", "user", "assistant"]
 Mode = Literal["voice_chat", "audio_analysis"]
@@ -38,8 +28,6 @@ Text = Annotated[str, Field(max_length=10_000)]
 """What is said of some minutes of audio: a longer text is a whole document by mistake. The bound
 also refuses half a surrogate pair, which no file could hold.
 """
-_TASKS_OF_THE_WHOLE: frozenset[Task] = frozenset({"asr", "s2tt", "digits", "voice_chat", "choice"})
-"""Their answers account for all that is said. The others name what is heard, in a part too."""
 
 
 class Record(BaseModel):
@@ -76,7 +64,7 @@ class Clip(Record):
     begin_seconds: float = Field(0, ge=0, le=1e6)
     end_seconds: float | None = Field(None, gt=0, le=1e6)
     """The part of the recording that this row is about; to its end, where there is no other."""
-    targets: dict[Task, Text] = Field(default_factory=dict)
+    targets: dict[TaskName, Text] = Field(default_factory=dict)
     """The right answer for each task that this recording serves."""
     question: Text | None = None
     """What is asked, with its choices one a line, where a target is "choice"."""
@@ -138,7 +126,7 @@ class Conversation(Record):
     format: Literal["completion", "chat"]
     turns: tuple[Turn, ...]
     task: str
-    """What is asked: a `Task`, or a mixed one such as "spoken_command"."""
+    """What is asked: the name of a task, or of a mixed one such as "spoken_command"."""
     mode: Mode | None = None
     split: Split = "train"
 
@@ -198,7 +186,7 @@ class PackedClip(Record):
     """Root mean square of the samples, full scale is 1."""
     clipped_share: float = 0.0
     """Of the samples that are at full scale, where what is louder was cut off."""
-    targets: dict[Task, str]
+    targets: dict[TaskName, str]
     question: str | None = None
     conversation: tuple[Turn, ...] = ()
     language: str | None
@@ -235,9 +223,14 @@ class ShardSummary(Record):
     """Digest of the lines behind this one."""
 
 
-def answers_about_the_whole(clip: Clip | PackedClip) -> str:
-    """The labels that would be wrong if the recording ended earlier, "" where there are none."""
-    tasks: list[str] = [task for task in clip.targets if task in _TASKS_OF_THE_WHOLE]
+def answers_about_the_whole(clip: Clip | PackedClip, about_the_whole: Collection[str]) -> str:
+    """Name the labels that would be wrong if the recording ended earlier, "" where there are none.
+
+    Args:
+        about_the_whole: tasks whose answers account for all that is heard. The others name what is
+            heard, in a part too.
+    """
+    tasks = [task for task in clip.targets if task in about_the_whole]
     return ", ".join(tasks + ["conversation"] * bool(clip.conversation))
 
 
@@ -267,7 +260,7 @@ class EvaluationItem(Record):
 
     conversation: Conversation
     suite: NonEmpty
-    metric: Literal["wer", "cer", "bleu", "accuracy", "balanced_accuracy", "choice", "dual_mode"]
+    metric: MetricName
     choices: tuple[str, ...] = ()
     """The closed set of answers for accuracy metrics; empty where the answer is open."""
 

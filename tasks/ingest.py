@@ -30,9 +30,9 @@ from infra.storage.store import Store
 from model.audio import MAX_SECONDS
 from tasks.context import StageContext, StageResult
 from tasks.conversations.dialogues import DialogueRecipe, make_dialogues, make_preference_prompts
-from tasks.conversations.prompts import held_out_fragments
+from tasks.conversations.prompts import check_held_out, held_out_fragments
 from tasks.conversations.suites import SuiteRecipe, make_suites
-from tasks.corpus.artifact import DIALOGUES, PROMPTS, read_conversations
+from tasks.corpus.artifact import DIALOGUES, PROMPTS, TASKS, read_conversations, read_tasks
 from tasks.corpus.compose import ComposeRecipe, plain, plan_compositions
 from tasks.corpus.index import CorpusIndex
 from tasks.corpus.packing import Packing, pack, plan_shards
@@ -41,7 +41,7 @@ from tasks.hygiene import inspect as inspection
 from tasks.recordings.codec import Codec
 from tasks.recordings.levels import LevelRecipe
 from tasks.recordings.long_audio import LengthRule
-from tasks.sources.manifest import DataSource, iter_source, source_places
+from tasks.sources.manifest import DataSource, iter_source, source_places, source_tasks
 
 REJECTED = "rejected.jsonl"
 LONG_AUDIO = "corpus/long_audio.json"
@@ -81,10 +81,13 @@ def run(context: StageContext, recipe: IngestRecipe, source: DataSource) -> Stag
     Raises:
         TooManyRejectedError: with the counts by reason; `rejected.jsonl` is there to read.
     """
-    directory, rule = context.directory, LengthRule(recipe.long_audio, recipe.max_seconds)
+    directory, tasks = context.directory, source_tasks(source)
+    check_held_out(tasks, recipe.suites.asked_with)
+    tasks.require(recipe.hygiene.held_out_text, "ingest.hygiene.held_out_text")
+    rule = LengthRule(recipe.long_audio, recipe.max_seconds, tasks.about_the_whole)
     counter = count()
     counted = (clip for clip, _ in zip(clips_of(source), counter, strict=False))
-    composed = plan_compositions(counted, recipe.compose)
+    composed = plan_compositions(counted, tasks, recipe.compose)
     num_shards = -(-(next(counter) + len(composed)) // recipe.clips_per_shard)
     planned = chain(map(plain, clips_of(source)), composed)
     jobs = plan_shards(planned, recipe.clips_per_shard)
@@ -103,16 +106,17 @@ def run(context: StageContext, recipe: IngestRecipe, source: DataSource) -> Stag
     tally.refuse_too_many(
         records_in - len(composed), recipe.max_rejected_share, directory.path(REJECTED)
     )
-    write_rows(directory, DIALOGUES, make_dialogues(packed, recipe.dialogues))
+    write_rows(directory, DIALOGUES, make_dialogues(packed, tasks, recipe.dialogues))
     dialogues = JsonLines(directory, DIALOGUES, Conversation)
     write_rows(directory, PROMPTS, make_preference_prompts(dialogues, recipe.dialogues))
-    suites = make_suites(packed, dialogues, recipe.suites)
+    suites = make_suites(packed, dialogues, tasks, recipe.suites)
     for name, items in suites.items():
         write_rows(directory, f"suites/{name}.jsonl", items)
     long_audio = rule.summary(packed)
     if long_audio.cut_clips:
         context.progress(f"{long_audio.cut_clips} clips cut, by {long_audio.cut_seconds:.1f} s")
     directory.write_text(LONG_AUDIO, long_audio.model_dump_json())
+    directory.write_text(TASKS, tasks.to_json())
     inspection.write_report(directory, hygiene, packed.without, packed, suites)
     write_rows(directory, SHARDS, summaries)
     write_index(directory, packed)
@@ -134,7 +138,10 @@ def check_source(source: DataSource) -> list[ContractResult]:
 def check(directory: Store) -> list[ContractResult]:
     """The contracts of the corpus and of everything derived from it."""
     long_audio = LongAudio.model_validate_json(directory.read_bytes(LONG_AUDIO))
-    frames = clip_tables.shard_index_frames(iter_index(directory), long_audio.max_seconds)
+    tasks = read_tasks(directory)
+    frames = clip_tables.shard_index_frames(
+        iter_index(directory), long_audio.max_seconds, tasks.about_the_whole
+    )
     results = [validate_slices(SHARD_INDEX, frames, "shard index")]
     derived = {
         name: read_conversations(directory, key)
@@ -145,7 +152,7 @@ def check(directory: Store) -> list[ContractResult]:
     known = {clip for clip in named if clip in index}
     for name, conversations in derived.items():
         if conversations:
-            frame = tables.dialogues_frame(conversations, known, held_out_fragments())
+            frame = tables.dialogues_frame(conversations, known, held_out_fragments(tasks))
             results.append(validate(contracts.DIALOGUES, frame, name))
     return [*results, inspection.check(directory)]
 

@@ -1,13 +1,12 @@
 """Stage 3: supervised fine-tuning on dialogues of both modes, mixed and never announced."""
 
 from dataclasses import replace
-from typing import get_args
 
-from pydantic import Field, field_validator
+from pydantic import Field
 
-from data_contracts.records import Task
 from tasks.context import StageContext, StageResult
-from tasks.conversations.dialogues import DIALOGUE_TASKS
+from tasks.conversations.task_table import DIALOGUE_TASKS, TaskTable
+from tasks.corpus.artifact import read_tasks
 from tasks.corpus.index import CorpusIndex
 from tasks.evaluation.early import pick_held_out
 from tasks.objectives.supervised import SupervisedRecipe, fit_supervised
@@ -26,25 +25,29 @@ class SftRecipe(SupervisedRecipe):
         description="its tasks are dialogue tasks, or `replay:` and a pre-training task"
     )
 
-    @field_validator("mixture")
-    @classmethod
-    def _check_names(cls, mixture: Mixture) -> Mixture:
-        names = mixture.tasks
-        unknown = [name for name in names if name.removeprefix(REPLAY) not in get_args(Task)]
-        if wrong := sorted(set(unknown) - set(DIALOGUE_TASKS)):
-            raise ValueError(
-                f"there is no task {wrong}: use {', '.join((*get_args(Task), *DIALOGUE_TASKS))}, "
-                f"or {REPLAY} and a pre-training task"
-            )
-        return mixture
+    def check_tasks(self, tasks: TaskTable) -> None:
+        """Refuse weights and letters of tasks that are neither in the table nor of dialogues.
+
+        Raises:
+            TaskError: with the known names and how to declare another.
+        """
+        single = set(self.mixture.tasks) - set(DIALOGUE_TASKS)
+        tasks.require(
+            (name.removeprefix(REPLAY) for name in single),
+            f"sft.mixture, where {', '.join(DIALOGUE_TASKS)} and {REPLAY} before a task are known "
+            "too",
+        )
+        tasks.require(self.letters, "sft.letters")
 
 
 def run(context: StageContext, recipe: SftRecipe) -> StageResult:
     """Fine-tune on the train split's dialogues, with replayed pre-training examples."""
     corpus = context.inputs["corpus"]
+    tasks = read_tasks(corpus)
+    recipe.check_tasks(tasks)
     index = CorpusIndex(corpus)
-    clips = ClipTable.of(index)
-    replayed, replay_table = completion_examples(index, clips, recipe.prompts)
+    clips = ClipTable.of(index, tasks)
+    replayed, replay_table = completion_examples(index, clips, tasks, recipe.prompts)
     dialogues, dialogue_table = dialogue_examples(corpus, index, clips)
     as_replay = replace(replay_table, task=replay_table.task.renamed(lambda task: REPLAY + task))
     held_out = pick_held_out(corpus, recipe.optimizer.seed, recipe.letters)

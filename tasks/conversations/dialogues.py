@@ -13,9 +13,8 @@ from typing import Annotated
 from pydantic import Field
 
 from data_contracts.recipe import Recipe
-from data_contracts.records import Conversation, Mode, PackedClip, Split, Task, Turn
+from data_contracts.records import Conversation, Mode, PackedClip, Split, TaskName, Turn
 from tasks.conversations.prompts import (
-    CHAT_QUESTIONS,
     TWO_CLIPS_ANSWER,
     TWO_CLIPS_QUESTION,
     answer_to_command,
@@ -23,11 +22,9 @@ from tasks.conversations.prompts import (
     chat_question,
 )
 from tasks.conversations.stream_sampling import pick, places_at_most
+from tasks.conversations.task_table import CONVERSATION, TaskTable
 
 SPLITS: tuple[Split, ...] = ("train", "dev", "test")
-CONVERSATION = "conversation"
-DIALOGUE_TASKS = ("spoken_command", "multi_turn", "two_clips", CONVERSATION)
-"""Tasks of dialogues besides those of single clips; the last are the user's own dialogues."""
 
 
 class DialogueRecipe(Recipe):
@@ -46,7 +43,7 @@ class DialogueRecipe(Recipe):
     seed: int = 0
 
 
-def completion(clip: PackedClip, task: Task, prompt: str) -> Conversation:
+def completion(clip: PackedClip, task: TaskName, prompt: str) -> Conversation:
     """The pre-training form of one clip and task."""
     return Conversation(
         id=f"{clip.id}/{task}",
@@ -60,18 +57,20 @@ def completion(clip: PackedClip, task: Task, prompt: str) -> Conversation:
     )
 
 
-def single_turn(clip: PackedClip) -> Iterable[Conversation]:
-    """All one-exchange dialogues of a clip: spoken question, spoken command or typed question."""
-    if answer := clip.targets.get("voice_chat"):
-        yield _dialogue(clip, "voice_chat", "voice_chat", "", answer)
+def single_turn(clip: PackedClip, tasks: TaskTable) -> Iterable[Conversation]:
+    """Yield all one-exchange dialogues of a clip: spoken question, spoken command, typed one."""
+    for task, answer in clip.targets.items():
+        if answer and tasks[task].prompt is None:
+            yield _dialogue(clip, task, "voice_chat", "", answer)
     if clip.kind == "command":
-        if spoken := answer_to_command(clip.phrase or "", clip.targets):
+        if spoken := answer_to_command(tasks, clip.phrase or "", clip.targets):
             yield _dialogue(clip, "spoken_command", "audio_analysis", "", spoken)
         return
-    for task in CHAT_QUESTIONS:
-        if task in clip.targets and not is_single_digit(clip):
-            reply = chat_answer(task, clip.targets[task])
-            yield _dialogue(clip, task, "audio_analysis", chat_question(task, clip), reply)
+    for task, answer in clip.targets.items():
+        spec = tasks[task]
+        if spec.questions and not is_single_digit(clip):
+            question, reply = chat_question(spec, clip), chat_answer(spec, answer)
+            yield _dialogue(clip, task, "audio_analysis", question, reply)
 
 
 def given_conversation(clip: PackedClip) -> Conversation:
@@ -91,7 +90,9 @@ def given_conversation(clip: PackedClip) -> Conversation:
     )
 
 
-def make_dialogues(clips: Iterable[PackedClip], recipe: DialogueRecipe) -> Iterator[Conversation]:
+def make_dialogues(
+    clips: Iterable[PackedClip], tasks: TaskTable, recipe: DialogueRecipe
+) -> Iterator[Conversation]:
     """All dialogues of a corpus, in a fixed order; the parts of one come from one split.
 
     `clips` is gone through several times and never held: what is drawn is, and that is bounded by
@@ -100,12 +101,12 @@ def make_dialogues(clips: Iterable[PackedClip], recipe: DialogueRecipe) -> Itera
     counts: Counter[_Pool] = Counter()
     given: set[Split] = set()
     for clip in clips:
-        counts.update(pool for pool, _ in _material(clip))
+        counts.update(pool for pool, _ in _material(clip, tasks))
         if clip.conversation:
             given.add(clip.split)
     plans = {split: _plan(split, counts, recipe) for split in SPLITS}
     wanted = {pool: places for plan in plans.values() for pool, places in plan.places.items()}
-    picked = pick((found for clip in clips for found in _material(clip)), wanted)
+    picked = pick((drawn for clip in clips for drawn in _material(clip, tasks)), wanted)
     for split, plan in plans.items():
         if split in given:
             yield from (given_conversation(c) for c in clips if c.split == split and c.conversation)
@@ -124,9 +125,9 @@ _Pool = tuple[Split, str]
 """Split and task of single dialogues, or `_SOUNDS`."""
 
 
-def _material(clip: PackedClip) -> Iterator[tuple[_Pool, Conversation]]:
+def _material(clip: PackedClip, tasks: TaskTable) -> Iterator[tuple[_Pool, Conversation]]:
     """What a clip gives, by what it may be drawn for."""
-    for dialogue in single_turn(clip):
+    for dialogue in single_turn(clip, tasks):
         yield (clip.split, dialogue.task), dialogue
     if clip.split == "train" and clip.kind == "sound" and "sound" in clip.targets:
         yield (clip.split, _SOUNDS), completion(clip, "sound", "")

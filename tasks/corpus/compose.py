@@ -14,10 +14,11 @@ import numpy as np
 from pydantic import Field
 
 from data_contracts.recipe import Recipe
-from data_contracts.records import Clip, Split, Task
+from data_contracts.records import Clip, Split
 from model.audio import SAMPLE_RATE
 from tasks.conversations.prompts import answer_to_command
 from tasks.conversations.stream_sampling import Reservoir
+from tasks.conversations.task_table import TaskTable
 from tasks.sources.manifest import DataSourceError
 
 Count = Annotated[int, Field(ge=0)]
@@ -105,7 +106,9 @@ def plain(clip: Clip) -> Composition:
     return Composition(clip, (clip,), Joined(()))
 
 
-def plan_compositions(clips: Iterable[Clip], recipe: ComposeRecipe) -> list[Composition]:
+def plan_compositions(
+    clips: Iterable[Clip], tasks: TaskTable, recipe: ComposeRecipe
+) -> list[Composition]:
     """All compositions of a manifest, in a fixed order. Parts never come from two splits.
 
     Of the stream only what can be a part is held, at most `recipe.max_parts` a split and kind.
@@ -125,7 +128,7 @@ def plan_compositions(clips: Iterable[Clip], recipe: ComposeRecipe) -> list[Comp
                 pools[key] = Reservoir(draw, recipe.max_parts)
             pools[key].offer(clip)
     parts = [clip for pool in pools.values() for clip in pool.kept()]
-    planned = plan_digit_strings(parts, recipe) + plan_spoken_commands(parts, recipe)
+    planned = plan_digit_strings(parts, recipe) + plan_spoken_commands(parts, tasks, recipe)
     if taken := sorted(suspected & {made.clip.id for made in planned}):
         raise DataSourceError(
             f"{len(taken)} manifest rows have ids that composed clips get, e.g. {taken[:3]}. "
@@ -151,13 +154,14 @@ def plan_digit_strings(clips: Sequence[Clip], recipe: ComposeRecipe) -> list[Com
             parts = tuple(draw.choice(voices[speaker][str(digit)]) for digit in digits)
             pauses = tuple(round(draw.uniform(*recipe.pause_seconds), 3) for _ in digits[1:])
             text = " ".join(map(str, digits))
-            targets: dict[Task, str] = {"digits": text}
-            clip = _composed(f"digits-{split}-{i:05d}", parts, targets, "digit")
+            clip = _composed(f"digits-{split}-{i:05d}", parts, {"digits": text}, "digit")
             planned.append(Composition(clip, parts, Joined(pauses)))
     return planned
 
 
-def plan_spoken_commands(clips: Sequence[Clip], recipe: ComposeRecipe) -> list[Composition]:
+def plan_spoken_commands(
+    clips: Sequence[Clip], tasks: TaskTable, recipe: ComposeRecipe
+) -> list[Composition]:
     """Sounds and notes with a spoken instruction over them; targets are those of the sound.
 
     Commands are taken in turn, each over a sound for which it has an answer. The instruction's
@@ -168,7 +172,7 @@ def plan_spoken_commands(clips: Sequence[Clip], recipe: ComposeRecipe) -> list[C
         sounds = [c for c in clips if c.split == split and c.kind in ("sound", "note")]
         commands = [c for c in clips if c.split == split and c.kind == "command"]
         pools = {
-            phrase: [s for s in sounds if answer_to_command(phrase, s.targets)]
+            phrase: [s for s in sounds if answer_to_command(tasks, phrase, s.targets)]
             for phrase in {command.phrase or "" for command in commands}
         }
         usable = [(c, pool) for c in commands if (pool := pools[c.phrase or ""])]
@@ -193,7 +197,7 @@ def _digit_voices(clips: Sequence[Clip], split: Split) -> dict[str, dict[str, li
     return {name: digits for name, digits in voices.items() if len(digits) == len(_DIGITS)}
 
 
-def _composed(name: str, parts: tuple[Clip, ...], targets: Mapping[Task, str], kind: str) -> Clip:
+def _composed(name: str, parts: tuple[Clip, ...], targets: Mapping[str, str], kind: str) -> Clip:
     """The manifest row of a composition: its labels, with what all parts have in common."""
     first = parts[-1]
     return Clip.model_validate(
@@ -201,6 +205,7 @@ def _composed(name: str, parts: tuple[Clip, ...], targets: Mapping[Task, str], k
             "id": name,
             "audio": "+".join(part.id for part in parts),
             "targets": dict(targets),
+            "question": parts[0].question,
             "language": first.language,
             "speaker": first.speaker,
             "split": first.split,

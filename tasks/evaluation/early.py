@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import torch
 from transformers import Qwen2AudioForConditionalGeneration, Qwen2AudioProcessor
 
-from data_contracts.records import Conversation, Task
+from data_contracts.records import Conversation, TaskName
 from infra.storage.store import Store
 from model.audio import num_tokens_of_features
 from model.batch import collate
@@ -39,7 +39,7 @@ class EarlyEvaluation:
 
     corpus: Store
     conversations: tuple[Conversation, ...]
-    letters: tuple[Task, ...] = ()
+    letters: tuple[TaskName, ...] = ()
     """Tasks whose answers are learnt letter by letter."""
 
     def __call__(self, processor: Qwen2AudioProcessor) -> Examiner | None:
@@ -68,7 +68,7 @@ class EarlyEvaluation:
 def pick_held_out(
     corpus: Store,
     seed: int,
-    letters: tuple[Task, ...],
+    letters: tuple[TaskName, ...],
     completions_of: frozenset[str] = frozenset(),
 ) -> EarlyEvaluation:
     """The same few questions of the corpus's suites, which are its test split, for the same seed.
@@ -102,7 +102,7 @@ def _can_be_heard(conversation: Conversation, reader: ClipReader) -> bool:
 
 @torch.no_grad()
 def held_out_loss(
-    answerer: Answerer, conversations: Sequence[Conversation], letters: Collection[Task]
+    answerer: Answerer, conversations: Sequence[Conversation], letters: Collection[TaskName]
 ) -> float:
     """Mean cross-entropy of all answer tokens, without label smoothing, in nats."""
     total, labels = 0.0, 0

@@ -19,7 +19,7 @@ from transformers import (
 from data_contracts.digest import digest_of
 from data_contracts.jsonl import to_jsonl
 from data_contracts.recipe import Recipe
-from data_contracts.records import Conversation, Task
+from data_contracts.records import Conversation, TaskName
 from infra.storage.store import Store
 from model.audio import HOP_LENGTH, SAMPLE_RATE, num_tokens_of_features
 from model.augment import AugmentRecipe, augment_features, most_audio_tokens
@@ -59,7 +59,7 @@ class SupervisedRecipe(Recipe):
     augment: AugmentRecipe = AugmentRecipe()
     label_smoothing: float = Field(0.05, ge=0, lt=1)
     """Weight of the uniform target."""
-    letters: tuple[Task, ...] = ()
+    letters: tuple[TaskName, ...] = ()
     """Tasks whose answers are learnt letter by letter (`model.sequence.letters`)."""
     damage: DamagePolicy = DamagePolicy()
 
@@ -73,7 +73,7 @@ class SupervisedFactory:
     augment: AugmentRecipe
     label_smoothing: float
     seed: int
-    letters: tuple[Task, ...] = ()
+    letters: tuple[TaskName, ...] = ()
     """Tasks whose answers are learnt letter by letter."""
     skipping: Skipping | None = None
     """What becomes of damaged clips; None: they end the run."""

@@ -7,6 +7,7 @@ is an example), and a test of it on a tiny tree of its true layout.
 import os
 import pkgutil
 from collections.abc import Iterator
+from functools import partial
 from importlib import import_module
 from pathlib import Path
 
@@ -19,6 +20,7 @@ from tasks.recordings.locations import check_location
 from tasks.sources import corpora as corpora_folder
 from tasks.sources.corpus import Corpus, Row
 from tasks.sources.corpus_files import CorpusError, CorpusFiles
+from tasks.sources.tables import map_rows
 
 _SHOWN = 3
 """Reasons that an error tells, of all."""
@@ -104,20 +106,20 @@ def corpus_rows(source: CorpusSource) -> Iterator[Clip | Rejected]:
     for split in source.splits or corpus.splits:
         reasons: list[str] = []
         is_empty = True
-        for row in corpus.rows(files, split):
-            found = row if isinstance(row, Rejected) else _clip(corpus, name, split, row)
-            if isinstance(found, Rejected):
-                found = _spelled(name, found)
-                if len(reasons) < _SHOWN:
-                    reasons.append(f"{found.id}: {found.detail}")
-            else:
+        for row in map_rows(corpus.rows(files, split), partial(_clip, corpus, name, split)):
+            if isinstance(row, Clip):
                 is_empty = False
-            yield found
+                yield row
+                continue
+            rejected = _spelled(name, row)
+            if len(reasons) < _SHOWN:
+                reasons.append(f"{rejected.id}: {rejected.detail}")
+            yield rejected
         if is_empty:
             raise _empty(corpus, split, source.root, reasons)
 
 
-def _clip(corpus: Corpus, name: str, split: str, row: Row) -> Clip | Rejected:
+def _clip(corpus: Corpus, name: str, split: str, row: Row) -> Iterator[Clip | Rejected]:
     """Ids, speakers and phrases of two corpora must never be taken for one another's."""
     own = {
         key: f"{name}/{value}"
@@ -139,8 +141,9 @@ def _clip(corpus: Corpus, name: str, split: str, row: Row) -> Clip | Rejected:
             raise ValueError(f"the corpus has an empty text for {', '.join(blank)}")
     except ValueError as error:
         detail = explain(error) if isinstance(error, ValidationError) else str(error)
-        return Rejected(id=str(row.get("id")), reason="invalid_row", detail=detail)
-    return clip
+        yield Rejected(id=str(row.get("id")), reason="invalid_row", detail=detail)
+    else:
+        yield clip
 
 
 def _spelled(name: str, row: Rejected) -> Rejected:

@@ -5,21 +5,31 @@ Rows are streamed: nothing here holds more than one of them, so a source may hav
 
 import os
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from functools import partial
+from itertools import chain
 from pathlib import Path, PurePosixPath
 
-from pydantic import ValidationError, field_validator, model_validator
+from pydantic import Field, ValidationError, field_validator, model_validator
 
-from data_contracts.digest import digest_of_each
+from data_contracts.digest import digest_of, digest_of_each
 from data_contracts.jsonl import explain
 from data_contracts.recipe import Recipe
-from data_contracts.records import Clip, NonEmpty, Rejected
+from data_contracts.records import Clip, NonEmpty, Rejected, TaskName
 from infra.storage.source_files import open_url
+from tasks.conversations.task_table import (
+    Declared,
+    TaskSpec,
+    TaskTable,
+    dump_tasks,
+    parse_tasks,
+    shipped_tasks,
+)
 from tasks.recordings.decode import DecodeError
 from tasks.recordings.locations import RefusedLocationError, check_location, resolve
 from tasks.recordings.read import LastRead
 from tasks.recordings.segments import clips_of_line
 from tasks.sources.catalogue import CorpusSource, corpus_rows
+from tasks.sources.tables import map_rows
 
 AUDIO_SUFFIXES = frozenset(
     {".wav", ".flac", ".mp3", ".ogg", ".oga", ".opus", ".m4a", ".g722", ".gsm"}
@@ -27,6 +37,7 @@ AUDIO_SUFFIXES = frozenset(
 MAX_ROW_BYTES = 1 << 20
 """A row that is longer is refused unparsed: ten targets of 10,000 characters fit twice."""
 _MAX_TRANSCRIPT_BYTES = 1 << 16
+TASKS_FILE = "tasks.yaml"
 
 
 class DataSource(Recipe):
@@ -38,7 +49,10 @@ class DataSource(Recipe):
     """Folder of recordings. `NAME.txt` beside `NAME.wav` holds its transcript; the first folder
     level is the language where it is a two-letter code."""
     corpora: tuple[CorpusSource, ...] = ()
-    """Public corpora as they are published: tasks/corpora/."""
+    """Public corpora as they are published: tasks/sources/corpora/."""
+    tasks: dict[TaskName, TaskSpec] = Field(default={})
+    """Tasks that this data has besides the shipped ones, by name. Those of a file `tasks.yaml`
+    beside the manifest, or in the folder, count too."""
 
     @field_validator("manifest", "folder")
     @classmethod
@@ -63,19 +77,6 @@ class DataSourceError(ValueError):
     """The manifest or folder can't be used as it is."""
 
 
-@dataclass(frozen=True)
-class Manifest:
-    """The rows of a source, with audio locations resolved, and the lines that are no rows."""
-
-    clips: tuple[Clip, ...]
-    rejected: tuple[Rejected, ...]
-
-    @property
-    def num_records(self) -> int:
-        """All records that came in."""
-        return len(self.clips) + len(self.rejected)
-
-
 def iter_source(source: DataSource) -> Iterator[Clip | Rejected]:
     """The rows of a source in their order, and what is no row in its place.
 
@@ -94,21 +95,17 @@ def iter_source(source: DataSource) -> Iterator[Clip | Rejected]:
             f"{_name(source)} holds no recordings. A manifest has one JSON "
             f"object a line; a folder has files named *{', *'.join(sorted(AUDIO_SUFFIXES))}."
         )
-    yield first
-    yield from rows
+    yield from map_rows(chain([first], rows), partial(_labelled_as_declared, source_tasks(source)))
 
 
-def read_source(source: DataSource) -> Manifest:
-    """All rows of a source that fits into memory.
+def source_tasks(source: DataSource) -> TaskTable:
+    """Return the tasks that the rows of a source may have: the shipped and the declared ones.
 
     Raises:
-        DataSourceError: as of `iter_source`.
+        TaskError: a declaration is wrong.
+        DataSourceError: `tasks.yaml` can't be read.
     """
-    rows = list(iter_source(source))
-    return Manifest(
-        tuple(row for row in rows if isinstance(row, Clip)),
-        tuple(row for row in rows if isinstance(row, Rejected)),
-    )
+    return shipped_tasks().with_declared(_declared_tasks(source))
 
 
 def source_digest(source: DataSource) -> str:
@@ -118,7 +115,9 @@ def source_digest(source: DataSource) -> str:
     large corpus need not be read to be planned. Where files lie does not matter.
     """
     bytes_of = LastRead()
-    return digest_of_each(_identity(row, bytes_of) for row in iter_source(source))
+    rows = digest_of_each(_identity(row, bytes_of) for row in iter_source(source))
+    declared = _declared_tasks(source)
+    return digest_of([rows, dump_tasks(declared)]) if declared else rows
 
 
 def source_places(source: DataSource) -> tuple[str, ...]:
@@ -126,6 +125,28 @@ def source_places(source: DataSource) -> tuple[str, ...]:
     if source.corpora:
         return tuple(corpus.root.rstrip("/") for corpus in source.corpora)
     return (source.folder or _folder_of(source.manifest or ""),)
+
+
+def _declared_tasks(source: DataSource) -> Declared:
+    """The tasks of the file beside the data, then those of the profile, which win."""
+    if source.corpora:
+        return source.tasks
+    url = f"{source.folder or _folder_of(source.manifest or '')}/{TASKS_FILE}"
+    try:
+        with open_url(url) as stream:
+            text = stream.read()
+    except (FileNotFoundError, NotADirectoryError):
+        return source.tasks
+    except (OSError, ImportError) as error:
+        raise DataSourceError(
+            f"{url!r} can't be read: {error}. Put an empty file there if you declare no task."
+        ) from error
+    return {**parse_tasks(text, url), **source.tasks}
+
+
+def _labelled_as_declared(tasks: TaskTable, clip: Clip) -> Iterator[Clip | Rejected]:
+    problem = tasks.problem(clip)
+    yield Rejected(id=clip.id, reason="invalid_row", detail=problem) if problem else clip
 
 
 def _name(source: DataSource) -> str:

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from data_contracts.records import Rejected, Task
+from data_contracts.records import Rejected, TaskName
 from tasks.sources.corpus import Corpus, Row
 from tasks.sources.corpus_files import CorpusFiles
 from tasks.sources.tables import map_rows, read_into, read_pairs
@@ -23,7 +23,7 @@ def _rows(files: CorpusFiles, split: str) -> Iterator[Row | Rejected]:
 
 
 def _row(
-    files: CorpusFiles, folder: str, utterance: str, path: str, targets: dict[Task, str]
+    files: CorpusFiles, folder: str, utterance: str, path: str, targets: dict[TaskName, str]
 ) -> Row | Rejected:
     """The channels of an evaluation set hold the same utterances under ids of their own."""
     row_id = f"{folder}/{utterance}"
