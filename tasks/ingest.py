@@ -1,8 +1,8 @@
 """Stage 1: recordings in, WebDataset shards, dialogues, prompts and suites out.
 
-Every manifest record ends in exactly one of two places: the shard index, or `rejected.jsonl` with
-its reason; the counts are checked. Which rows a shard holds follows from the source alone, so a
-run that was killed continues with the shards that are missing, and a damaged one is made alone.
+Every manifest record ends either in the shard index or, with its reason, in `rejected.jsonl`; the
+counts are checked. Which rows a shard holds follows from the source alone, so a
+run that was killed continues with the missing shards, and a damaged shard is made again alone.
 """
 
 from collections import Counter
@@ -41,7 +41,7 @@ from tasks.hygiene import inspect as inspection
 from tasks.recordings.codec import Codec
 from tasks.recordings.levels import LevelRecipe
 from tasks.recordings.long_audio import LengthRule
-from tasks.sources.manifest import DataSource, iter_source, source_places, source_tasks
+from tasks.sources.manifest import DataSource, iter_source, source_roots, source_tasks
 
 REJECTED = "rejected.jsonl"
 LONG_AUDIO = "corpus/long_audio.json"
@@ -49,19 +49,19 @@ LONG_AUDIO = "corpus/long_audio.json"
 
 
 class IngestRecipe(Recipe):
-    """What changes the packed bytes, the dialogues or the suites."""
+    """Everything that changes the packed bytes, the dialogues or the suites."""
 
     clips_per_shard: int = Field(500, ge=1)
-    """Clips in a shard."""
+    """Most clips of a shard."""
     max_rejected_share: float = Field(0.05, ge=0, le=1)
-    """Share of manifest records that may be rejected."""
+    """Largest share of manifest records that may be rejected."""
     long_audio: LongAudioPolicy = "reject"
-    """What becomes of recordings over 30 s: tasks/recordings/long_audio.py."""
+    """Treatment of recordings over 30 s: tasks/recordings/long_audio.py."""
     max_seconds: float = Field(120.0, ge=MAX_SECONDS)
-    """Longest recording that `windows` packs: 25 audio tokens a second, of all clips of a dialogue
-    together, must fit into the sequence that the model reads."""
+    """Longest recording that `windows` packs, seconds. The audio tokens of a dialogue, 25 a second
+    of all its clips, must fit into the sequence that the model reads."""
     codec: Codec = "flac"
-    """Of the clips: `opus` loses what is not heard, and most of the size."""
+    """Format of the clips: `opus` loses what is not heard, and most of the size."""
     levels: LevelRecipe = LevelRecipe()
     compose: ComposeRecipe = ComposeRecipe()
     dialogues: DialogueRecipe = DialogueRecipe()
@@ -79,7 +79,8 @@ def run(context: StageContext, recipe: IngestRecipe, source: DataSource) -> Stag
     Rows are streamed from the source into shards and from the shards into all that is derived.
 
     Raises:
-        TooManyRejectedError: with the counts by reason; `rejected.jsonl` is there to read.
+        TooManyRejectedError: with the counts by reason; `rejected.jsonl` lists all.
+        TaskError: a task is declared wrongly, or named in the recipe and not declared.
     """
     directory, tasks = context.directory, source_tasks(source)
     check_held_out(tasks, recipe.suites.asked_with)
@@ -92,11 +93,11 @@ def run(context: StageContext, recipe: IngestRecipe, source: DataSource) -> Stag
     planned = chain(map(plain, clips_of(source)), composed)
     jobs = plan_shards(planned, recipe.clips_per_shard)
     packing = Packing(rule, recipe.codec, recipe.levels)
-    summaries = pack(context, jobs, num_shards, packing, source_places(source))
-    found = ShardRows(directory, len(summaries))
-    hygiene = inspection.examine(context, recipe.hygiene, found)
-    leaks = inspection.dropped(hygiene, recipe.hygiene, found)
-    packed = replace(found, without=frozenset(row.id for row in leaks))
+    summaries = pack(context, jobs, num_shards, packing, source_roots(source))
+    rows = ShardRows(directory, len(summaries))
+    hygiene = inspection.examine(context, recipe.hygiene, rows)
+    leaks = inspection.dropped(hygiene, recipe.hygiene, rows)
+    packed = replace(rows, without=frozenset(row.id for row in leaks))
     num_packed = sum(summary.clips for summary in summaries) - len(leaks)
 
     tally = RejectedTally({made.clip.id for made in composed})
@@ -125,18 +126,18 @@ def run(context: StageContext, recipe: IngestRecipe, source: DataSource) -> Stag
 
 
 def clips_of(source: DataSource) -> Iterator[Clip]:
-    """The rows of a source that are recordings."""
+    """Yield the rows of a source that are recordings."""
     return (row for row in iter_source(source) if isinstance(row, Clip))
 
 
 def check_source(source: DataSource) -> list[ContractResult]:
-    """The contract of the manifest, before anything is decoded."""
+    """Check the contract of the manifest, before anything is decoded."""
     frames = clip_tables.manifest_frames(clips_of(source))
     return [validate_slices(MANIFEST, frames, "manifest")]
 
 
 def check(directory: Store) -> list[ContractResult]:
-    """The contracts of the corpus and of everything derived from it."""
+    """Check the contracts of the corpus and of everything derived from it."""
     long_audio = LongAudio.model_validate_json(directory.read_bytes(LONG_AUDIO))
     tasks = read_tasks(directory)
     frames = clip_tables.shard_index_frames(
@@ -147,7 +148,7 @@ def check(directory: Store) -> list[ContractResult]:
         name: read_conversations(directory, key)
         for name, key in (("dialogues", DIALOGUES), ("prompts", PROMPTS))
     }
-    named = {clip for found in derived.values() for dialogue in found for clip in dialogue.clip_ids}
+    named = {clip for each in derived.values() for dialogue in each for clip in dialogue.clip_ids}
     index = CorpusIndex(directory).by_id
     known = {clip for clip in named if clip in index}
     for name, conversations in derived.items():
@@ -158,9 +159,9 @@ def check(directory: Store) -> list[ContractResult]:
 
 
 class RejectedTally:
-    """Counts by reason what was not packed, with an example each.
+    """Counts by reason of what was not packed, with an example each.
 
-    What came in is measured: a composition is rejected as a consequence, and only listed.
+    Only records that came in are counted: a composition is rejected as a consequence, and listed.
     """
 
     def __init__(self, composed: Collection[str]) -> None:
@@ -168,10 +169,10 @@ class RejectedTally:
         self._counts: Counter[str] = Counter()
         self._examples: dict[str, Rejected] = {}
         self.num_rejected = 0
-        """All, compositions included."""
+        """Number of all rejected records, compositions included."""
 
     def counted(self, rows: Iterable[Rejected]) -> Iterator[Rejected]:
-        """The same rows, counted on their way."""
+        """Yield the same rows and count them."""
         for row in rows:
             self.num_rejected += 1
             if row.id not in self._composed:
@@ -180,7 +181,7 @@ class RejectedTally:
             yield row
 
     def refuse_too_many(self, num_records: int, allowed: float, where: str) -> None:
-        """Stop where more than the share `allowed` of the records that came in was rejected.
+        """Stop if more than the share `allowed` of the records that came in was rejected.
 
         Raises:
             TooManyRejectedError: with the counts by reason.

@@ -1,7 +1,5 @@
 """Stage 2: multi-task pre-training with natural-language prompts in place of task tags."""
 
-from pydantic import Field
-
 from model.checkpoints.construct import ModelRecipe
 from tasks.context import StageContext, StageResult
 from tasks.conversations.task_table import TaskTable
@@ -19,10 +17,11 @@ class PretrainRecipe(SupervisedRecipe):
     """Everything that changes the pre-trained weights."""
 
     model: InitialRecipe = ModelRecipe()
-    alignment: AlignmentRecipe | None = Field(
-        None, description="what encoder and projector learn before the answers; None: nothing"
-    )
-    mixture: Mixture = Field(description="how often each task, language and corpus is drawn")
+    """Checkpoint to begin with: random weights of a shape, two towers, or a released model."""
+    alignment: AlignmentRecipe | None = None
+    """What encoder and projector learn before the answers; None: nothing."""
+    mixture: Mixture
+    """How often each task, language and corpus is drawn."""
 
     def check_tasks(self, tasks: TaskTable) -> None:
         """Refuse weights and letters of tasks that are not in the table.
@@ -40,7 +39,7 @@ def run(
     """Build the initial checkpoint and train it on the corpus's train split.
 
     Args:
-        source: the pre-trained weights, where the recipe begins with some.
+        source: pre-trained weights, where the recipe begins with some.
     """
     tasks = read_tasks(context.inputs["corpus"])
     recipe.check_tasks(tasks)

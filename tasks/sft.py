@@ -2,8 +2,6 @@
 
 from dataclasses import replace
 
-from pydantic import Field
-
 from tasks.context import StageContext, StageResult
 from tasks.conversations.task_table import DIALOGUE_TASKS, TaskTable
 from tasks.corpus.artifact import read_tasks
@@ -15,15 +13,14 @@ from tasks.training_data.examples import Chained, ClipTable, completion_examples
 from tasks.training_data.mixture import Mixture
 
 REPLAY = "replay:"
-"""Prefix of pre-training tasks in the mixture: they keep what the dialogues do not practise."""
+"""Prefix of pre-training tasks in the mixture, which keep what dialogues do not practise."""
 
 
 class SftRecipe(SupervisedRecipe):
     """Everything that changes the fine-tuned weights."""
 
-    mixture: Mixture = Field(
-        description="its tasks are dialogue tasks, or `replay:` and a pre-training task"
-    )
+    mixture: Mixture
+    """How often each task is drawn: a task of dialogues, or `replay:` and a pre-training task."""
 
     def check_tasks(self, tasks: TaskTable) -> None:
         """Refuse weights and letters of tasks that are neither in the table nor of dialogues.

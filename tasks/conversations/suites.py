@@ -10,7 +10,7 @@ from data_contracts.recipe import Recipe
 from data_contracts.records import Conversation, EvaluationItem, Mode, PackedClip
 from tasks.conversations.dialogues import completion, is_single_digit
 from tasks.conversations.prompts import AskedWith, evaluation_prompt
-from tasks.conversations.stream_sampling import pick, places_at_most
+from tasks.conversations.stream_sampling import draw_indices, pick
 from tasks.conversations.task_table import CONVERSATION, TaskTable
 
 _COMMAND = "spoken_command"
@@ -18,13 +18,14 @@ _MODES: tuple[Mode, ...] = ("voice_chat", "audio_analysis")
 
 
 class SuiteRecipe(Recipe):
-    """How large the suites are."""
+    """Size of the suites and the words in which they ask."""
 
     items: int = Field(150, ge=1)
-    """Most items of a suite."""
+    """Most items a suite."""
     asked_with: AskedWith = "canonical"
     """The published prompt, paraphrases that training never sees, or tags."""
     seed: int = 0
+    """Seed of the draw of items."""
 
 
 def num_suites(tasks: TaskTable) -> int:
@@ -40,7 +41,7 @@ def make_suites(
 ) -> dict[str, list[EvaluationItem]]:
     """Make suites of all that a corpus has test clips for; closed sets are the whole corpus's.
 
-    `clips` and `dialogues` are gone through twice and never held.
+    `clips` and `dialogues` are iterated twice and never held in memory.
     """
     in_words = tasks.asked_in_words
     spoken = (*(name for name in tasks if name not in in_words), _COMMAND)
@@ -56,9 +57,7 @@ def make_suites(
     counts = Counter(name for name, _ in questions())
     names = [name for name in (*in_words, *spoken) if counts[name]]
     wanted = {
-        name: places_at_most(
-            random.Random(f"suite {name} {recipe.seed}"), counts[name], recipe.items
-        )
+        name: draw_indices(random.Random(f"suite {name} {recipe.seed}"), counts[name], recipe.items)
         for name in names
     }
     picked = pick(questions(), wanted)
@@ -88,7 +87,7 @@ def _asked(
 def _closed_sets(
     clips: Iterable[PackedClip], dialogues: Iterable[Conversation], tasks: TaskTable
 ) -> tuple[dict[str, tuple[str, ...]], dict[Mode, tuple[str, ...]]]:
-    """All answers of the suites that compare with a closed set, and those of each mode.
+    """Return all answers of the suites that compare with a closed set, and those of each mode.
 
     What people wrote in dialogues of their own is no closed set.
     """
@@ -121,8 +120,10 @@ def _item(
 
 
 def _is_asked(clip: PackedClip, task: str) -> bool:
-    """Mixed clips are asked by voice only, single digits inside strings only. Spoken questions are
-    no test of transcription: their sentences are split by voice and occur in training.
+    """Return whether a suite asks a clip for a task.
+
+    Mixed clips are asked by voice only, single digits inside strings only. Spoken questions are no
+    test of transcription: their sentences are split by voice and occur in training.
     """
     if task == "digits":
         return not is_single_digit(clip)

@@ -1,7 +1,7 @@
 """Clips made of other clips: digit strings of one voice, and sounds with a spoken command.
 
-Nothing mixed is shipped with the corpus; it is planned here from single recordings and made when
-the shards are written. The plan is a function of the manifest and the recipe alone.
+Nothing mixed is shipped with the corpus: compositions are planned here from single recordings and
+made when the shards are written. The plan is a function of the manifest and the recipe alone.
 """
 
 import random
@@ -27,46 +27,47 @@ Seconds = Annotated[float, Field(ge=0)]
 _DIGITS = frozenset("0123456789")
 _PART_KINDS = frozenset({"digit", "sound", "note", "command"})
 _PREFIXES = ("digits-", "command-")
-"""How the ids of compositions begin."""
+"""Prefixes of the ids of compositions."""
 
 
 class ComposeRecipe(Recipe):
-    """How many clips are composed, and how."""
+    """Number of clips that are composed, and how."""
 
     digit_strings: dict[Split, Count] = Field(default={"train": 2000, "dev": 60, "test": 150})
-    """Digit strings a split."""
+    """Number of digit strings, by split."""
     max_digits: int = Field(4, ge=1)
-    """Longest digit string."""
+    """Most digits of a string."""
     pause_seconds: tuple[Seconds, Seconds] = (0.03, 0.2)
-    """Shortest and longest pause between digits."""
+    """Shortest and longest pause between digits, seconds."""
     spoken_commands: dict[Split, Count] = Field(default={"train": 400, "dev": 40, "test": 100})
-    """Sounds mixed with a spoken command, a split."""
+    """Number of sounds mixed with a spoken command, by split."""
     snr_db: tuple[float, ...] = Field((0.0, 5.0, 10.0), min_length=1)
     """Level of the command above the sound, dB; drawn evenly."""
     command_delay_seconds: float = Field(0.4, ge=0)
-    """How long the sound is alone before the command begins."""
+    """Seconds of the sound alone before the command begins."""
     max_parts: int = Field(20_000, ge=1)
-    """Recordings of a split and kind, drawn evenly, to compose of."""
+    """Most recordings of a split and kind, drawn evenly, that compositions are made of."""
     seed: int = 0
+    """Seed of all draws."""
 
 
 class Combination(Protocol):
-    """Turns the waveforms of the parts into one."""
+    """Function that turns the waveforms of the parts into one."""
 
     def __call__(self, parts: Sequence[np.ndarray]) -> np.ndarray:
-        """float32 waveforms [num_samples] in, one out."""
+        """Combine float32 waveforms [num_samples] into one."""
         ...
 
 
 @dataclass(frozen=True)
 class Joined:
-    """The parts behind one another."""
+    """The parts one after the other."""
 
     pauses_seconds: tuple[float, ...]
-    """One pause after each part but the last."""
+    """Pause after each part but the last."""
 
     def __call__(self, parts: Sequence[np.ndarray]) -> np.ndarray:
-        """Concatenate with silence in between."""
+        """Concatenate the parts, with silence between them."""
         pieces: list[np.ndarray] = []
         for part, pause in zip(parts, (*self.pauses_seconds, 0.0), strict=True):
             pieces += [part, np.zeros(round(pause * SAMPLE_RATE), np.float32)]
@@ -78,6 +79,7 @@ class Overlaid:
     """A sound, and over it a command that begins after a delay."""
 
     snr_db: float
+    """Level of the command above the sound."""
     delay_seconds: float
 
     def __call__(self, parts: Sequence[np.ndarray]) -> np.ndarray:
@@ -94,7 +96,7 @@ class Overlaid:
 
 @dataclass(frozen=True)
 class Composition:
-    """A clip to be made. A plain recording is a composition of one part."""
+    """A clip that is to be made. A plain recording is a composition of one part."""
 
     clip: Clip
     parts: tuple[Clip, ...]
@@ -102,16 +104,16 @@ class Composition:
 
 
 def plain(clip: Clip) -> Composition:
-    """The recording itself."""
+    """Return the composition that is the recording itself."""
     return Composition(clip, (clip,), Joined(()))
 
 
 def plan_compositions(
     clips: Iterable[Clip], tasks: TaskTable, recipe: ComposeRecipe
 ) -> list[Composition]:
-    """All compositions of a manifest, in a fixed order. Parts never come from two splits.
+    """Plan all compositions of a manifest, in a fixed order. Parts never come from two splits.
 
-    Of the stream only what can be a part is held, at most `recipe.max_parts` a split and kind.
+    Only what can be a part is held in memory, at most `recipe.max_parts` of each split and kind.
 
     Raises:
         DataSourceError: a recording has an id that a composition would get.
@@ -138,9 +140,9 @@ def plan_compositions(
 
 
 def plan_digit_strings(clips: Sequence[Clip], recipe: ComposeRecipe) -> list[Composition]:
-    """Strings of 1 to `max_digits` digits, each of one voice that has all ten digits.
+    """Plan strings of 1 to `max_digits` digits, each of one voice that has all ten digits.
 
-    Lengths and digits are drawn evenly, voices in turn; the answer is written "3 0 7".
+    Lengths and digits are drawn evenly, voices take turns; the answer is written "3 0 7".
     """
     planned = []
     for split, count in sorted(recipe.digit_strings.items()):
@@ -162,10 +164,10 @@ def plan_digit_strings(clips: Sequence[Clip], recipe: ComposeRecipe) -> list[Com
 def plan_spoken_commands(
     clips: Sequence[Clip], tasks: TaskTable, recipe: ComposeRecipe
 ) -> list[Composition]:
-    """Sounds and notes with a spoken instruction over them; targets are those of the sound.
+    """Plan sounds and notes with a spoken command over them; targets are those of the sound.
 
-    Commands are taken in turn, each over a sound for which it has an answer. The instruction's
-    words are kept as the clip's phrase, which says what is asked.
+    Each command is drawn with a sound for which it has an answer. Its words are kept as the clip's
+    phrase, which says what is asked.
     """
     planned = []
     for split, count in sorted(recipe.spoken_commands.items()):
@@ -198,7 +200,7 @@ def _digit_voices(clips: Sequence[Clip], split: Split) -> dict[str, dict[str, li
 
 
 def _composed(name: str, parts: tuple[Clip, ...], targets: Mapping[str, str], kind: str) -> Clip:
-    """The manifest row of a composition: its labels, with what all parts have in common."""
+    """Return the manifest row of a composition: its labels, and what all parts have in common."""
     first = parts[-1]
     return Clip.model_validate(
         {

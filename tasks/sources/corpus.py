@@ -1,4 +1,4 @@
-"""What a recipe of `tasks/corpora/` is: a public corpus's own layout, turned into manifest rows."""
+"""Form of the recipes in `corpora/`: a public corpus's own layout, turned into manifest rows."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass

@@ -52,6 +52,14 @@ def command(name: str, phrase: str, split: str = "train") -> Clip:
                 language="en", speaker="s", license="L-command")  # fmt: skip
 
 
+def test_a_command_over_a_sound_with_choices_keeps_the_question() -> None:
+    question = "Which is it?\nA. a dog\nB. a cat"
+    dog = clip("dog", targets={"sound": "dog", "choice": "A. a dog"}, kind="sound",
+               question=question)  # fmt: skip
+    planned = plan_spoken_commands([dog, command("c", "what sound is this")], TASKS, RECIPE)
+    assert {made.clip.question for made in planned} == {question}
+
+
 def test_a_digit_string_says_what_its_parts_say() -> None:
     clips = voice("anna") + voice("ben") + voice("carl", "test")
     planned = plan_digit_strings(clips, RECIPE)

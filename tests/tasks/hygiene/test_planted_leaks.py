@@ -14,6 +14,7 @@ from infra.storage.store import Store
 from tasks import ingest
 from tasks.conversations.suites import num_suites
 from tasks.conversations.task_table import shipped_tasks
+from tasks.corpus.artifact import read_suites
 from tasks.corpus.compose import ComposeRecipe
 from tasks.corpus.shards import read_index
 from tasks.hygiene import inspect as inspection
@@ -58,7 +59,7 @@ def recordings_asked(directory: Store) -> dict[str, str]:
     origins = {clip.id: clip.origin for clip in read_index(directory)}
     return {
         name: origins[items[0].conversation.clip_ids[0]][0]
-        for name, items in ingest.read_suites(directory)
+        for name, items in read_suites(directory)
     }
 
 
