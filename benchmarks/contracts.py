@@ -22,6 +22,7 @@ from data_contracts.contract import Contract
 from data_contracts.contract_result import ContractResult
 from data_contracts.records import Clip, PackedClip, Split
 from data_contracts.validation import validate_slices
+from tasks.conversations.task_table import shipped_tasks
 
 R = TypeVar("R", Clip, PackedClip)
 
@@ -63,7 +64,11 @@ def _table(name: str, count: int) -> tuple[Contract, "_Rows[Any]", Iterable[pd.D
         clips = _Rows(_clip, count)
         return clip_suites.MANIFEST, clips, clip_tables.manifest_frames(clips)
     packed = _Rows(_packed, count)
-    return clip_suites.SHARD_INDEX, packed, clip_tables.shard_index_frames(packed, 30.0)
+    return (
+        clip_suites.SHARD_INDEX,
+        packed,
+        clip_tables.shard_index_frames(packed, 30.0, shipped_tasks().about_the_whole),
+    )
 
 
 def _row(name: str, planted: Mapping[str, int]) -> Row:

@@ -4,7 +4,8 @@ A million rows are some hundred megabytes, and the tables of contracts look at a
 time: the system may take back what nobody looks at.
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from functools import partial
 from itertools import islice
 from tempfile import NamedTemporaryFile
 from typing import Any, TypeVar
@@ -16,7 +17,7 @@ from data_contracts.audio_limits import MIN_SECONDS
 from data_contracts.records import (
     Clip,
     PackedClip,
-    Task,
+    TaskName,
     answers_about_the_whole,
 )
 from data_contracts.split_leaks import NO_KEY, RANK_BITS, SPEAKER_TASKS, SPLIT_ORDER, TEXT, Keys
@@ -44,9 +45,13 @@ def manifest_columns(clips: Iterable[Clip]) -> pa.Table:
     return _spooled(clips, _of_manifest)
 
 
-def index_columns(clips: Iterable[PackedClip]) -> pa.Table:
-    """What the contract of a shard index looks at."""
-    return _spooled(clips, _of_index)
+def index_columns(clips: Iterable[PackedClip], about_the_whole: Collection[str]) -> pa.Table:
+    """What the contract of a shard index looks at.
+
+    Args:
+        about_the_whole: tasks whose answers account for all that is heard.
+    """
+    return _spooled(clips, partial(_of_index, about_the_whole))
 
 
 def keys_of(columns: pa.Table, name: str) -> Keys:
@@ -98,7 +103,7 @@ def _of_manifest(clips: list[Clip]) -> dict[str, pa.Array]:
     }
 
 
-def _of_index(clips: list[PackedClip]) -> dict[str, pa.Array]:
+def _of_index(about_the_whole: Collection[str], clips: list[PackedClip]) -> dict[str, pa.Array]:
     fields = _Fields(clips)
     contents = zip(fields["sha256"], fields["targets"], strict=True)
     cuts = zip(clips, fields["cut_seconds"], strict=True)
@@ -110,7 +115,9 @@ def _of_index(clips: list[PackedClip]) -> dict[str, pa.Array]:
         "rms": pa.array(fields["rms"], pa.float64()),
         "clipped_share": pa.array(fields["clipped_share"], pa.float64()),
         "characters": pa.array(_characters(fields), pa.float64()),
-        "cut_answers": pa.array([_cut_answers(clip) if cut else None for clip, cut in cuts], TEXT),
+        "cut_answers": pa.array(
+            [_cut_answers(clip, about_the_whole) if cut else None for clip, cut in cuts], TEXT
+        ),
         "content_key": pa.array(
             [hash((digest, frozenset(targets.items()))) for digest, targets in contents], pa.int64()
         ),
@@ -145,7 +152,7 @@ def _keys(fields: _Fields) -> dict[str, pa.Array]:
 
 
 def _voices(
-    speakers: Sequence[str | None], targets: Sequence[Mapping[Task, str]]
+    speakers: Sequence[str | None], targets: Sequence[Mapping[TaskName, str]]
 ) -> dict[str, pa.Array]:
     """Who speaks, and the keys of those who do in the clips of each task that learns voices."""
     if frozenset().union(*targets).isdisjoint(SPEAKER_TASKS):
@@ -179,7 +186,7 @@ def _characters(fields: _Fields) -> list[int | None]:
     ]
 
 
-def _tests_phrase(kind: str, targets: Mapping[Task, str]) -> bool:
+def _tests_phrase(kind: str, targets: Mapping[TaskName, str]) -> bool:
     """Phrases of one kind are compared: the word "dog" and the sound "dog" are two things.
 
     Digits, questions and commands repeat their few sentences in every split on purpose: what is
@@ -190,17 +197,19 @@ def _tests_phrase(kind: str, targets: Mapping[Task, str]) -> bool:
     return kind in ("sound", "note")
 
 
-def _text_without_language(targets: Mapping[Task, str]) -> str | None:
+def _text_without_language(targets: Mapping[TaskName, str]) -> str | None:
     """The prompts of transcription and translation name the language that is spoken."""
     task = next((task for task in ("asr", "s2tt") if task in targets), None)
     return task and f"{task} text without a language"
 
 
-def _empty_targets(targets: Mapping[Task, str]) -> str:
+def _empty_targets(targets: Mapping[TaskName, str]) -> str:
     return ", ".join(task for task, text in targets.items() if not text.strip())
 
 
-def _cut_answers(clip: PackedClip) -> str | None:
+def _cut_answers(clip: PackedClip, about_the_whole: Collection[str]) -> str | None:
     """Answers about the whole of a recording, where what was cut off could have been heard."""
-    answers = answers_about_the_whole(clip) if clip.cut_seconds >= MIN_SECONDS else ""
+    if clip.cut_seconds < MIN_SECONDS:
+        return None
+    answers = answers_about_the_whole(clip, about_the_whole)
     return f"{answers} of {clip.cut_seconds:.1f} s more" if answers else None

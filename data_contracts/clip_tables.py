@@ -5,7 +5,7 @@ hold is derived of whole columns. A text column that is named after a problem (`
 `empty_targets`) is null where all is well.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 
 import numpy as np
 import pandas as pd
@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from data_contracts.audio_limits import SAMPLE_RATE
 from data_contracts.clip_columns import characters, index_columns, keys_of, manifest_columns
-from data_contracts.records import Clip, PackedClip, Task
+from data_contracts.records import Clip, PackedClip, TaskName
 from data_contracts.split_leaks import (
     RANK_BITS,
     SPEAKER_TASKS,
@@ -54,12 +54,16 @@ def manifest_frames(clips: Iterable[Clip]) -> Iterator[pd.DataFrame]:
         )
 
 
-def shard_index_frames(clips: Iterable[PackedClip], max_seconds: float) -> Iterator[pd.DataFrame]:
-    """A row for each packed clip, for the contract SHARD_INDEX; `max_seconds` is the limit.
+def shard_index_frames(
+    clips: Iterable[PackedClip], max_seconds: float, about_the_whole: Collection[str]
+) -> Iterator[pd.DataFrame]:
+    """A row for each packed clip, for the contract SHARD_INDEX. The clips are not held.
 
-    The clips are not held.
+    Args:
+        max_seconds: longest clip that the corpus may have.
+        about_the_whole: tasks whose answers account for all that is heard.
     """
-    columns = index_columns(clips)
+    columns = index_columns(clips, about_the_whole)
     problems = _problems(columns) | {
         "duplicate_of": _duplicates(columns),
         "origin_leaks_into": _origin_leaks(columns),
@@ -139,7 +143,7 @@ def _leaks(columns: pa.Table, keys: Keys, what: Callable[[int], str]) -> Told:
     )
 
 
-def _voice_leaks(columns: pa.Table, task: Task) -> Told:
+def _voice_leaks(columns: pa.Table, task: TaskName) -> Told:
     speakers = _texts(columns, "speaker")
     keys = keys_of(columns, f"{task}_voice_key")
     return _leaks(columns, keys, lambda row: f"with {task} speaker '{speakers(row)}'")

@@ -57,7 +57,7 @@ DIALOGUES = Contract(
             "dialogues.held_out_prompts_are_for_evaluation",
             "held_out_prompt",
             NULL,
-            "Ask in other words: tasks/conversations/prompts.py keeps these for evaluation.",
+            "Ask in other words: the task keeps these for evaluation (held_out in tasks.json).",
         ),
         Rule(
             "dialogues.both_modes_occur",

@@ -1,42 +1,29 @@
 """The records that pass between stages. Every JSONL line in the store is one of these."""
 
+from collections.abc import Collection
 from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from data_contracts.languages import LANGUAGES
 
-Task = Literal[
-    "asr",  # transcript, in the language that is spoken
-    "s2tt",  # speech-to-text translation into the clip's target_language
-    "lid",  # spoken language identification: the English name of the language
-    "digits",  # the digits of a spoken digit string
-    "sound",  # what sounds, of a closed set: the demo's ten groups, ESC-50's classes
-    "caption",  # a description of the sound or the music
-    "vocal",  # vocal sound classification
-    "ser",  # speech emotion recognition
-    "instrument",
-    "family",  # instrument family
-    "voice_chat",  # the answer to a spoken question
-    "choice",  # the right one of the choices that the clip's question lists, as "B. a dog"
-]
+TaskName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]
+"""Name of a task. Tasks are an open set: tasks/conversations/task_table.py says what they are."""
 Split = Literal["train", "dev", "test"]
 Role = Literal["system", "user", "assistant"]
 Mode = Literal["voice_chat", "audio_analysis"]
 LongAudioPolicy = Literal[
     "reject",  # a recording longer than the encoder hears at once is not packed
-    "cut",  # its beginning is
-    "windows",  # it is packed whole and heard in windows
+    "cut",  # only its beginning is packed
+    "windows",  # it is packed whole, and the encoder hears one window after the other
 ]
 NonEmpty = Annotated[str, Field(min_length=1)]
 OneLine = Annotated[str, Field(min_length=1, pattern=r"^[^\x00-\x1f\x7f]+$")]
-"""Text without control characters: it stands in messages, logs and file names."""
+"""Text without control characters, for messages, logs and file names."""
 Text = Annotated[str, Field(max_length=10_000)]
-"""What is said of some minutes of audio: a longer text is a whole document by mistake. The bound
-also refuses half a surrogate pair, which no file could hold.
+"""Text about some minutes of audio: a longer one is a whole document by mistake. The bound also
+refuses half a surrogate pair, which no file could hold.
 """
-_TASKS_OF_THE_WHOLE: frozenset[Task] = frozenset({"asr", "s2tt", "digits", "voice_chat", "choice"})
-"""Their answers account for all that is said. The others name what is heard, in a part too."""
 
 
 class Record(BaseModel):
@@ -68,18 +55,18 @@ class Clip(Record):
     """Path relative to the manifest, absolute path or fsspec URL."""
     begin_byte: int = Field(0, ge=0)
     num_bytes: int | None = Field(None, ge=1)
-    """Where `audio` is a container, such as a tar or an Arrow file: the bytes of the recording in
-    it. A range of bytes, and no name inside, so that a container's names never become paths."""
+    """Range of the recording's bytes where `audio` is a container, such as a tar or an Arrow file.
+    No name inside is given, so that a container's names never become paths."""
     begin_seconds: float = Field(0, ge=0, le=1e6)
     end_seconds: float | None = Field(None, gt=0, le=1e6)
-    """The part of the recording that this row is about; to its end, where there is no other."""
-    targets: dict[Task, Text] = Field(default_factory=dict)
-    """The right answer for each task that this recording serves."""
+    """Part of the recording that this row is about; None: to its end."""
+    targets: dict[TaskName, Text] = Field(default_factory=dict)
+    """Right answer for each task that this recording serves."""
     question: Text | None = None
-    """What is asked, with its choices one a line, where a target is "choice"."""
+    """Question with its choices, one a line, where a target is "choice"."""
     conversation: tuple[Turn, ...] = ()
-    """A whole dialogue to fine-tune on. Its turns name the clips that they hear; where none does,
-    the first user turn hears this recording."""
+    """Whole dialogue to fine-tune on. Its turns name the clips that are heard in them; where none
+    does, this recording is heard in the first user turn."""
     language: Text | None = None
     """ISO 639-1 code of the speech; None where nobody speaks."""
     target_language: str = "en"
@@ -92,7 +79,7 @@ class Clip(Record):
     source: Text = "user"
     license: Text = "unknown"
     seconds: float | None = Field(None, ge=0, allow_inf_nan=False)
-    """How long the whole recording lasts, where that is told: one that ends earlier is damaged."""
+    """Length of the whole recording, where it is known: one that ends earlier is damaged."""
     sha256: str | None = None
     """Digest of the audio file; with it the ledger need not read every file to know the input."""
 
@@ -135,23 +122,27 @@ class Conversation(Record):
     format: Literal["completion", "chat"]
     turns: tuple[Turn, ...]
     task: str
-    """What is asked: a `Task`, or a mixed one such as "spoken_command"."""
+    """Name of a task, or of a mixed one such as "spoken_command"."""
     mode: Mode | None = None
     split: Split = "train"
 
     @property
     def clip_ids(self) -> tuple[str, ...]:
-        """The clips of all turns, in the order in which they are heard."""
+        """Ids of the clips of all turns, in the order in which they are heard."""
         return tuple(clip for turn in self.turns for clip in turn.audio)
 
     @property
     def prompt(self) -> tuple[Turn, ...]:
-        """The turns before the last answer."""
+        """Turns before the last answer."""
         return self.turns[:-1] if self.turns[-1].role == "assistant" else self.turns
 
     @property
     def answer(self) -> str:
-        """The text of the last turn, which must be the assistant's."""
+        """Text of the last turn, which must be the assistant's.
+
+        Raises:
+            ValueError: it is another's.
+        """
         if self.turns[-1].role != "assistant":
             raise ValueError(
                 f"conversation {self.id!r} ends with {self.turns[-1].role!r}: no answer"
@@ -163,9 +154,9 @@ class SourceFile(Record):
     """A file that a clip was made of, as it was read, and the part of it that was taken."""
 
     audio: str
-    """Its place: relative to the manifest or folder where it lay below, else the full URL."""
+    """Path relative to the manifest's folder where the file lies below it, else the full URL."""
     sha256: str
-    """Digest of the bytes that were read: of those in the range, where there is one."""
+    """Digest of the bytes that were read, which are those of the range where there is one."""
     begin_byte: int = 0
     num_bytes: int | None = None
     """Range of bytes, where the file is a container; None: all."""
@@ -175,7 +166,7 @@ class SourceFile(Record):
 
 
 class PackedClip(Record):
-    """One row of the shard index: where a clip's bytes lie, and the clip's labels."""
+    """One row of the shard index: location of a clip's bytes, and the clip's labels."""
 
     id: NonEmpty
     shard: NonEmpty
@@ -184,18 +175,18 @@ class PackedClip(Record):
     size: int
     """Size of the audio file in bytes."""
     num_samples: int
-    """Length at 16 kHz."""
+    """Number of samples at 16 kHz."""
     audio_tokens: int = 0
-    """Tokens that it takes in the language model's sequence, 25 a second."""
+    """Tokens of the language model's sequence that the clip takes, 25 a second."""
     cut_seconds: float = 0.0
-    """What was left out at the end of the recording, or of the parts of a composition."""
+    """Seconds left out at the end of the recording, or of the parts of a composition."""
     sha256: str
     """Digest of the audio file's bytes."""
     rms: float
     """Root mean square of the samples, full scale is 1."""
     clipped_share: float = 0.0
-    """Of the samples that are at full scale, where what is louder was cut off."""
-    targets: dict[Task, str]
+    """Share of the samples that are at full scale, where what is louder was cut off."""
+    targets: dict[TaskName, str]
     question: str | None = None
     conversation: tuple[Turn, ...] = ()
     language: str | None
@@ -207,48 +198,52 @@ class PackedClip(Record):
     source: str
     license: str
     origin: tuple[str, ...]
-    """The manifest ids that this clip was made of: itself, or the parts of a composition."""
+    """Manifest ids that this clip was made of: its own, or those of a composition's parts."""
     sources: tuple[SourceFile, ...] = ()
-    """The file of each of them, in the same order. `license` is theirs together."""
+    """File of each of them, in the same order. `license` is theirs together."""
 
 
 class ShardSummary(Record):
-    """The first line of a shard's sidecar: what the shard is, and what lies in it together."""
+    """First line of a shard's sidecar: identity of the shard, and totals of its content."""
 
     shard: NonEmpty
     """Key of the tar."""
     size: int
-    """Bytes of the tar."""
+    """Size of the tar in bytes."""
     sha256: str
     """Digest of the tar."""
     clips: int
-    """Lines of the sidecar behind this one that are rows of the index."""
+    """Number of the next lines of the sidecar, which are rows of the index."""
     rejected: int
-    """Lines behind those: records that were not packed."""
+    """Number of lines after those, which are records that were not packed."""
     seconds: float
-    """Audio of all clips."""
+    """Length of all clips together."""
     audio_tokens: int
     rows_sha256: str
-    """Digest of the lines behind this one."""
+    """Digest of all lines after this one."""
 
 
-def answers_about_the_whole(clip: Clip | PackedClip) -> str:
-    """The labels that would be wrong if the recording ended earlier, "" where there are none."""
-    tasks: list[str] = [task for task in clip.targets if task in _TASKS_OF_THE_WHOLE]
+def answers_about_the_whole(clip: Clip | PackedClip, about_the_whole: Collection[str]) -> str:
+    """Name the labels that would be wrong if the recording ended earlier, "" where there are none.
+
+    Args:
+        about_the_whole: tasks whose answers account for all that is heard, not for a part of it.
+    """
+    tasks = [task for task in clip.targets if task in about_the_whole]
     return ", ".join(tasks + ["conversation"] * bool(clip.conversation))
 
 
 class LongAudio(Record):
-    """What a corpus did with recordings that last longer than the encoder hears at once."""
+    """Treatment of recordings that last longer than the encoder hears at once, in a corpus."""
 
     policy: LongAudioPolicy
     max_seconds: float
-    """No clip of the corpus lasts longer."""
+    """Longest clip that the corpus may have."""
     long_clips: int
-    """Clips that are heard in several windows."""
+    """Number of clips that are heard in several windows."""
     cut_clips: int
     cut_seconds: float
-    """What was left out of all clips together."""
+    """Seconds left out of all clips together."""
 
 
 class Rejected(Record):
@@ -267,7 +262,7 @@ class EvaluationItem(Record):
     metric: NonEmpty
     """Name of an entry in the table of metrics, which refuses an unknown one."""
     choices: tuple[str, ...] = ()
-    """The closed set of answers for accuracy metrics; empty where the answer is open."""
+    """Closed set of answers for accuracy metrics; empty where the answer is open."""
 
 
 class PreferencePair(Record):
@@ -281,7 +276,7 @@ class PreferencePair(Record):
     chosen_score: float
     rejected_score: float
     ranker: str
-    """Who preferred: the name of the ranking rule, judge or annotator pool."""
+    """Name of the ranking rule, judge or annotator pool that preferred."""
     split: Split = "train"
 
     @property
@@ -291,7 +286,7 @@ class PreferencePair(Record):
 
 
 class Prediction(Record):
-    """What one checkpoint answered to one item, with the item's score."""
+    """Answer of one checkpoint to one item, with the item's score."""
 
     id: NonEmpty
     suite: NonEmpty
@@ -299,4 +294,4 @@ class Prediction(Record):
     reference: str
     hypothesis: str
     score: float
-    """Per-item score in the suite's metric (error count rate, 0/1, sentence score)."""
+    """Score of the item in the suite's metric (error rate, 0 or 1, sentence score)."""

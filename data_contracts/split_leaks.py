@@ -14,11 +14,11 @@ import pandas as pd
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from data_contracts.records import Split, Task
+from data_contracts.records import Split, TaskName
 
 SPLITS: tuple[Split, ...] = get_args(Split)
 SPLIT_ORDER = {split: rank for rank, split in enumerate(SPLITS)}
-SPEAKER_TASKS: tuple[Task, ...] = ("lid", "digits", "voice_chat")
+SPEAKER_TASKS: tuple[TaskName, ...] = ("lid", "digits", "voice_chat")
 """What a known voice gives away."""
 TEXT = pa.large_string()
 NO_KEY = 0

@@ -11,6 +11,7 @@ from data_contracts.jsonl import explain
 from data_contracts.recipe import Recipe
 from infra.compute.resources import Resources
 from tasks.collect_preferences import CollectRecipe
+from tasks.conversations.task_table import TaskError, TaskTable, shipped_tasks
 from tasks.dpo import DpoRecipe
 from tasks.estimates.training_cost import ExampleSize
 from tasks.evaluate import EvaluateRecipe
@@ -18,7 +19,7 @@ from tasks.ingest import IngestRecipe
 from tasks.initial_model.build import WeightSource
 from tasks.pretrain import PretrainRecipe
 from tasks.sft import SftRecipe
-from tasks.sources.manifest import DataSource
+from tasks.sources.manifest import DataSource, DataSourceError, source_tasks
 
 
 class ConfigError(ValueError):
@@ -92,12 +93,36 @@ def parse_config(values: Mapping[str, Any], name: str) -> PipelineConfig:
     """Validate a configuration; `name` says in messages where it comes from.
 
     Raises:
-        ConfigError: unknown key, or a value that breaks a field's rule.
+        ConfigError: unknown key, a value that breaks a field's rule, or an undeclared task.
     """
     try:
-        return PipelineConfig.model_validate(values)
+        config = PipelineConfig.model_validate(values)
+        _check_tasks(config)
     except ValidationError as error:
         raise ConfigError(f"{name}: {explain(error)}") from error
+    except (TaskError, DataSourceError) as error:
+        raise ConfigError(f"{name}: {error}") from error
+    return config
+
+
+def _check_tasks(config: PipelineConfig) -> None:
+    """Refuse tasks that nobody declares; `tasks.yaml` beside the data is read only for their sake.
+
+    Raises:
+        TaskError: with the known names and how to declare another.
+        DataSourceError: `tasks.yaml` can't be read.
+    """
+
+    def check(tasks: TaskTable) -> None:
+        config.pretrain.check_tasks(tasks)
+        config.sft.check_tasks(tasks)
+        tasks.require(config.ingest.hygiene.held_out_text, "ingest.hygiene.held_out_text")
+
+    declared_here = shipped_tasks().with_declared(config.data.tasks)
+    try:
+        check(declared_here)
+    except TaskError:
+        check(source_tasks(config.data))
 
 
 def _apply(values: dict[str, Any], override: str) -> None:

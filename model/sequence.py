@@ -9,7 +9,7 @@ from transformers import (
     PreTrainedTokenizerFast,
 )
 
-from data_contracts.records import Conversation, Task, Turn
+from data_contracts.records import Conversation, Turn
 from model.tokenizer import (
     AUDIO,
     AUDIO_END,
@@ -216,7 +216,7 @@ def render_example(
     conversation: Conversation,
     tokenizer: PreTrainedTokenizerFast,
     tokens_per_clip: Mapping[str, int],
-    spelled: Collection[Task],
+    spelled: Collection[str],
 ) -> TokenSequence:
     """A conversation as it is learnt: letter by letter where its task is one of `spelled`."""
     encode_answer = letters(tokenizer) if conversation.task in spelled else None

@@ -1,8 +1,8 @@
 """Stage 1: recordings in, WebDataset shards, dialogues, prompts and suites out.
 
-Every manifest record ends in exactly one of two places: the shard index, or `rejected.jsonl` with
-its reason; the counts are checked. Which rows a shard holds follows from the source alone, so a
-run that was killed continues with the shards that are missing, and a damaged one is made alone.
+Every manifest record ends either in the shard index or, with its reason, in `rejected.jsonl`; the
+counts are checked. Which rows a shard holds follows from the source alone, so a
+run that was killed continues with the missing shards, and a damaged shard is made again alone.
 """
 
 from collections import Counter
@@ -30,9 +30,9 @@ from infra.storage.store import Store
 from model.audio import MAX_SECONDS
 from tasks.context import StageContext, StageResult
 from tasks.conversations.dialogues import DialogueRecipe, make_dialogues, make_preference_prompts
-from tasks.conversations.prompts import held_out_fragments
+from tasks.conversations.prompts import check_held_out, held_out_fragments
 from tasks.conversations.suites import SuiteRecipe, make_suites
-from tasks.corpus.artifact import DIALOGUES, PROMPTS, read_conversations
+from tasks.corpus.artifact import DIALOGUES, PROMPTS, TASKS, read_conversations, read_tasks
 from tasks.corpus.compose import ComposeRecipe, plain, plan_compositions
 from tasks.corpus.index import CorpusIndex
 from tasks.corpus.packing import Packing, pack, plan_shards
@@ -41,7 +41,7 @@ from tasks.hygiene import inspect as inspection
 from tasks.recordings.codec import Codec
 from tasks.recordings.levels import LevelRecipe
 from tasks.recordings.long_audio import LengthRule
-from tasks.sources.manifest import DataSource, iter_source, source_places
+from tasks.sources.manifest import DataSource, iter_source, source_roots, source_tasks
 
 REJECTED = "rejected.jsonl"
 LONG_AUDIO = "corpus/long_audio.json"
@@ -49,19 +49,19 @@ LONG_AUDIO = "corpus/long_audio.json"
 
 
 class IngestRecipe(Recipe):
-    """What changes the packed bytes, the dialogues or the suites."""
+    """Everything that changes the packed bytes, the dialogues or the suites."""
 
     clips_per_shard: int = Field(500, ge=1)
-    """Clips in a shard."""
+    """Most clips of a shard."""
     max_rejected_share: float = Field(0.05, ge=0, le=1)
-    """Share of manifest records that may be rejected."""
+    """Largest share of manifest records that may be rejected."""
     long_audio: LongAudioPolicy = "reject"
-    """What becomes of recordings over 30 s: tasks/recordings/long_audio.py."""
+    """Treatment of recordings over 30 s: tasks/recordings/long_audio.py."""
     max_seconds: float = Field(120.0, ge=MAX_SECONDS)
-    """Longest recording that `windows` packs: 25 audio tokens a second, of all clips of a dialogue
-    together, must fit into the sequence that the model reads."""
+    """Longest recording that `windows` packs, seconds. The audio tokens of a dialogue, 25 a second
+    of all its clips, must fit into the sequence that the model reads."""
     codec: Codec = "flac"
-    """Of the clips: `opus` loses what is not heard, and most of the size."""
+    """Format of the clips: `opus` loses what is not heard, and most of the size."""
     levels: LevelRecipe = LevelRecipe()
     compose: ComposeRecipe = ComposeRecipe()
     dialogues: DialogueRecipe = DialogueRecipe()
@@ -79,21 +79,25 @@ def run(context: StageContext, recipe: IngestRecipe, source: DataSource) -> Stag
     Rows are streamed from the source into shards and from the shards into all that is derived.
 
     Raises:
-        TooManyRejectedError: with the counts by reason; `rejected.jsonl` is there to read.
+        TooManyRejectedError: with the counts by reason; `rejected.jsonl` lists all.
+        TaskError: a task is declared wrongly, or named in the recipe and not declared.
     """
-    directory, rule = context.directory, LengthRule(recipe.long_audio, recipe.max_seconds)
+    directory, tasks = context.directory, source_tasks(source)
+    check_held_out(tasks, recipe.suites.asked_with)
+    tasks.require(recipe.hygiene.held_out_text, "ingest.hygiene.held_out_text")
+    rule = LengthRule(recipe.long_audio, recipe.max_seconds, tasks.about_the_whole)
     counter = count()
     counted = (clip for clip, _ in zip(clips_of(source), counter, strict=False))
-    composed = plan_compositions(counted, recipe.compose)
+    composed = plan_compositions(counted, tasks, recipe.compose)
     num_shards = -(-(next(counter) + len(composed)) // recipe.clips_per_shard)
     planned = chain(map(plain, clips_of(source)), composed)
     jobs = plan_shards(planned, recipe.clips_per_shard)
     packing = Packing(rule, recipe.codec, recipe.levels)
-    summaries = pack(context, jobs, num_shards, packing, source_places(source))
-    found = ShardRows(directory, len(summaries))
-    hygiene = inspection.examine(context, recipe.hygiene, found)
-    leaks = inspection.dropped(hygiene, recipe.hygiene, found)
-    packed = replace(found, without=frozenset(row.id for row in leaks))
+    summaries = pack(context, jobs, num_shards, packing, source_roots(source))
+    rows = ShardRows(directory, len(summaries))
+    hygiene = inspection.examine(context, recipe.hygiene, rows)
+    leaks = inspection.dropped(hygiene, recipe.hygiene, rows)
+    packed = replace(rows, without=frozenset(row.id for row in leaks))
     num_packed = sum(summary.clips for summary in summaries) - len(leaks)
 
     tally = RejectedTally({made.clip.id for made in composed})
@@ -103,16 +107,17 @@ def run(context: StageContext, recipe: IngestRecipe, source: DataSource) -> Stag
     tally.refuse_too_many(
         records_in - len(composed), recipe.max_rejected_share, directory.path(REJECTED)
     )
-    write_rows(directory, DIALOGUES, make_dialogues(packed, recipe.dialogues))
+    write_rows(directory, DIALOGUES, make_dialogues(packed, tasks, recipe.dialogues))
     dialogues = JsonLines(directory, DIALOGUES, Conversation)
     write_rows(directory, PROMPTS, make_preference_prompts(dialogues, recipe.dialogues))
-    suites = make_suites(packed, dialogues, recipe.suites)
+    suites = make_suites(packed, dialogues, tasks, recipe.suites)
     for name, items in suites.items():
         write_rows(directory, f"suites/{name}.jsonl", items)
     long_audio = rule.summary(packed)
     if long_audio.cut_clips:
         context.progress(f"{long_audio.cut_clips} clips cut, by {long_audio.cut_seconds:.1f} s")
     directory.write_text(LONG_AUDIO, long_audio.model_dump_json())
+    directory.write_text(TASKS, tasks.to_json())
     inspection.write_report(directory, hygiene, packed.without, packed, suites)
     write_rows(directory, SHARDS, summaries)
     write_index(directory, packed)
@@ -121,39 +126,42 @@ def run(context: StageContext, recipe: IngestRecipe, source: DataSource) -> Stag
 
 
 def clips_of(source: DataSource) -> Iterator[Clip]:
-    """The rows of a source that are recordings."""
+    """Yield the rows of a source that are recordings."""
     return (row for row in iter_source(source) if isinstance(row, Clip))
 
 
 def check_source(source: DataSource) -> list[ContractResult]:
-    """The contract of the manifest, before anything is decoded."""
+    """Check the contract of the manifest, before anything is decoded."""
     frames = clip_tables.manifest_frames(clips_of(source))
     return [validate_slices(MANIFEST, frames, "manifest")]
 
 
 def check(directory: Store) -> list[ContractResult]:
-    """The contracts of the corpus and of everything derived from it."""
+    """Check the contracts of the corpus and of everything derived from it."""
     long_audio = LongAudio.model_validate_json(directory.read_bytes(LONG_AUDIO))
-    frames = clip_tables.shard_index_frames(iter_index(directory), long_audio.max_seconds)
+    tasks = read_tasks(directory)
+    frames = clip_tables.shard_index_frames(
+        iter_index(directory), long_audio.max_seconds, tasks.about_the_whole
+    )
     results = [validate_slices(SHARD_INDEX, frames, "shard index")]
     derived = {
         name: read_conversations(directory, key)
         for name, key in (("dialogues", DIALOGUES), ("prompts", PROMPTS))
     }
-    named = {clip for found in derived.values() for dialogue in found for clip in dialogue.clip_ids}
+    named = {clip for each in derived.values() for dialogue in each for clip in dialogue.clip_ids}
     index = CorpusIndex(directory).by_id
     known = {clip for clip in named if clip in index}
     for name, conversations in derived.items():
         if conversations:
-            frame = tables.dialogues_frame(conversations, known, held_out_fragments())
+            frame = tables.dialogues_frame(conversations, known, held_out_fragments(tasks))
             results.append(validate(contracts.DIALOGUES, frame, name))
     return [*results, inspection.check(directory)]
 
 
 class RejectedTally:
-    """Counts by reason what was not packed, with an example each.
+    """Counts by reason of what was not packed, with an example each.
 
-    What came in is measured: a composition is rejected as a consequence, and only listed.
+    Only records that came in are counted: a composition is rejected as a consequence, and listed.
     """
 
     def __init__(self, composed: Collection[str]) -> None:
@@ -161,10 +169,10 @@ class RejectedTally:
         self._counts: Counter[str] = Counter()
         self._examples: dict[str, Rejected] = {}
         self.num_rejected = 0
-        """All, compositions included."""
+        """Number of all rejected records, compositions included."""
 
     def counted(self, rows: Iterable[Rejected]) -> Iterator[Rejected]:
-        """The same rows, counted on their way."""
+        """Yield the same rows and count them."""
         for row in rows:
             self.num_rejected += 1
             if row.id not in self._composed:
@@ -173,7 +181,7 @@ class RejectedTally:
             yield row
 
     def refuse_too_many(self, num_records: int, allowed: float, where: str) -> None:
-        """Stop where more than the share `allowed` of the records that came in was rejected.
+        """Stop if more than the share `allowed` of the records that came in was rejected.
 
         Raises:
             TooManyRejectedError: with the counts by reason.

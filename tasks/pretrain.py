@@ -1,12 +1,9 @@
 """Stage 2: multi-task pre-training with natural-language prompts in place of task tags."""
 
-from typing import get_args
-
-from pydantic import field_validator
-
-from data_contracts.records import Task
 from model.checkpoints.construct import ModelRecipe
 from tasks.context import StageContext, StageResult
+from tasks.conversations.task_table import TaskTable
+from tasks.corpus.artifact import read_tasks
 from tasks.corpus.index import CorpusIndex
 from tasks.evaluation.early import pick_held_out
 from tasks.initial_model.build import InitialRecipe, WeightSource, build_initial
@@ -20,18 +17,20 @@ class PretrainRecipe(SupervisedRecipe):
     """Everything that changes the pre-trained weights."""
 
     model: InitialRecipe = ModelRecipe()
-    """What the model is made of at first: from scratch, of two towers, or released."""
+    """Checkpoint to begin with: random weights of a shape, two towers, or a released model."""
     alignment: AlignmentRecipe | None = None
     """What encoder and projector learn before the answers; None: nothing."""
     mixture: Mixture
     """How often each task, language and corpus is drawn."""
 
-    @field_validator("mixture")
-    @classmethod
-    def _check_names(cls, mixture: Mixture) -> Mixture:
-        if wrong := sorted(set(mixture.tasks) - set(get_args(Task))):
-            raise ValueError(f"there is no task {wrong}: use {', '.join(get_args(Task))}")
-        return mixture
+    def check_tasks(self, tasks: TaskTable) -> None:
+        """Refuse weights and letters of tasks that are not in the table.
+
+        Raises:
+            TaskError: with the known names and how to declare another.
+        """
+        tasks.require(self.mixture.tasks, "pretrain.mixture")
+        tasks.require(self.letters, "pretrain.letters")
 
 
 def run(
@@ -40,11 +39,14 @@ def run(
     """Build the initial checkpoint and train it on the corpus's train split.
 
     Args:
-        source: the pre-trained weights, where the recipe begins with some.
+        source: pre-trained weights, where the recipe begins with some.
     """
+    tasks = read_tasks(context.inputs["corpus"])
+    recipe.check_tasks(tasks)
     index = CorpusIndex(context.inputs["corpus"])
     initial = build_initial(context, recipe.model, source, index, recipe.prompts)
-    training_set = completion_examples(index, ClipTable.of(index), recipe.prompts)
+    clips = ClipTable.of(index, tasks)
+    training_set = completion_examples(index, clips, tasks, recipe.prompts)
     if recipe.alignment:
         initial = align(context, initial, training_set, recipe.alignment, recipe.damage)
     asked = frozenset(recipe.mixture.tasks)

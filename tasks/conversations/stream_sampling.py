@@ -1,6 +1,7 @@
-"""Random draws from streams: which places to take is drawn from counts, then they are picked.
+"""Random draws from streams: indices are drawn from counts, then the items there are picked.
 
-Two passes over the rows replace holding them: memory depends on what is drawn, not on the corpus.
+A second pass over the rows replaces holding them, so memory depends on what is drawn and not on the
+corpus.
 """
 
 import random
@@ -12,18 +13,18 @@ K = TypeVar("K", bound=Hashable)
 T = TypeVar("T")
 
 
-def places_at_most(draw: random.Random, count: int, most: int) -> Sequence[int]:
-    """At most `most` of the places 0 .. `count` - 1, in order; all of them where that is enough."""
+def draw_indices(draw: random.Random, count: int, most: int) -> Sequence[int]:
+    """Draw `most` of the indices 0 .. `count` - 1, in order; all where there are no more."""
     return range(count) if count <= most else sorted(draw.sample(range(count), most))
 
 
 def pick(items: Iterable[tuple[K, T]], wanted: Mapping[K, Collection[int]]) -> dict[K, list[T]]:
-    """Of the items of each key those at the wanted places among them, in order."""
-    places = {key: frozenset(found) for key, found in wanted.items()}
+    """Return of the items of each key those at the wanted indices among them, in order."""
+    indices = {key: frozenset(numbers) for key, numbers in wanted.items()}
     seen: Counter[K] = Counter()
     picked: dict[K, list[T]] = {key: [] for key in wanted}
     for key, item in items:
-        if seen[key] in places.get(key, ()):
+        if seen[key] in indices.get(key, ()):
             picked[key].append(item)
         seen[key] += 1
     return picked
@@ -38,13 +39,13 @@ class Reservoir(Generic[T]):
         self._seen = 0
 
     def offer(self, item: T) -> None:
-        """Keep the item, perhaps."""
+        """Show the next item of the stream, which is kept with the right probability."""
         if self._seen < self._most:
             self._kept.append((self._seen, item))
-        elif (place := self._draw.randrange(self._seen + 1)) < self._most:
-            self._kept[place] = (self._seen, item)
+        elif (index := self._draw.randrange(self._seen + 1)) < self._most:
+            self._kept[index] = (self._seen, item)
         self._seen += 1
 
     def kept(self) -> list[T]:
-        """What was kept, in the order of the stream."""
-        return [item for _, item in sorted(self._kept, key=lambda found: found[0])]
+        """Return the items that were kept, in the order of the stream."""
+        return [item for _, item in sorted(self._kept, key=lambda numbered: numbered[0])]

@@ -5,45 +5,25 @@ arXiv 2311.07919, section 3.2; spelt as its released evaluation does).
 """
 
 import re
-from collections.abc import Mapping
 
-from data_contracts.records import PackedClip, Task
-
-_KEYWORDS = "<|startofanalysis|><|{heard}|><|keyword|><|en|><|notimestamps|>"
-_TRANSCRIPT = "<|startoftranscript|><|{language}|>"
-_FORMS: Mapping[Task, str] = {
-    "asr": _TRANSCRIPT + "<|transcribe|><|{language}|><|notimestamps|><|wo_itn|>",
-    "s2tt": _TRANSCRIPT + "<|translate|><|{target}|><|notimestamps|><|itn|>",
-    # A digit string is a transcript with numbers in figures (inverse text normalisation).
-    "digits": _TRANSCRIPT + "<|transcribe|><|{language}|><|notimestamps|><|itn|>",
-    "caption": "<|startofanalysis|><|unknown|><|caption|><|en|><|notimestamps|><|{caption}|>",
-    "ser": _KEYWORDS.format(heard="en") + "<|emotion_recognition|>",
-    "vocal": _KEYWORDS.format(heard="en") + "<|vocal_classification|>",
-    "sound": _KEYWORDS.format(heard="unknown") + "<|event|>",
-    "instrument": _KEYWORDS.format(heard="unknown") + "<|instrument|>",
-    "choice": "<|startofanalysis|><|en|><|question|>{question}<|answer|>",
-    # The predecessor has no tags for these two: the last ones are ours.
-    "family": _KEYWORDS.format(heard="unknown") + "<|instrument_family|>",
-    "lid": _KEYWORDS.format(heard="unknown") + "<|language_identification|>",
-}
-_CAPTION_STYLES = {
-    "clotho": "caption_clotho",
-    "audiocaps": "caption_audiocaps",
-    "musiccaps": "music_description",
-}
+from data_contracts.records import PackedClip
+from tasks.conversations.placeholders import CAPTION_STYLES, PLAIN_CAPTION, fill
+from tasks.conversations.task_table import TaskTable
 
 
-def tag_prompt(task: Task, clip: PackedClip) -> str:
-    """The tags that ask a clip for a task."""
-    return _FORMS[task].format(
-        language=clip.language,
-        target=clip.target_language,
-        caption=_CAPTION_STYLES.get(clip.source, "caption_plain"),
-        question=clip.question,
-    )
+def tag_prompt(tasks: TaskTable, task: str, clip: PackedClip) -> str:
+    """Return the tags that ask a clip for a task."""
+    return fill(_form(tasks, task), clip)
 
 
-def tag_names() -> tuple[str, ...]:
-    """The tags that do not depend on the clip's language, without their brackets."""
-    found = {name for form in _FORMS.values() for name in re.findall(r"<\|([a-z_]+)\|>", form)}
-    return tuple(sorted(found | set(_CAPTION_STYLES.values()) | {"caption_plain"}))
+def tag_names(tasks: TaskTable) -> tuple[str, ...]:
+    """Return the tags that do not depend on the clip's language, without their brackets."""
+    forms = (_form(tasks, task) for task in tasks.asked_in_words)
+    names = {name for form in forms for name in re.findall(r"<\|([a-z0-9_]+)\|>", form)}
+    return tuple(sorted(names | set(CAPTION_STYLES.values()) | {PLAIN_CAPTION}))
+
+
+def _form(tasks: TaskTable, task: str) -> str:
+    """Tags with placeholders; a task that declares none has a keyword of its own name."""
+    keyword = f"<|startofanalysis|><|unknown|><|keyword|><|en|><|notimestamps|><|{task}|>"
+    return tasks[task].tags or keyword

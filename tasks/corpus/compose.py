@@ -1,7 +1,7 @@
 """Clips made of other clips: digit strings of one voice, and sounds with a spoken command.
 
-Nothing mixed is shipped with the corpus; it is planned here from single recordings and made when
-the shards are written. The plan is a function of the manifest and the recipe alone.
+Nothing mixed is shipped with the corpus: compositions are planned here from single recordings and
+made when the shards are written. The plan is a function of the manifest and the recipe alone.
 """
 
 import random
@@ -14,10 +14,11 @@ import numpy as np
 from pydantic import Field
 
 from data_contracts.recipe import Recipe
-from data_contracts.records import Clip, Split, Task
+from data_contracts.records import Clip, Split
 from model.audio import SAMPLE_RATE
 from tasks.conversations.prompts import answer_to_command
 from tasks.conversations.stream_sampling import Reservoir
+from tasks.conversations.task_table import TaskTable
 from tasks.sources.manifest import DataSourceError
 
 Count = Annotated[int, Field(ge=0)]
@@ -26,46 +27,47 @@ Seconds = Annotated[float, Field(ge=0)]
 _DIGITS = frozenset("0123456789")
 _PART_KINDS = frozenset({"digit", "sound", "note", "command"})
 _PREFIXES = ("digits-", "command-")
-"""How the ids of compositions begin."""
+"""Prefixes of the ids of compositions."""
 
 
 class ComposeRecipe(Recipe):
-    """How many clips are composed, and how."""
+    """Number of clips that are composed, and how."""
 
     digit_strings: dict[Split, Count] = Field(default={"train": 2000, "dev": 60, "test": 150})
-    """Digit strings a split."""
+    """Number of digit strings, by split."""
     max_digits: int = Field(4, ge=1)
-    """Longest digit string."""
+    """Most digits of a string."""
     pause_seconds: tuple[Seconds, Seconds] = (0.03, 0.2)
-    """Shortest and longest pause between digits."""
+    """Shortest and longest pause between digits, seconds."""
     spoken_commands: dict[Split, Count] = Field(default={"train": 400, "dev": 40, "test": 100})
-    """Sounds mixed with a spoken command, a split."""
+    """Number of sounds mixed with a spoken command, by split."""
     snr_db: tuple[float, ...] = Field((0.0, 5.0, 10.0), min_length=1)
     """Level of the command above the sound, dB; drawn evenly."""
     command_delay_seconds: float = Field(0.4, ge=0)
-    """How long the sound is alone before the command begins."""
+    """Seconds of the sound alone before the command begins."""
     max_parts: int = Field(20_000, ge=1)
-    """Recordings of a split and kind, drawn evenly, to compose of."""
+    """Most recordings of a split and kind, drawn evenly, that compositions are made of."""
     seed: int = 0
+    """Seed of all draws."""
 
 
 class Combination(Protocol):
-    """Turns the waveforms of the parts into one."""
+    """Function that turns the waveforms of the parts into one."""
 
     def __call__(self, parts: Sequence[np.ndarray]) -> np.ndarray:
-        """float32 waveforms [num_samples] in, one out."""
+        """Combine float32 waveforms [num_samples] into one."""
         ...
 
 
 @dataclass(frozen=True)
 class Joined:
-    """The parts behind one another."""
+    """The parts one after the other."""
 
     pauses_seconds: tuple[float, ...]
-    """One pause after each part but the last."""
+    """Pause after each part but the last."""
 
     def __call__(self, parts: Sequence[np.ndarray]) -> np.ndarray:
-        """Concatenate with silence in between."""
+        """Concatenate the parts, with silence between them."""
         pieces: list[np.ndarray] = []
         for part, pause in zip(parts, (*self.pauses_seconds, 0.0), strict=True):
             pieces += [part, np.zeros(round(pause * SAMPLE_RATE), np.float32)]
@@ -77,6 +79,7 @@ class Overlaid:
     """A sound, and over it a command that begins after a delay."""
 
     snr_db: float
+    """Level of the command above the sound."""
     delay_seconds: float
 
     def __call__(self, parts: Sequence[np.ndarray]) -> np.ndarray:
@@ -93,7 +96,7 @@ class Overlaid:
 
 @dataclass(frozen=True)
 class Composition:
-    """A clip to be made. A plain recording is a composition of one part."""
+    """A clip that is to be made. A plain recording is a composition of one part."""
 
     clip: Clip
     parts: tuple[Clip, ...]
@@ -101,14 +104,16 @@ class Composition:
 
 
 def plain(clip: Clip) -> Composition:
-    """The recording itself."""
+    """Return the composition that is the recording itself."""
     return Composition(clip, (clip,), Joined(()))
 
 
-def plan_compositions(clips: Iterable[Clip], recipe: ComposeRecipe) -> list[Composition]:
-    """All compositions of a manifest, in a fixed order. Parts never come from two splits.
+def plan_compositions(
+    clips: Iterable[Clip], tasks: TaskTable, recipe: ComposeRecipe
+) -> list[Composition]:
+    """Plan all compositions of a manifest, in a fixed order. Parts never come from two splits.
 
-    Of the stream only what can be a part is held, at most `recipe.max_parts` a split and kind.
+    Only what can be a part is held in memory, at most `recipe.max_parts` of each split and kind.
 
     Raises:
         DataSourceError: a recording has an id that a composition would get.
@@ -125,7 +130,7 @@ def plan_compositions(clips: Iterable[Clip], recipe: ComposeRecipe) -> list[Comp
                 pools[key] = Reservoir(draw, recipe.max_parts)
             pools[key].offer(clip)
     parts = [clip for pool in pools.values() for clip in pool.kept()]
-    planned = plan_digit_strings(parts, recipe) + plan_spoken_commands(parts, recipe)
+    planned = plan_digit_strings(parts, recipe) + plan_spoken_commands(parts, tasks, recipe)
     if taken := sorted(suspected & {made.clip.id for made in planned}):
         raise DataSourceError(
             f"{len(taken)} manifest rows have ids that composed clips get, e.g. {taken[:3]}. "
@@ -135,9 +140,9 @@ def plan_compositions(clips: Iterable[Clip], recipe: ComposeRecipe) -> list[Comp
 
 
 def plan_digit_strings(clips: Sequence[Clip], recipe: ComposeRecipe) -> list[Composition]:
-    """Strings of 1 to `max_digits` digits, each of one voice that has all ten digits.
+    """Plan strings of 1 to `max_digits` digits, each of one voice that has all ten digits.
 
-    Lengths and digits are drawn evenly, voices in turn; the answer is written "3 0 7".
+    Lengths and digits are drawn evenly, voices take turns; the answer is written "3 0 7".
     """
     planned = []
     for split, count in sorted(recipe.digit_strings.items()):
@@ -151,24 +156,25 @@ def plan_digit_strings(clips: Sequence[Clip], recipe: ComposeRecipe) -> list[Com
             parts = tuple(draw.choice(voices[speaker][str(digit)]) for digit in digits)
             pauses = tuple(round(draw.uniform(*recipe.pause_seconds), 3) for _ in digits[1:])
             text = " ".join(map(str, digits))
-            targets: dict[Task, str] = {"digits": text}
-            clip = _composed(f"digits-{split}-{i:05d}", parts, targets, "digit")
+            clip = _composed(f"digits-{split}-{i:05d}", parts, {"digits": text}, "digit")
             planned.append(Composition(clip, parts, Joined(pauses)))
     return planned
 
 
-def plan_spoken_commands(clips: Sequence[Clip], recipe: ComposeRecipe) -> list[Composition]:
-    """Sounds and notes with a spoken instruction over them; targets are those of the sound.
+def plan_spoken_commands(
+    clips: Sequence[Clip], tasks: TaskTable, recipe: ComposeRecipe
+) -> list[Composition]:
+    """Plan sounds and notes with a spoken command over them; targets are those of the sound.
 
-    Commands are taken in turn, each over a sound for which it has an answer. The instruction's
-    words are kept as the clip's phrase, which says what is asked.
+    Each command is drawn with a sound for which it has an answer. Its words are kept as the clip's
+    phrase, which says what is asked.
     """
     planned = []
     for split, count in sorted(recipe.spoken_commands.items()):
         sounds = [c for c in clips if c.split == split and c.kind in ("sound", "note")]
         commands = [c for c in clips if c.split == split and c.kind == "command"]
         pools = {
-            phrase: [s for s in sounds if answer_to_command(phrase, s.targets)]
+            phrase: [s for s in sounds if answer_to_command(tasks, phrase, s.targets)]
             for phrase in {command.phrase or "" for command in commands}
         }
         usable = [(c, pool) for c in commands if (pool := pools[c.phrase or ""])]
@@ -193,14 +199,15 @@ def _digit_voices(clips: Sequence[Clip], split: Split) -> dict[str, dict[str, li
     return {name: digits for name, digits in voices.items() if len(digits) == len(_DIGITS)}
 
 
-def _composed(name: str, parts: tuple[Clip, ...], targets: Mapping[Task, str], kind: str) -> Clip:
-    """The manifest row of a composition: its labels, with what all parts have in common."""
+def _composed(name: str, parts: tuple[Clip, ...], targets: Mapping[str, str], kind: str) -> Clip:
+    """Return the manifest row of a composition: its labels, and what all parts have in common."""
     first = parts[-1]
     return Clip.model_validate(
         {
             "id": name,
             "audio": "+".join(part.id for part in parts),
             "targets": dict(targets),
+            "question": parts[0].question,
             "language": first.language,
             "speaker": first.speaker,
             "split": first.split,

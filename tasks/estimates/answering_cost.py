@@ -15,7 +15,8 @@ from model.costs.decoding import (
 from model.costs.shapes import count_parameters
 from model.tuning import TuningRecipe
 from tasks.collect_preferences import CollectRecipe
-from tasks.conversations.suites import NUM_SUITES
+from tasks.conversations.suites import num_suites
+from tasks.conversations.task_table import shipped_tasks
 from tasks.estimates.training_cost import Estimate, ExampleSize, peak_flops, priced, usable_gib
 from tasks.evaluate import CHECKPOINTS, EvaluateRecipe
 from tasks.evaluation.answerer import PROMPTS_AT_ONCE
@@ -45,8 +46,11 @@ def estimate_evaluation(
     resources: Resources,
     size: ExampleSize,
 ) -> Estimate:
-    """Every checkpoint answers every suite, all of them full, none of the answers ended early."""
-    prompts = len(CHECKPOINTS) * NUM_SUITES * ingest.suites.items
+    """Every checkpoint answers every suite, all of them full, none of the answers ended early.
+
+    The suites are those of the shipped tasks.
+    """
+    prompts = len(CHECKPOINTS) * num_suites(shipped_tasks()) * ingest.suites.items
     sizes = _sizes(size, 1, recipe.max_new_tokens)
     workers = min(len(CHECKPOINTS), resources.num_workers)
     return _answers(config, sizes, prompts, workers, resources, size)

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import torch
 from transformers import Qwen2AudioForConditionalGeneration, Qwen2AudioProcessor
 
-from data_contracts.records import Conversation, Task
+from data_contracts.records import Conversation, TaskName
 from infra.storage.store import Store
 from model.batch import collate
 from model.forward import cross_entropy
@@ -37,7 +37,7 @@ class EarlyEvaluation:
 
     corpus: Store
     conversations: tuple[Conversation, ...]
-    letters: tuple[Task, ...] = ()
+    letters: tuple[TaskName, ...] = ()
     """Tasks whose answers are learnt letter by letter."""
 
     def __call__(self, processor: Qwen2AudioProcessor) -> Examiner | None:
@@ -66,7 +66,7 @@ class EarlyEvaluation:
 def pick_held_out(
     corpus: Store,
     seed: int,
-    letters: tuple[Task, ...],
+    letters: tuple[TaskName, ...],
     completions_of: frozenset[str] = frozenset(),
 ) -> EarlyEvaluation:
     """Draw a few questions of the corpus's suites, which are its test split; the same for a seed.
@@ -100,7 +100,7 @@ def _can_be_heard(conversation: Conversation, reader: ClipReader) -> bool:
 
 @torch.no_grad()
 def held_out_loss(
-    answerer: Answerer, conversations: Sequence[Conversation], letters: Collection[Task]
+    answerer: Answerer, conversations: Sequence[Conversation], letters: Collection[TaskName]
 ) -> float:
     """Compute the mean cross-entropy of all answer tokens, without label smoothing, in nats."""
     total, labels = 0.0, 0

@@ -28,7 +28,7 @@ from data_contracts.hygiene import (
     hygiene_frame,
 )
 from data_contracts.recipe import Recipe
-from data_contracts.records import EvaluationItem, PackedClip, Rejected, Split, Task
+from data_contracts.records import EvaluationItem, PackedClip, Rejected, Split, TaskName
 from data_contracts.validation import validate
 from infra.storage.store import Store
 from model.audio import SAMPLE_RATE
@@ -62,7 +62,7 @@ class HygieneRecipe(Recipe):
     """Share of the shorter recording that both must hold."""
     min_correlation: float = Field(0.88, gt=0, le=1)
     """Waveforms that correlate as much are one recording."""
-    held_out_text: tuple[Task, ...] = ("asr", "s2tt", "voice_chat")
+    held_out_text: tuple[TaskName, ...] = ("asr", "s2tt", "voice_chat")
     """Tasks of recorded speech whose sentences may be in one split only; digits, questions and
     commands of kind digit, question, command repeat theirs by design."""
     min_similarity: float = Field(0.75, gt=0, le=1)

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from data_contracts import clip_tables
 from data_contracts.digest import digest_of_bytes
-from data_contracts.records import PackedClip, Task
+from data_contracts.records import PackedClip, TaskName
 from data_contracts.split_leaks import SPLIT_ORDER
 from infra.storage.store import Store
 from model.audio import SAMPLE_RATE
@@ -91,7 +91,7 @@ def is_heard(directory: Store, number: int) -> bool:
     return directory.exists(_key(number))
 
 
-def hear(found: ShardRows, held_out: Collection[Task], number: int) -> None:
+def hear(found: ShardRows, held_out: Collection[TaskName], number: int) -> None:
     """Read shard `number` and keep what comparing needs.
 
     Raises:

@@ -23,7 +23,8 @@ from model.tokenizer import build_processor, train_tokenizer
 from tasks.context import StageContext
 from tasks.conversations.prompts import PromptStyle, training_prompts
 from tasks.conversations.tags import tag_names
-from tasks.corpus.artifact import DIALOGUES, read_conversations
+from tasks.conversations.task_table import TaskTable
+from tasks.corpus.artifact import DIALOGUES, read_conversations, read_tasks
 from tasks.corpus.features import clip_features
 from tasks.corpus.reader import ClipReader
 
@@ -151,12 +152,13 @@ def _from_scratch(
     context: StageContext, recipe: ModelRecipe, clips: Sequence[PackedClip], style: PromptStyle
 ) -> Built:
     """Make fresh weights, and train a tokenizer on the corpus's training texts."""
-    dialogues = read_conversations(context.inputs["corpus"], DIALOGUES)
+    corpus = context.inputs["corpus"]
+    dialogues, tasks = read_conversations(corpus, DIALOGUES), read_tasks(corpus)
     tags = {clip.language for clip in clips if clip.language}
     tags |= {clip.target_language for clip in clips if "s2tt" in clip.targets}
     if style == "tags":
-        tags |= set(tag_names())
-    texts = training_texts(clips, dialogues, style)
+        tags |= set(tag_names(tasks))
+    texts = training_texts(clips, dialogues, tasks, style)
     tokenizer = train_tokenizer(texts, recipe.vocab_size, sorted(tags))
     return build_model(recipe, tokenizer), build_processor(tokenizer, recipe.num_mel_bins)
 
@@ -214,7 +216,10 @@ def _fit_projector(
 
 
 def training_texts(
-    clips: Sequence[PackedClip], dialogues: Sequence[Conversation], style: PromptStyle
+    clips: Sequence[PackedClip],
+    dialogues: Sequence[Conversation],
+    tasks: TaskTable,
+    style: PromptStyle,
 ) -> list[str]:
     """Collect all texts of the train split, in a fixed order: answers, prompts, dialogues."""
     train = [clip for clip in clips if clip.split == "train"]
@@ -223,7 +228,7 @@ def training_texts(
         text
         for clip in train
         for task in clip.targets
-        for text in training_prompts(task, clip, style)
+        for text in training_prompts(tasks, task, clip, style)
     }
     texts += sorted(prompts)
     return texts + [

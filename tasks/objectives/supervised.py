@@ -20,7 +20,7 @@ from transformers import (
 from data_contracts.digest import digest_of
 from data_contracts.jsonl import to_jsonl
 from data_contracts.recipe import Recipe
-from data_contracts.records import Conversation, Task
+from data_contracts.records import Conversation, TaskName
 from infra.storage.store import Store
 from model.audio import HOP_LENGTH, SAMPLE_RATE
 from model.augment import AugmentRecipe, augment_features, most_audio_tokens
@@ -62,7 +62,7 @@ class SupervisedRecipe(Recipe):
     """How audio is changed at random each time it is heard."""
     label_smoothing: float = Field(0.05, ge=0, lt=1)
     """Weight of the uniform target, from 0 to below 1."""
-    letters: tuple[Task, ...] = ()
+    letters: tuple[TaskName, ...] = ()
     """Tasks whose answers are learnt letter by letter (`model.sequence.letters`)."""
     damage: DamagePolicy = DamagePolicy()
     """What becomes of clips whose bytes are damaged."""
@@ -77,7 +77,7 @@ class SupervisedFactory:
     augment: AugmentRecipe
     label_smoothing: float
     seed: int
-    letters: tuple[Task, ...] = ()
+    letters: tuple[TaskName, ...] = ()
     """Tasks whose answers are learnt letter by letter."""
     skipping: Skipping | None = None
     """What becomes of damaged clips; None: they end the run."""

@@ -5,7 +5,7 @@ the first 30 s, but never of a recording with an answer about all of it, such as
 label would go on where the audio ends. Whatever is left out is counted in seconds.
 """
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -38,6 +38,8 @@ class LengthRule:
     policy: LongAudioPolicy
     max_window_seconds: float
     """Longest recording that `windows` packs."""
+    about_the_whole: Collection[str]
+    """Tasks whose answers account for all that is heard."""
 
     @property
     def max_seconds(self) -> float:
@@ -66,7 +68,7 @@ class LengthRule:
                 "too_long",
                 f"{lasts}; ingest.long_audio = {self.policy} packs at most {self.max_seconds:g} s",
             )
-        if answers := answers_about_the_whole(clip):
+        if answers := answers_about_the_whole(clip, self.about_the_whole):
             raise DecodeError(
                 "too_long_to_cut",
                 f"{lasts}; its {answers} may be about what lies behind the first "

@@ -11,7 +11,7 @@ from typing import Annotated
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 from pydantic_core import from_json
 
-from data_contracts.records import Clip, OneLine, Record, Task, Text
+from data_contracts.records import Clip, OneLine, Record, TaskName, Text
 from model.audio import MAX_SECONDS
 
 _ROUNDING_SECONDS = 0.01
@@ -51,7 +51,7 @@ class _SegmentedRow(BaseModel):
     model_config = ConfigDict(frozen=True, extra="allow")
 
     id: OneLine
-    task: Task
+    task: TaskName
     segments: Annotated[tuple[Segment, ...], Field(min_length=1)]
 
     @model_validator(mode="after")

@@ -1,12 +1,13 @@
-"""Finds the recipes of public corpora: one file each in `corpora/`, found by being there.
+"""The catalogue of public corpora: every module in `corpora/` is a recipe of one.
 
-To add one, write a module with a generator of `Row`s and a `CORPUS` that describes it (`esc50.py`
-is an example), and a test of it on a tiny tree of its true layout.
+To add one, write a module with a function that yields `Row`s and a `CORPUS` that describes it
+(`esc50.py` is an example), and a test of it on a tiny tree of its true layout.
 """
 
 import os
 import pkgutil
 from collections.abc import Iterator
+from functools import partial
 from importlib import import_module
 from pathlib import Path
 
@@ -19,28 +20,30 @@ from tasks.recordings.locations import check_location
 from tasks.sources import corpora as corpora_folder
 from tasks.sources.corpus import Corpus, Row
 from tasks.sources.corpus_files import CorpusError, CorpusFiles
+from tasks.sources.tables import map_rows
 
 _SHOWN = 3
-"""Reasons that an error tells, of all."""
+"""Number of reasons that an error lists."""
 _MAX_ID_CHARACTERS, _MAX_DETAIL_CHARACTERS = 200, 1_000
 __all__ = ["Corpus", "CorpusError", "CorpusSource", "corpora", "corpus_rows", "find_corpus"]
 
 
 class CorpusSource(Recipe):
-    """A public corpus, and where it was unpacked."""
+    """A public corpus, and the folder into which it was unpacked."""
 
     name: NonEmpty
-    """Of a recipe; `q2a ingest --list` lists them."""
+    """Name of a recipe; `q2a ingest --list` lists them."""
     root: NonEmpty
     """Folder or fsspec URL."""
     splits: tuple[str, ...] = ()
-    """By the corpus's own names; all, where none is named and the corpus has one language."""
+    """Splits by the corpus's own names; none: all, if the corpus has one language."""
 
     @model_validator(mode="before")
     @classmethod
     def _absolute(cls, values: object) -> object:
-        """Workers, and whoever resumes, have other working directories. `..` is resolved by name,
-        since no path below may have it.
+        """Make a path absolute: workers, and later runs, have other working directories.
+
+        `..` is resolved by name, since no path below may have it.
         """
         if isinstance(values, dict) and isinstance(root := values.get("root"), str):
             check_location(root)
@@ -67,32 +70,32 @@ class CorpusSource(Recipe):
 
 
 def corpora() -> dict[str, Corpus]:
-    """Every recipe by its name: each module of `corpora/` that has a `CORPUS`."""
+    """Return every recipe by its name: each module of `corpora/` that has a `CORPUS`."""
     modules = (
-        import_module(f"{corpora_folder.__name__}.{found.name}")
-        for found in pkgutil.iter_modules(corpora_folder.__path__)
+        import_module(f"{corpora_folder.__name__}.{module.name}")
+        for module in pkgutil.iter_modules(corpora_folder.__path__)
     )
     recipes = [module.CORPUS for module in modules if hasattr(module, "CORPUS")]
     return {recipe.name: recipe for recipe in sorted(recipes, key=lambda recipe: recipe.name)}
 
 
 def find_corpus(name: str) -> Corpus:
-    """The recipe of a corpus.
+    """Return the recipe of a corpus.
 
     Raises:
         CorpusError: there is none of this name.
     """
-    found = corpora()
-    if name not in found:
+    recipes = corpora()
+    if name not in recipes:
         raise CorpusError(
-            f"there is no corpus {name!r}; there are {', '.join(found)}. `q2a ingest --list` "
+            f"there is no corpus {name!r}; there are {', '.join(recipes)}. `q2a ingest --list` "
             "describes them; a new one is one file in tasks/sources/corpora/."
         )
-    return found[name]
+    return recipes[name]
 
 
 def corpus_rows(source: CorpusSource) -> Iterator[Clip | Rejected]:
-    """The rows of a corpus, split by split, and in its place each record that is no row.
+    """Yield the rows of a corpus, split by split, and a rejected record for each that is none.
 
     Raises:
         CorpusError: a table or folder of the layout is missing or damaged, or a split has no row. A
@@ -104,21 +107,24 @@ def corpus_rows(source: CorpusSource) -> Iterator[Clip | Rejected]:
     for split in source.splits or corpus.splits:
         reasons: list[str] = []
         is_empty = True
-        for row in corpus.rows(files, split):
-            found = row if isinstance(row, Rejected) else _clip(corpus, name, split, row)
-            if isinstance(found, Rejected):
-                found = _spelled(name, found)
-                if len(reasons) < _SHOWN:
-                    reasons.append(f"{found.id}: {found.detail}")
-            else:
+        for row in map_rows(corpus.rows(files, split), partial(_clip, corpus, name, split)):
+            if isinstance(row, Clip):
                 is_empty = False
-            yield found
+                yield row
+                continue
+            rejected = _spelled(name, row)
+            if len(reasons) < _SHOWN:
+                reasons.append(f"{rejected.id}: {rejected.detail}")
+            yield rejected
         if is_empty:
             raise _empty(corpus, split, source.root, reasons)
 
 
-def _clip(corpus: Corpus, name: str, split: str, row: Row) -> Clip | Rejected:
-    """Ids, speakers and phrases of two corpora must never be taken for one another's."""
+def _clip(corpus: Corpus, name: str, split: str, row: Row) -> Iterator[Clip | Rejected]:
+    """Make a row of a corpus a clip, or reject it.
+
+    Ids, speakers and phrases get the corpus's name in front: those of two corpora stay apart.
+    """
     own = {
         key: f"{name}/{value}"
         for key in ("id", "speaker", "phrase")
@@ -139,12 +145,13 @@ def _clip(corpus: Corpus, name: str, split: str, row: Row) -> Clip | Rejected:
             raise ValueError(f"the corpus has an empty text for {', '.join(blank)}")
     except ValueError as error:
         detail = explain(error) if isinstance(error, ValidationError) else str(error)
-        return Rejected(id=str(row.get("id")), reason="invalid_row", detail=detail)
-    return clip
+        yield Rejected(id=str(row.get("id")), reason="invalid_row", detail=detail)
+    else:
+        yield clip
 
 
 def _spelled(name: str, row: Rejected) -> Rejected:
-    """What can't be written down may be why a row is rejected, as a name in another encoding is."""
+    """Escape what can't be written down, such as a name in another encoding."""
     spelled = _printable(f"{name}/{row.id}"[:_MAX_ID_CHARACTERS])
     detail = _printable(row.detail[:_MAX_DETAIL_CHARACTERS])
     return Rejected(id=spelled, reason=row.reason, detail=detail)
@@ -157,7 +164,7 @@ def _printable(text: str) -> str:
 
 
 def _empty(corpus: Corpus, split: str, root: str, reasons: list[str]) -> CorpusError:
-    """Of what was asked for, nothing may be left out without a word."""
+    """Return the error about a split without a row: nothing is left out silently."""
     if reasons:
         return CorpusError(
             f"split {split} of corpus {corpus.name} in {root} has no usable row. The first reasons "

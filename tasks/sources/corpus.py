@@ -1,10 +1,10 @@
-"""What a recipe of `tasks/corpora/` is: a public corpus's own layout, turned into manifest rows."""
+"""Form of the recipes in `corpora/`: a public corpus's own layout, turned into manifest rows."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import TypedDict
 
-from data_contracts.records import Rejected, Split, Task, Turn
+from data_contracts.records import Rejected, Split, TaskName, Turn
 from tasks.sources.corpus_files import CorpusFiles
 
 
@@ -23,7 +23,7 @@ class Row(TypedDict, total=False):
     begin_seconds: float
     end_seconds: float
     seconds: float
-    targets: Mapping[Task, str]
+    targets: Mapping[TaskName, str]
     question: str
     conversation: tuple[Turn, ...]
     language: str
@@ -49,7 +49,7 @@ class Corpus:
     """SPDX identifier, or the words of the corpus where there is none."""
     homepage: str
     tasks: tuple[str, ...]
-    """Each a `Task`, or "conversation"."""
+    """Each the name of a task, or "conversation"."""
     languages: tuple[str, ...]
     """ISO 639-1 codes; none where nobody speaks."""
     splits: Mapping[str, Split]

@@ -1,36 +1,47 @@
 """A user's data: a JSONL manifest of recordings, a plain folder, or public corpora.
 
-Rows are streamed: nothing here holds more than one of them, so a source may have any size.
+Rows are streamed: no more than one is in memory, so a source may have any size.
 """
 
 import os
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from functools import partial
+from itertools import chain
 from pathlib import Path, PurePosixPath
 
-from pydantic import ValidationError, field_validator, model_validator
+from pydantic import Field, ValidationError, field_validator, model_validator
 
-from data_contracts.digest import digest_of_each
+from data_contracts.digest import digest_of, digest_of_each
 from data_contracts.jsonl import explain
 from data_contracts.recipe import Recipe
-from data_contracts.records import Clip, NonEmpty, Rejected
+from data_contracts.records import Clip, NonEmpty, Rejected, TaskName
 from infra.storage.source_files import open_url
+from tasks.conversations.task_table import (
+    Declared,
+    TaskSpec,
+    TaskTable,
+    dump_tasks,
+    parse_tasks,
+    shipped_tasks,
+)
 from tasks.recordings.decode import DecodeError
 from tasks.recordings.locations import RefusedLocationError, check_location, resolve
 from tasks.recordings.read import LastRead
 from tasks.recordings.segments import clips_of_line
 from tasks.sources.catalogue import CorpusSource, corpus_rows
+from tasks.sources.tables import map_rows
 
 AUDIO_SUFFIXES = frozenset(
     {".wav", ".flac", ".mp3", ".ogg", ".oga", ".opus", ".m4a", ".g722", ".gsm"}
 )
 MAX_ROW_BYTES = 1 << 20
-"""A row that is longer is refused unparsed: ten targets of 10,000 characters fit twice."""
+"""Longest row that is parsed: ten targets of 10,000 characters fit twice."""
 _MAX_TRANSCRIPT_BYTES = 1 << 16
+_TASKS_FILE = "tasks.yaml"
 
 
 class DataSource(Recipe):
-    """Where the recordings are: exactly one of a manifest, a folder and some corpora."""
+    """Location of the recordings: exactly one of a manifest, a folder and some corpora."""
 
     manifest: NonEmpty | None = None
     """Path or URL of a JSONL file; relative audio paths start from its folder."""
@@ -38,15 +49,18 @@ class DataSource(Recipe):
     """Folder of recordings. `NAME.txt` beside `NAME.wav` holds its transcript; the first folder
     level is the language where it is a two-letter code."""
     corpora: tuple[CorpusSource, ...] = ()
-    """Public corpora as they are published: tasks/corpora/."""
+    """Public corpora as they are published: tasks/sources/corpora/."""
+    tasks: dict[TaskName, TaskSpec] = Field(default={})
+    """Tasks that this data has besides the shipped ones, by name. Those of a file `tasks.yaml`
+    beside the manifest, or in the folder, count too."""
 
     @field_validator("manifest", "folder")
     @classmethod
-    def _absolute(cls, place: str | None) -> str | None:
-        """Workers, and whoever resumes, have other working directories."""
-        if place:
-            check_location(place)
-        return str(Path(place).absolute()) if place and "://" not in place else place
+    def _absolute(cls, url: str | None) -> str | None:
+        """Make a path absolute: workers, and later runs, have other working directories."""
+        if url:
+            check_location(url)
+        return str(Path(url).absolute()) if url and "://" not in url else url
 
     @model_validator(mode="after")
     def _exactly_one(self) -> "DataSource":
@@ -63,24 +77,12 @@ class DataSourceError(ValueError):
     """The manifest or folder can't be used as it is."""
 
 
-@dataclass(frozen=True)
-class Manifest:
-    """The rows of a source, with audio locations resolved, and the lines that are no rows."""
-
-    clips: tuple[Clip, ...]
-    rejected: tuple[Rejected, ...]
-
-    @property
-    def num_records(self) -> int:
-        """All records that came in."""
-        return len(self.clips) + len(self.rejected)
-
-
 def iter_source(source: DataSource) -> Iterator[Clip | Rejected]:
-    """The rows of a source in their order, and what is no row in its place.
+    """Yield the rows of a source in their order, and a rejected record for each that is none.
 
     Raises:
         DataSourceError: nothing is there, or it holds no record.
+        TaskError: a task is declared wrongly.
     """
     if source.corpora:
         rows = _iter_corpora(source.corpora)
@@ -94,38 +96,59 @@ def iter_source(source: DataSource) -> Iterator[Clip | Rejected]:
             f"{_name(source)} holds no recordings. A manifest has one JSON "
             f"object a line; a folder has files named *{', *'.join(sorted(AUDIO_SUFFIXES))}."
         )
-    yield first
-    yield from rows
+    yield from map_rows(chain([first], rows), partial(_labelled_as_declared, source_tasks(source)))
 
 
-def read_source(source: DataSource) -> Manifest:
-    """All rows of a source that fits into memory.
+def source_tasks(source: DataSource) -> TaskTable:
+    """Return the tasks that the rows of a source may have: the shipped and the declared ones.
 
     Raises:
-        DataSourceError: as of `iter_source`.
+        TaskError: a declaration is wrong.
+        DataSourceError: `tasks.yaml` can't be read.
     """
-    rows = list(iter_source(source))
-    return Manifest(
-        tuple(row for row in rows if isinstance(row, Clip)),
-        tuple(row for row in rows if isinstance(row, Rejected)),
-    )
+    return shipped_tasks().with_declared(_declared_tasks(source))
 
 
 def source_digest(source: DataSource) -> str:
-    """Identity of a source by content: its rows, and the digest of every audio file.
+    """Return the identity of a source by content: rows, declared tasks, digest of every audio file.
 
-    A row that carries `sha256` is taken at its word here and checked when it is decoded, so that a
-    large corpus need not be read to be planned. Where files lie does not matter.
+    The `sha256` of a row is believed here and checked when the row is decoded, so that a large
+    corpus need not be read to be planned. Paths and URLs do not matter.
     """
     bytes_of = LastRead()
-    return digest_of_each(_identity(row, bytes_of) for row in iter_source(source))
+    rows = digest_of_each(_identity(row, bytes_of) for row in iter_source(source))
+    declared = _declared_tasks(source)
+    return digest_of([rows, dump_tasks(declared)]) if declared else rows
 
 
-def source_places(source: DataSource) -> tuple[str, ...]:
-    """The folders or URLs that the places of a source's recordings are told from."""
+def source_roots(source: DataSource) -> tuple[str, ...]:
+    """Return the folders or URLs that the paths of a source's recordings are relative to."""
     if source.corpora:
         return tuple(corpus.root.rstrip("/") for corpus in source.corpora)
     return (source.folder or _folder_of(source.manifest or ""),)
+
+
+def _declared_tasks(source: DataSource) -> Declared:
+    """Return the tasks of the file beside the data, then those of the profile, which win."""
+    if source.corpora:
+        return source.tasks
+    url = f"{source.folder or _folder_of(source.manifest or '')}/{_TASKS_FILE}"
+    try:
+        with open_url(url) as stream:
+            text = stream.read()
+    except (FileNotFoundError, NotADirectoryError):
+        return source.tasks
+    except (OSError, ImportError) as error:
+        raise DataSourceError(
+            f"{url!r} can't be read: {error}. Put an empty file there if you declare no task."
+        ) from error
+    return {**parse_tasks(text, url), **source.tasks}
+
+
+def _labelled_as_declared(tasks: TaskTable, clip: Clip) -> Iterator[Clip | Rejected]:
+    """Reject a row whose labels do not fit the tasks that there are."""
+    problem = tasks.problem(clip)
+    yield Rejected(id=clip.id, reason="invalid_row", detail=problem) if problem else clip
 
 
 def _name(source: DataSource) -> str:
@@ -167,8 +190,9 @@ def _iter_manifest(url: str) -> Iterator[Clip | Rejected]:
 
 
 def _lines(url: str) -> Iterator[tuple[int, str]]:
-    """The lines that are not empty, with their numbers from 1; one too long is cut behind the most
-    that a row may have.
+    """Yield the lines that are not empty, with their numbers from 1.
+
+    A line with more bytes than a row may have is cut one byte after them.
     """
     number = 0
     try:
@@ -206,7 +230,7 @@ def _iter_folder(folder: str) -> Iterator[Clip | Rejected]:
     for path in _walk(root):
         name = path.relative_to(root).with_suffix("").as_posix()
         try:
-            yield _labelled_by_place(path, name)
+            yield _labelled_by_path(path, name)
         except ValueError as error:
             detail = explain(error) if isinstance(error, ValidationError) else str(error)
             # A name in another encoding than UTF-8 can't be written down as it is.
@@ -215,11 +239,12 @@ def _iter_folder(folder: str) -> Iterator[Clip | Rejected]:
 
 
 def _walk(folder: Path) -> Iterator[Path]:
-    """All recordings below a folder in the order of their paths; links to folders are not followed,
-    so that a circle of them has an end.
+    """Yield all recordings below a folder in the order of their paths.
+
+    Links to folders are not followed, so that a circle of them has an end.
     """
-    with os.scandir(folder) as found:
-        entries = sorted(found, key=lambda entry: entry.name)
+    with os.scandir(folder) as unsorted:
+        entries = sorted(unsorted, key=lambda entry: entry.name)
     for entry in entries:
         path = folder / entry.name
         if entry.is_dir(follow_symlinks=False):
@@ -228,8 +253,8 @@ def _walk(folder: Path) -> Iterator[Path]:
             yield path
 
 
-def _labelled_by_place(path: Path, name: str) -> Clip:
-    """The row of a recording in a folder, with its transcript and its language.
+def _labelled_by_path(path: Path, name: str) -> Clip:
+    """Return the row of a recording in a folder, with its transcript and its language.
 
     Raises:
         ValueError: there is no transcript, or it is not UTF-8, or the name can't be an id.
@@ -258,7 +283,7 @@ def _labelled_by_place(path: Path, name: str) -> Clip:
 
 
 def _file_digest(clip: Clip, bytes_of: LastRead) -> str:
-    """Content digest, or a mark for what can't be read: ingest will say what is wrong with it."""
+    """Return the content digest, or the reason why a file can't be read, which ingest reports."""
     try:
         return bytes_of(clip)[1]
     except DecodeError as error:

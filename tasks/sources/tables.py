@@ -1,17 +1,30 @@
 """Tables of text: a line that is none, or no row, costs itself and not the table."""
 
 import csv
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import count
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 from data_contracts.records import Rejected
 from tasks.sources.corpus_files import CorpusError, CorpusFiles
 
+T = TypeVar("T")
+U = TypeVar("U")
 MAX_TEXT_BYTES = 1 << 17
 """Of one line or one small text: no label of a recording is longer."""
 _MAX_BAD_LINES = 1000
 """Behind one another: what has more of them is another file than the table."""
+
+
+def map_rows(
+    rows: Iterable[T | Rejected], make: Callable[[T], Iterable[U]]
+) -> Iterator[U | Rejected]:
+    """Pass each row through `make`, which yields none, one or several; a rejected one stays."""
+    for row in rows:
+        if isinstance(row, Rejected):
+            yield row
+        else:
+            yield from make(row)
 
 
 class Readable(Protocol):
@@ -28,9 +41,8 @@ def read_lines(files: CorpusFiles, key: str) -> Iterator[str | Rejected]:
         CorpusError: there is no such file.
     """
     with files.open(key) as stream:
-        for _, line in numbered_lines(stream, key):
-            if isinstance(line, Rejected) or line.strip():
-                yield line if isinstance(line, Rejected) else line.rstrip("\r\n")
+        lines = (line for _, line in numbered_lines(stream, key))
+        yield from map_rows(lines, lambda line: [line.rstrip("\r\n")] if line.strip() else [])
 
 
 def read_pairs(files: CorpusFiles, key: str) -> Iterator[tuple[str, str] | Rejected]:

@@ -12,11 +12,12 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from data_contracts.records import Conversation, Task
+from data_contracts.records import Conversation
 from infra.storage.store import Store
 from model.audio import num_audio_tokens
 from tasks.conversations.dialogues import completion
-from tasks.conversations.prompts import COMPLETION_PROMPTS, PromptStyle, training_prompts
+from tasks.conversations.prompts import PromptStyle, training_prompts
+from tasks.conversations.task_table import TaskTable
 from tasks.corpus.artifact import DIALOGUES
 from tasks.corpus.index import CorpusIndex
 from tasks.corpus.mapped_records import MappedRecords
@@ -42,6 +43,7 @@ class Completions:
     rows: NDArray[np.int32]
     """[N]: the row of an example's clip."""
     tasks: Column
+    table: TaskTable
     style: PromptStyle
 
     def __len__(self) -> int:
@@ -49,8 +51,8 @@ class Completions:
 
     def __getitem__(self, number: int) -> Example:
         clip = self.index[int(self.rows[number])]
-        task: Task = self.tasks[number]  # type: ignore[assignment]
-        prompts = training_prompts(task, clip, self.style)
+        task = self.tasks[number]
+        prompts = training_prompts(self.table, task, clip, self.style)
         return tuple(completion(clip, task, prompt) for prompt in prompts)
 
 
@@ -115,10 +117,11 @@ class ClipTable:
     asked_tasks: Column
 
     @classmethod
-    def of(cls, index: CorpusIndex) -> "ClipTable":
+    def of(cls, index: CorpusIndex, tasks: TaskTable) -> "ClipTable":
         """Read the whole index once."""
+        in_words = frozenset(tasks.asked_in_words)
         languages, corpora, lengths, tokens = [], [], array("q"), array("q")
-        rows, tasks = array("i"), []
+        rows, named = array("i"), []
         for number in range(len(index)):
             clip = index.raw(number)
             languages.append(clip["language"] or NO_LANGUAGE)
@@ -126,12 +129,12 @@ class ClipTable:
             lengths.append(clip["num_samples"])
             tokens.append(num_audio_tokens(clip["num_samples"]))
             if clip["split"] == "train" and clip["kind"] != "command":
-                asked = [task for task in clip["targets"] if task in COMPLETION_PROMPTS]
+                asked = [task for task in clip["targets"] if task in in_words]
                 rows.extend([number] * len(asked))
-                tasks += asked
+                named += asked
         return cls(
             Column.of(languages), Column.of(corpora), np.array(lengths), np.array(tokens),
-            np.array(rows), Column.of(tasks),
+            np.array(rows), Column.of(named),
         )  # fmt: skip
 
     def of_examples(
@@ -155,13 +158,15 @@ class ClipTable:
         )
 
 
-def completion_examples(index: CorpusIndex, clips: ClipTable, style: PromptStyle) -> TrainingSet:
+def completion_examples(
+    index: CorpusIndex, clips: ClipTable, tasks: TaskTable, style: PromptStyle
+) -> TrainingSet:
     """Make an example of each task that a training clip can be asked for; sorted by task."""
     _, ranks = np.unique(clips.asked_tasks.names, return_inverse=True)  # by name, each once there
     order = ranks[clips.asked_tasks.codes].argsort(kind="stable")
-    rows, tasks = clips.asked_rows[order], clips.asked_tasks.take(order)
-    table = clips.of_examples(tasks, np.arange(len(rows)), rows)
-    return TrainingSet(Completions(index, rows, tasks, style), table)
+    rows, named = clips.asked_rows[order], clips.asked_tasks.take(order)
+    table = clips.of_examples(named, np.arange(len(rows)), rows)
+    return TrainingSet(Completions(index, rows, named, tasks, style), table)
 
 
 def dialogue_examples(corpus: Store, index: CorpusIndex, clips: ClipTable) -> TrainingSet:

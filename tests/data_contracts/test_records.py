@@ -31,7 +31,7 @@ def test_a_short_form_without_text_is_an_empty_target_for_the_contract_to_find()
     [
         ("id", ""),
         ("audio", ""),
-        ("targets", {"singing": "la"}),
+        ("targets", {"Singing!": "la"}),
         ("split", "validation"),
         ("kind", "noise"),
         ("langauge", "en"),

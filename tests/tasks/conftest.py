@@ -11,6 +11,7 @@ from model.augment import AugmentRecipe
 from model.checkpoints.construct import ModelRecipe
 from model.tuning import TuningRecipe
 from tasks import ingest
+from tasks.conversations.task_table import shipped_tasks
 from tasks.corpus.index import CorpusIndex
 from tasks.ingest import IngestRecipe
 from tasks.initial_model.build import build_initial
@@ -22,6 +23,7 @@ from tests.support import golden_losses
 from tests.support.recordings import stage_context
 from tests.support.training_jobs import EXAMPLES_PER_STEP, STEPS, TEXT_ONLY_STEP, Finished, Training
 
+TASKS = shipped_tasks()
 RECIPE = OptimizerRecipe(
     steps=STEPS, examples_per_step=EXAMPLES_PER_STEP, learning_rate=3e-3, warmup_steps=3,
     rate_factors={"audio_encoder": 0.5},
@@ -42,7 +44,7 @@ def training(small_manifest: Path, tmp_path_factory: pytest.TempPathFactory) -> 
     index = CorpusIndex(corpus.directory)
     context = stage_context(folder / "initial", {"corpus": corpus.directory})
     initial = build_initial(context, TINY, None, index, "natural")
-    spoken = completion_examples(index, ClipTable.of(index), "natural").examples
+    spoken = completion_examples(index, ClipTable.of(index, TASKS), TASKS, "natural").examples
     short = {clip.id for clip in index if clip.num_samples < 3 * 16_000}
     heard = [variants for variants in spoken if set(variants[0].clip_ids) <= short]
     written = [(sum_dialogue(number),) for number in range(12)]

@@ -380,7 +380,7 @@ def test_a_store_that_does_not_answer_stops_the_run_instead_of_losing_records(
     clips = [Clip.model_validate(row(name, audio=f"{tmp_path}/{name}.wav")) for name in "ab"]
     jobs = packing.plan_shards(map(plain, clips), 2)
     monkeypatch.setattr("tasks.recordings.read.read_url", unreachable)
-    rule = packing.Packing(LengthRule("reject", 120))
+    rule = packing.Packing(LengthRule("reject", 120, ()))
     with pytest.raises(ConnectionError, match="away"):
         packing.pack(stage_context(tmp_path / "out"), jobs, 1, rule, "")
     assert not list((tmp_path / "out").rglob("*.tar"))

@@ -2,28 +2,29 @@
 
 from collections.abc import Iterator
 
-from data_contracts.records import Rejected
+from data_contracts.records import Rejected, TaskName
 from tasks.sources.corpus import Corpus, Row
 from tasks.sources.corpus_files import CorpusFiles
-from tasks.sources.tables import read_into, read_pairs
+from tasks.sources.tables import map_rows, read_into, read_pairs
 
 
 def _rows(files: CorpusFiles, split: str) -> Iterator[Row | Rejected]:
     folder = "iOS/data" if split == "train" else split
     paths: dict[str, str] = {}
     yield from read_into(paths, files, f"{folder}/wav.scp")
-    for pair in read_pairs(files, f"{folder}/trans.txt"):
-        if isinstance(pair, Rejected):
-            yield pair
-            continue
+
+    def transcribed(pair: tuple[str, str]) -> Iterator[Row | Rejected]:
         utterance, text = pair
-        row = _row(files, folder, utterance, paths.pop(utterance, ""))
-        yield row if isinstance(row, Rejected) else row | {"targets": {"asr": text}}
+        yield _row(files, folder, utterance, paths.pop(utterance, ""), {"asr": text})
+
+    yield from map_rows(read_pairs(files, f"{folder}/trans.txt"), transcribed)
     for utterance, path in paths.items():  # recordings without a transcript
-        yield _row(files, folder, utterance, path)
+        yield _row(files, folder, utterance, path, {})
 
 
-def _row(files: CorpusFiles, folder: str, utterance: str, path: str) -> Row | Rejected:
+def _row(
+    files: CorpusFiles, folder: str, utterance: str, path: str, targets: dict[TaskName, str]
+) -> Row | Rejected:
     """The channels of an evaluation set hold the same utterances under ids of their own."""
     row_id = f"{folder}/{utterance}"
     if "/" not in path:
@@ -32,6 +33,7 @@ def _row(files: CorpusFiles, folder: str, utterance: str, path: str) -> Row | Re
     return {
         "id": row_id,
         "audio": files.place(f"{folder}/{path}"),
+        "targets": targets,
         "language": "zh",
         "speaker": path.rsplit("/", 2)[-2],
     }

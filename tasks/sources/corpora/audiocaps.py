@@ -5,18 +5,14 @@ from collections.abc import Iterator
 from data_contracts.records import Rejected
 from tasks.sources.corpus import Corpus, Row
 from tasks.sources.corpus_files import CorpusFiles
-from tasks.sources.tables import read_table
+from tasks.sources.tables import map_rows, read_table
 
 SECONDS = 10
 """Of AudioSet's segments."""
 
 
 def _rows(files: CorpusFiles, split: str) -> Iterator[Row | Rejected]:
-    columns = ("audiocap_id", "youtube_id", "start_time", "caption")
-    for line in read_table(files, f"{split}.csv", columns):
-        if isinstance(line, Rejected):
-            yield line
-            continue
+    def row(line: dict[str, str]) -> Iterator[Row]:
         begin = float(line["start_time"]) if line["start_time"].isdecimal() else -1.0
         yield {
             "id": line["audiocap_id"],
@@ -29,6 +25,9 @@ def _rows(files: CorpusFiles, split: str) -> Iterator[Row | Rejected]:
             # Several captions are of one recording.
             "phrase": line["youtube_id"],
         }
+
+    columns = ("audiocap_id", "youtube_id", "start_time", "caption")
+    return map_rows(read_table(files, f"{split}.csv", columns), row)
 
 
 CORPUS = Corpus(

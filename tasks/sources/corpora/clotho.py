@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from data_contracts.records import Rejected
 from tasks.sources.corpus import Corpus, Row
 from tasks.sources.corpus_files import CorpusFiles
-from tasks.sources.tables import read_table
+from tasks.sources.tables import map_rows, read_table
 
 _CAPTIONS = tuple(f"caption_{number}" for number in range(1, 6))
 
@@ -18,10 +18,8 @@ def _rows(files: CorpusFiles, split: str) -> Iterator[Row | Rejected]:
     licenses = {
         line["file_name"]: line["license"] for line in metadata if not isinstance(line, Rejected)
     }
-    for line in read_table(files, f"clotho_captions_{split}.csv", ("file_name", *_CAPTIONS)):
-        if isinstance(line, Rejected):
-            yield line
-            continue
+
+    def rows(line: dict[str, str]) -> Iterator[Row]:
         name = line["file_name"]
         for number, column in enumerate(_CAPTIONS, start=1):
             yield {
@@ -33,6 +31,9 @@ def _rows(files: CorpusFiles, split: str) -> Iterator[Row | Rejected]:
                 "phrase": name,
                 "license": licenses.get(name, CORPUS.license),
             }
+
+    captions = read_table(files, f"clotho_captions_{split}.csv", ("file_name", *_CAPTIONS))
+    yield from map_rows(captions, rows)
 
 
 CORPUS = Corpus(

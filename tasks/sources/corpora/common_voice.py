@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from data_contracts.records import Rejected
 from tasks.sources.corpus import Corpus, Row, by_language
 from tasks.sources.corpus_files import CorpusFiles
-from tasks.sources.tables import read_table
+from tasks.sources.tables import map_rows, read_table
 
 LOCALES = {"en": "en", "fr": "fr", "yue": "yue", "zh-CN": "zh", "zh-HK": "yue"}
 """Common Voice's names; what is read in Hong Kong (zh-HK) is read in Cantonese."""
@@ -24,12 +24,10 @@ def _rows(files: CorpusFiles, split: str) -> Iterator[Row | Rejected]:
                 sentences.add(line["sentence"])
                 if part != "train":
                     speakers.add(line["client_id"])
-    for line in _table(files, f"{locale}/{name}.tsv"):
-        if isinstance(line, Rejected):
-            yield line
-            continue
+
+    def row(line: dict[str, str]) -> Iterator[Row]:
         if line["client_id"] in speakers or line["sentence"] in sentences:
-            continue
+            return
         yield {
             "id": f"{locale}/{line['path'].rsplit('.', 1)[0]}",
             "audio": files.place(f"{locale}/clips/{line['path']}"),
@@ -37,6 +35,8 @@ def _rows(files: CorpusFiles, split: str) -> Iterator[Row | Rejected]:
             "language": LOCALES[locale],
             "speaker": line["client_id"],
         }
+
+    yield from map_rows(_table(files, f"{locale}/{name}.tsv"), row)
 
 
 def _table(files: CorpusFiles, key: str) -> Iterator[dict[str, str] | Rejected]:

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from data_contracts.records import Rejected
 from tasks.sources.corpus import Corpus, Row, by_language
 from tasks.sources.corpus_files import CorpusFiles
-from tasks.sources.tables import read_table
+from tasks.sources.tables import map_rows, read_table
 
 _INTO_ENGLISH = (
     "fr", "de", "es", "ca", "it", "ru", "zh-CN", "pt", "fa", "et", "mn", "nl", "tr", "ar", "sv-SE",
@@ -29,10 +29,8 @@ def _rows(files: CorpusFiles, split: str) -> Iterator[Row | Rejected]:
         quoting=csv.QUOTE_NONE,
         escapechar="\\",
     )
-    for line in lines:
-        if isinstance(line, Rejected):
-            yield line
-            continue
+
+    def row(line: dict[str, str]) -> Iterator[Row]:
         yield {
             "id": f"{pair}/{line['path'].rsplit('.', 1)[0]}",
             "audio": files.place(f"{source}/clips/{line['path']}"),
@@ -41,6 +39,8 @@ def _rows(files: CorpusFiles, split: str) -> Iterator[Row | Rejected]:
             "target_language": target.split("-")[0],
             "speaker": line["client_id"],
         }
+
+    return map_rows(lines, row)
 
 
 CORPUS = Corpus(

@@ -5,15 +5,12 @@ from collections.abc import Iterator
 from data_contracts.records import Rejected
 from tasks.sources.corpus import Corpus, Row
 from tasks.sources.corpus_files import CorpusFiles
-from tasks.sources.tables import read_table
+from tasks.sources.tables import map_rows, read_table
 
 
 def _rows(files: CorpusFiles, split: str) -> Iterator[Row | Rejected]:
-    columns = ("filename", "fold", "category", "src_file")
-    for line in read_table(files, "meta/esc50.csv", columns):
-        if isinstance(line, Rejected):
-            yield line
-        elif f"fold{line['fold']}" == split:
+    def row(line: dict[str, str]) -> Iterator[Row]:
+        if f"fold{line['fold']}" == split:
             yield {
                 "id": line["filename"].removesuffix(".wav"),
                 "audio": files.place(f"audio/{line['filename']}"),
@@ -22,6 +19,9 @@ def _rows(files: CorpusFiles, split: str) -> Iterator[Row | Rejected]:
                 # Several clips are cut from one recording, all for one fold.
                 "phrase": line["src_file"],
             }
+
+    columns = ("filename", "fold", "category", "src_file")
+    return map_rows(read_table(files, "meta/esc50.csv", columns), row)
 
 
 CORPUS = Corpus(

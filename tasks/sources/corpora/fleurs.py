@@ -8,7 +8,7 @@ from data_contracts.languages import LANGUAGES
 from data_contracts.records import Rejected
 from tasks.sources.corpus import Corpus, Row, by_language
 from tasks.sources.corpus_files import CorpusFiles
-from tasks.sources.tables import read_table
+from tasks.sources.tables import map_rows, read_table
 
 _NAMES = (
     "af_za", "am_et", "ar_eg", "as_in", "az_az", "be_by", "bg_bg", "bn_in", "bs_ba", "ca_es",
@@ -40,10 +40,8 @@ def _rows(files: CorpusFiles, split: str) -> Iterator[Row | Rejected]:
     lines = read_table(
         files, f"{name}/{part}.tsv", _COLUMNS, header=False, delimiter="\t", quoting=csv.QUOTE_NONE
     )
-    for line in lines:
-        if isinstance(line, Rejected):
-            yield line
-            continue
+
+    def row(line: dict[str, str]) -> Iterator[Row]:
         yield {
             "id": f"{name}/{line['file_name'].rsplit('.', 1)[0]}",
             "audio": files.place(f"{name}/audio/{part}/{line['file_name']}"),
@@ -53,6 +51,8 @@ def _rows(files: CorpusFiles, split: str) -> Iterator[Row | Rejected]:
             # A sentence has one number in all languages.
             "phrase": line["id"],
         }
+
+    return map_rows(lines, row)
 
 
 def _seconds(num_samples: str) -> float:

@@ -1,25 +1,26 @@
 """LibriSpeech: read English books (Panayotov et al., 2015)."""
 
 from collections.abc import Iterator
+from functools import partial
 
 from data_contracts.records import Rejected
 from tasks.sources.corpus import Corpus, Row
 from tasks.sources.corpus_files import CorpusFiles
-from tasks.sources.tables import read_lines, read_pairs
+from tasks.sources.tables import map_rows, read_lines, read_pairs
 
 
 def _rows(files: CorpusFiles, split: str) -> Iterator[Row | Rejected]:
     subsets = _subsets(files)
-    for row in chapters(files, split, ".flac"):
-        if isinstance(row, Rejected):
-            yield row
-            continue
+
+    def checked(row: Row) -> Iterator[Row | Rejected]:
         speaker = row["speaker"]
         if (listed := subsets.get(speaker)) != split:
             detail = f"SPEAKERS.TXT has speaker {speaker} in {listed}, not in {split}"
             yield Rejected(id=row["id"], reason="invalid_row", detail=detail)
         else:
             yield {**row, "language": "en"}
+
+    return map_rows(chapters(files, split, ".flac"), checked)
 
 
 def _subsets(files: CorpusFiles) -> dict[str, str]:
@@ -39,21 +40,21 @@ def chapters(files: CorpusFiles, folder: str, suffix: str) -> Iterator[Row | Rej
     """
     names = files.names(folder, below=True)
     unnamed = {name for name in names if name.endswith(suffix)}
+
+    def row(folder: str, pair: tuple[str, str]) -> Iterator[Row]:
+        utterance, text = pair
+        key = f"{folder}/{utterance}{suffix}"
+        unnamed.discard(key)
+        yield {
+            "id": utterance,
+            "audio": files.place(key),
+            "targets": {"asr": text},
+            "speaker": utterance.split("-")[0],
+        }
+
     for transcripts in (name for name in names if name.endswith(".trans.txt")):
-        place = transcripts.rsplit("/", 1)[0]
-        for pair in read_pairs(files, transcripts):
-            if isinstance(pair, Rejected):
-                yield pair
-                continue
-            utterance, text = pair
-            key = f"{place}/{utterance}{suffix}"
-            unnamed.discard(key)
-            yield {
-                "id": utterance,
-                "audio": files.place(key),
-                "targets": {"asr": text},
-                "speaker": utterance.split("-")[0],
-            }
+        make = partial(row, transcripts.rsplit("/", 1)[0])
+        yield from map_rows(read_pairs(files, transcripts), make)
     for key in sorted(unnamed):
         speaker = key.rsplit("/", 1)[-1].split("-")[0]
         yield {"id": key.removesuffix(suffix), "audio": files.place(key), "speaker": speaker}

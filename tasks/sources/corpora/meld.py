@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from data_contracts.records import Rejected
 from tasks.sources.corpus import Corpus, Row
 from tasks.sources.corpus_files import CorpusFiles
-from tasks.sources.tables import read_table
+from tasks.sources.tables import map_rows, read_table
 
 _FOLDERS = {
     "train": "train_splits",
@@ -15,11 +15,7 @@ _FOLDERS = {
 
 
 def _rows(files: CorpusFiles, split: str) -> Iterator[Row | Rejected]:
-    columns = ("Speaker", "Emotion", "Dialogue_ID", "Utterance_ID")
-    for line in read_table(files, f"{split}_sent_emo.csv", columns):
-        if isinstance(line, Rejected):
-            yield line
-            continue
+    def row(line: dict[str, str]) -> Iterator[Row]:
         name = f"dia{line['Dialogue_ID']}_utt{line['Utterance_ID']}"
         yield {
             "id": f"{split}/{name}",
@@ -28,6 +24,9 @@ def _rows(files: CorpusFiles, split: str) -> Iterator[Row | Rejected]:
             "language": "en",
             "speaker": line["Speaker"],
         }
+
+    columns = ("Speaker", "Emotion", "Dialogue_ID", "Utterance_ID")
+    return map_rows(read_table(files, f"{split}_sent_emo.csv", columns), row)
 
 
 CORPUS = Corpus(

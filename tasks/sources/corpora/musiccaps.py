@@ -5,15 +5,12 @@ from collections.abc import Iterator
 from data_contracts.records import Rejected
 from tasks.sources.corpus import Corpus, Row
 from tasks.sources.corpus_files import CorpusFiles
-from tasks.sources.tables import read_table
+from tasks.sources.tables import map_rows, read_table
 
 
 def _rows(files: CorpusFiles, split: str) -> Iterator[Row | Rejected]:
-    columns = ("ytid", "start_s", "end_s", "caption", "is_audioset_eval")
-    for line in read_table(files, "musiccaps-public.csv", columns):
-        if isinstance(line, Rejected):
-            yield line
-        elif (line["is_audioset_eval"] == "True") == (split == "eval"):
+    def row(line: dict[str, str]) -> Iterator[Row]:
+        if (line["is_audioset_eval"] == "True") == (split == "eval"):
             begin, end = line["start_s"], line["end_s"]
             yield {
                 "id": line["ytid"],
@@ -23,6 +20,9 @@ def _rows(files: CorpusFiles, split: str) -> Iterator[Row | Rejected]:
                 "targets": {"caption": line["caption"]},
                 "kind": "sound",
             }
+
+    columns = ("ytid", "start_s", "end_s", "caption", "is_audioset_eval")
+    return map_rows(read_table(files, "musiccaps-public.csv", columns), row)
 
 
 CORPUS = Corpus(

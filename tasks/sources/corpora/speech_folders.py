@@ -7,6 +7,7 @@ from data_contracts.records import Rejected
 from tasks.sources.corpora.librispeech import chapters
 from tasks.sources.corpus import Corpus, Row, by_language
 from tasks.sources.corpus_files import CorpusFiles
+from tasks.sources.tables import map_rows
 
 _SUFFIXES = (".flac", ".wav", ".mp3", ".ogg", ".opus", ".m4a")
 
@@ -15,8 +16,11 @@ def _rows(files: CorpusFiles, split: str) -> Iterator[Row | Rejected]:
     language, folder = split.split("/")
     names = files.names(folder, below=True)
     suffix = next((s for s in _SUFFIXES if any(name.endswith(s) for name in names)), ".flac")
-    for row in chapters(files, folder, suffix):
-        yield row if isinstance(row, Rejected) else {**row, "language": language}
+
+    def located(row: Row) -> Iterator[Row]:
+        yield {**row, "language": language}
+
+    return map_rows(chapters(files, folder, suffix), located)
 
 
 CORPUS = Corpus(

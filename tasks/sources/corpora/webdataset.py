@@ -1,12 +1,14 @@
 """WebDataset tars of transcribed speech."""
 
 from collections.abc import Iterator
+from functools import partial
 from itertools import groupby
 
 from data_contracts.languages import LANGUAGES
 from data_contracts.records import Rejected
 from tasks.sources.corpus import Corpus, Row, by_language
 from tasks.sources.corpus_files import CorpusFiles
+from tasks.sources.tables import map_rows
 from tasks.sources.tars import CorpusTar, TarMember, open_tar
 
 AUDIO = ("flac", "wav", "mp3", "ogg", "opus", "m4a")
@@ -17,9 +19,12 @@ def _rows(files: CorpusFiles, split: str) -> Iterator[Row | Rejected]:
     for key in files.names(folder):
         if key.endswith(".tar"):
             with open_tar(files, key) as tar:
-                for row in _samples(tar, key.removesuffix(".tar")):
-                    located: Row = {"audio": files.place(key), "language": language}
-                    yield row if isinstance(row, Rejected) else located | row
+                samples = _samples(tar, key.removesuffix(".tar"))
+                yield from map_rows(samples, partial(_located, files.place(key), language))
+
+
+def _located(audio: str, language: str, row: Row) -> Iterator[Row]:
+    yield {"audio": audio, "language": language, **row}
 
 
 def _samples(tar: CorpusTar, stem: str) -> Iterator[Row | Rejected]:

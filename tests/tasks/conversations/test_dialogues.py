@@ -14,10 +14,11 @@ from tasks.conversations.dialogues import (
     make_preference_prompts,
     single_turn,
 )
-from tasks.conversations.prompts import CHAT_QUESTIONS
+from tasks.conversations.task_table import shipped_tasks
 from tasks.corpus.compose import ComposeRecipe, plan_compositions
 from tests.support.recordings import packed
 
+TASKS = shipped_tasks()
 RECIPE = DialogueRecipe(per_task=8, multi_turn=40, two_clips=7, prompts={"train": 20, "test": 10})
 COMPOSE = ComposeRecipe(
     digit_strings={"train": 10, "dev": 5, "test": 10},
@@ -31,14 +32,14 @@ def corpus(small_manifest: Path) -> dict[str, PackedClip]:
     rows = [packed(clip) for clip in clips]
     rows += [
         packed(made.clip, tuple(part.id for part in made.parts))
-        for made in plan_compositions(clips, COMPOSE)
+        for made in plan_compositions(clips, TASKS, COMPOSE)
     ]
     return {row.id: row for row in rows}
 
 
 @pytest.fixture(scope="module")
 def dialogues(corpus: dict[str, PackedClip]) -> list[Conversation]:
-    return list(make_dialogues(list(corpus.values()), RECIPE))
+    return list(make_dialogues(list(corpus.values()), TASKS, RECIPE))
 
 
 def speech(name: str, **fields: object) -> PackedClip:
@@ -63,7 +64,7 @@ def test_user_and_assistant_alternate_and_no_system_prompt_tells_the_mode(
         assert all(not turn.audio for turn in dialogue.turns if turn.role == "assistant")
         assert all(turn.audio for turn in dialogue.turns if turn.role == "user")
     texts = {turn.text for d in dialogues for turn in d.turns if turn.role == "user"}
-    questions = {text for known in CHAT_QUESTIONS.values() for text in known}
+    questions = {text for spec in TASKS.values() for text in spec.questions}
     assert texts <= questions | {"", "What are these two recordings?"}
 
 
@@ -110,7 +111,7 @@ def test_a_command_is_answered_by_the_sound_below_it_or_not_at_all(
     phrase: str | None, targets: dict[str, str], answer: str | None
 ) -> None:
     clip = speech("c", kind="command", phrase=phrase, targets=targets)
-    assert [d.answer for d in single_turn(clip)] == ([answer] if answer else [])
+    assert [d.answer for d in single_turn(clip, TASKS)] == ([answer] if answer else [])
 
 
 def test_two_exchanges_are_two_single_ones_behind_one_another(
@@ -161,8 +162,10 @@ def test_single_digits_serve_in_strings_only(
 def test_dialogues_are_a_function_of_corpus_and_recipe(
     dialogues: list[Conversation], corpus: dict[str, PackedClip]
 ) -> None:
-    assert list(make_dialogues(list(corpus.values()), RECIPE)) == dialogues
-    other = list(make_dialogues(list(corpus.values()), RECIPE.model_copy(update={"seed": 1})))
+    assert list(make_dialogues(list(corpus.values()), TASKS, RECIPE)) == dialogues
+    other = list(
+        make_dialogues(list(corpus.values()), TASKS, RECIPE.model_copy(update={"seed": 1}))
+    )
     assert other != dialogues
 
 
@@ -183,9 +186,9 @@ def test_preference_prompts_are_single_exchanges_with_a_reference_even_over_task
 
 def test_user_data_without_sounds_or_questions_gives_fewer_kinds_and_no_failure() -> None:
     clips = [speech("a"), speech("b", targets={"asr": "b", "lid": "English"})]
-    dialogues = list(make_dialogues(clips, RECIPE))
+    dialogues = list(make_dialogues(clips, TASKS, RECIPE))
     assert [d.task for d in dialogues] == ["lid"]
-    assert list(make_dialogues([speech("a")], RECIPE)) == []
+    assert list(make_dialogues([speech("a")], TASKS, RECIPE)) == []
     assert make_preference_prompts([], RECIPE) == []
 
 
@@ -218,7 +221,7 @@ def test_a_users_own_conversation_becomes_a_dialogue_that_hears_its_recording() 
             ],
         }
     )
-    (dialogue,) = make_dialogues([packed(row)], RECIPE)
+    (dialogue,) = make_dialogues([packed(row)], TASKS, RECIPE)
     assert (dialogue.task, dialogue.mode) == ("conversation", "audio_analysis")
     assert dialogue.clip_ids == ("call-1",)
     assert [turn.text for turn in dialogue.turns] == [turn.text for turn in row.conversation]
@@ -229,7 +232,9 @@ def test_a_conversation_that_names_its_clips_keeps_them() -> None:
         Turn(role="user", text="Which is louder?", audio=("a", "b")),
         Turn(role="assistant", text="The second."),
     )
-    (dialogue,) = make_dialogues([packed(Clip(id="a", audio="a", conversation=turns))], RECIPE)
+    (dialogue,) = make_dialogues(
+        [packed(Clip(id="a", audio="a", conversation=turns))], TASKS, RECIPE
+    )
     assert dialogue.turns == turns
 
 

@@ -1,21 +1,18 @@
 """Prompts: published ones, held-out ones that training never shows, and the predecessor's tags."""
 
 from pathlib import Path
-from typing import get_args
 
 import pytest
 
 from data_contracts.contract_result import ContractBreachError, enforce
 from data_contracts.conversation_contracts import DIALOGUES
 from data_contracts.conversation_tables import dialogues_frame
-from data_contracts.records import Clip, Conversation, PackedClip, Task, Turn
+from data_contracts.records import Clip, Conversation, PackedClip, Turn
 from data_contracts.validation import validate
 from infra.storage.store import Store
 from model.tokenizer import train_tokenizer
 from tasks.conversations.dialogues import DialogueRecipe, make_dialogues
 from tasks.conversations.prompts import (
-    CHAT_QUESTIONS,
-    COMPLETION_PROMPTS,
     TWO_CLIPS_QUESTION,
     evaluation_prompt,
     held_out_fragments,
@@ -23,6 +20,7 @@ from tasks.conversations.prompts import (
 )
 from tasks.conversations.suites import SuiteRecipe, make_suites
 from tasks.conversations.tags import tag_names, tag_prompt
+from tasks.conversations.task_table import shipped_tasks
 from tasks.corpus.index import CorpusIndex
 from tasks.corpus.shards import write_index
 from tasks.initial_model.build import training_texts
@@ -30,11 +28,12 @@ from tasks.training_data.examples import ClipTable, completion_examples
 from tests.support.recordings import packed
 
 QUESTION = "Which animal is it?\nA. a cat\nB. a dog"
-ANSWERS: dict[Task, str] = {task: f"about {task}" for task in COMPLETION_PROMPTS}
+TASKS = shipped_tasks()
+ANSWERS = {task: f"about {task}" for task in TASKS.asked_in_words}
 ANSWERS["choice"] = "B. a dog"
 
 
-def clip(name: str = "c", task: Task | None = None, **fields: object) -> PackedClip:
+def clip(name: str = "c", task: str | None = None, **fields: object) -> PackedClip:
     targets = ANSWERS if task is None else {task: ANSWERS[task]}
     values = {"id": name, "audio": "a", "targets": targets, "language": "fr", "question": QUESTION}
     return packed(Clip.model_validate(values | fields))
@@ -50,25 +49,25 @@ def clip(name: str = "c", task: Task | None = None, **fields: object) -> PackedC
         ("caption", "Generate the caption in English:"),
     ],
 )
-def test_evaluation_asks_with_the_published_prompt(task: Task, published: str) -> None:
-    assert evaluation_prompt(task, clip()) == published
+def test_evaluation_asks_with_the_published_prompt(task: str, published: str) -> None:
+    assert evaluation_prompt(TASKS, task, clip()) == published
 
 
 def test_a_translation_is_asked_for_in_the_language_of_its_target() -> None:
     into = clip(language="en", target_language="zh")
-    assert evaluation_prompt("s2tt", into) == (
+    assert evaluation_prompt(TASKS, "s2tt", into) == (
         "Detect the language and translate the speech into Mandarin: <|en|>"
     )
     into_german = clip(language="en", target_language="de")
-    assert all("German" in text for text in training_prompts("s2tt", into_german))
+    assert all("German" in text for text in training_prompts(TASKS, "s2tt", into_german))
 
 
 def test_every_task_that_is_asked_in_words_has_paraphrases_and_held_out_prompts() -> None:
-    assert set(COMPLETION_PROMPTS) == set(get_args(Task)) - {"voice_chat"}
-    for prompts in COMPLETION_PROMPTS.values():
-        assert len(prompts.paraphrases) >= 2
-        assert len(prompts.held_out) >= 2
-        texts = (prompts.canonical, *prompts.paraphrases, *prompts.held_out)
+    assert set(TASKS.asked_in_words) == set(TASKS) - {"voice_chat"}
+    for spec in map(TASKS.__getitem__, TASKS.asked_in_words):
+        assert len(spec.paraphrases) >= 2
+        assert len(spec.held_out) >= 2
+        texts = (*spec.training_prompts, *spec.held_out)
         assert len(set(texts)) == len(texts)
 
 
@@ -76,17 +75,19 @@ def test_no_training_example_shows_a_held_out_prompt(tmp_path: Path) -> None:
     clips = [clip(f"{task}-{n}", task) for task in ANSWERS for n in range(8)]
     write_index(Store(str(tmp_path)), clips)
     index = CorpusIndex(Store(str(tmp_path)))
-    training_set = completion_examples(index, ClipTable.of(index), "natural")
+    training_set = completion_examples(index, ClipTable.of(index, TASKS), TASKS, "natural")
     examples, table = training_set.examples, training_set.table
-    assert set(table.task.names) == set(COMPLETION_PROMPTS)
+    assert set(table.task.names) == set(TASKS.asked_in_words)
     shown = [d.turns[0].text.lower() for n in range(len(examples)) for d in examples[n]]
     shown += [
-        turn.text.lower() for d in make_dialogues(clips, DialogueRecipe()) for turn in d.turns
+        turn.text.lower()
+        for d in make_dialogues(clips, TASKS, DialogueRecipe())
+        for turn in d.turns
     ]
-    shown += [text.lower() for text in training_texts(clips, [], "natural")]
-    shown += [text.lower() for texts in CHAT_QUESTIONS.values() for text in texts]
+    shown += [text.lower() for text in training_texts(clips, [], TASKS, "natural")]
+    shown += [text.lower() for spec in TASKS.values() for text in spec.questions]
     shown.append(TWO_CLIPS_QUESTION.lower())
-    for fragment in held_out_fragments():
+    for fragment in held_out_fragments(TASKS):
         assert len(fragment) >= 10
         assert not [text for text in shown if fragment.lower() in text]
 
@@ -94,17 +95,20 @@ def test_no_training_example_shows_a_held_out_prompt(tmp_path: Path) -> None:
 def test_suites_ask_with_held_out_prompts_or_tags_where_the_recipe_says_so() -> None:
     clips = [clip(f"{task}-{n}", task, split="test") for task in ANSWERS for n in range(16)]
     made = {
-        style: make_suites(clips, [], SuiteRecipe(items=16, asked_with=style))
+        style: make_suites(clips, [], TASKS, SuiteRecipe(items=16, asked_with=style))
         for style in ("canonical", "held_out", "tags")
     }
-    for task in COMPLETION_PROMPTS:
+    for task in TASKS.asked_in_words:
         asked = {
             style: {item.conversation.turns[0].text for item in suites[task]}
             for style, suites in made.items()
         }
         assert len(asked["canonical"]) == len(asked["tags"]) == 1
-        assert len(asked["held_out"]) == len(COMPLETION_PROMPTS[task].held_out)
-        assert not asked["held_out"] & {*training_prompts(task, clips[0]), *asked["canonical"]}
+        assert len(asked["held_out"]) == len(TASKS[task].held_out)
+        assert not asked["held_out"] & {
+            *training_prompts(TASKS, task, clips[0]),
+            *asked["canonical"],
+        }
         references = [item.conversation.answer for item in made["tags"][task]]
         assert references == [item.conversation.answer for item in made["canonical"][task]]
 
@@ -113,11 +117,11 @@ def test_suites_ask_with_held_out_prompts_or_tags_where_the_recipe_says_so() -> 
 def test_a_users_dialogue_with_a_held_out_prompt_breaks_the_contract(
     split: str, is_refused: bool
 ) -> None:
-    asked = f"Please: {COMPLETION_PROMPTS['sound'].held_out[0].upper()}"
+    asked = f"Please: {TASKS['sound'].held_out[0].upper()}"
     turns = (Turn(role="user", text=asked, audio=("c",)), Turn(role="assistant", text="a dog"))
     values = {"id": "d", "format": "chat", "turns": turns, "task": "sound", "split": split}
     dialogue = Conversation.model_validate(values | {"mode": "audio_analysis"})
-    frame = dialogues_frame([dialogue], {"c"}, held_out_fragments())
+    frame = dialogues_frame([dialogue], {"c"}, held_out_fragments(TASKS))
     result = validate(DIALOGUES, frame, "dialogues")
     if not is_refused:
         enforce(result)
@@ -147,19 +151,19 @@ def test_a_users_dialogue_with_a_held_out_prompt_breaks_the_contract(
         ("choice", f"<|startofanalysis|><|en|><|question|>{QUESTION}<|answer|>"),
     ],
 )
-def test_tags_are_those_of_the_predecessors_evaluation(task: Task, tags: str) -> None:
+def test_tags_are_those_of_the_predecessors_evaluation(task: str, tags: str) -> None:
     asked = clip(source="clotho")
-    assert tag_prompt(task, asked) == tags
-    assert training_prompts(task, asked, "tags") == (tags,)
-    assert evaluation_prompt(task, asked, "tags") == tags
+    assert tag_prompt(TASKS, task, asked) == tags
+    assert training_prompts(TASKS, task, asked, "tags") == (tags,)
+    assert evaluation_prompt(TASKS, task, asked, "tags") == tags
 
 
 def test_tags_are_single_tokens_of_a_tokenizer_that_has_them() -> None:
     asked = clip()
-    tokenizer = train_tokenizer(["some text"], 400, sorted({"fr", *tag_names()}))
-    for task in COMPLETION_PROMPTS:
+    tokenizer = train_tokenizer(["some text"], 400, sorted({"fr", *tag_names(TASKS)}))
+    for task in TASKS.asked_in_words:
         if task != "choice":
-            text = tag_prompt(task, asked)
+            text = tag_prompt(TASKS, task, asked)
             assert len(tokenizer.encode(text)) == text.count("<|")
 
 

@@ -8,10 +8,12 @@ import pytest
 from data_contracts.records import Clip, EvaluationItem, PackedClip
 from tasks.conversations.dialogues import DialogueRecipe, make_dialogues
 from tasks.conversations.suites import SuiteRecipe, make_suites
+from tasks.conversations.task_table import shipped_tasks
 from tasks.corpus.compose import ComposeRecipe, plan_compositions
 from tasks.evaluation.metrics.table import METRICS
 from tests.support.recordings import packed
 
+TASKS = shipped_tasks()
 RECIPE = SuiteRecipe(items=5)
 
 
@@ -21,7 +23,7 @@ def corpus(small_manifest: Path) -> dict[str, PackedClip]:
     compose = ComposeRecipe(
         digit_strings={"train": 10, "test": 10}, spoken_commands={"train": 10, "test": 10}
     )
-    made = plan_compositions(clips, compose)
+    made = plan_compositions(clips, TASKS, compose)
     rows = [packed(clip) for clip in clips]
     rows += [packed(m.clip, tuple(part.id for part in m.parts)) for m in made]
     return {row.id: row for row in rows}
@@ -35,7 +37,8 @@ def suites(corpus: dict[str, PackedClip]) -> dict[str, list[EvaluationItem]]:
 def suites_of(
     clips: list[PackedClip], recipe: SuiteRecipe = RECIPE
 ) -> dict[str, list[EvaluationItem]]:
-    return make_suites(clips, list(make_dialogues(clips, DialogueRecipe(per_task=20))), recipe)
+    dialogues = list(make_dialogues(clips, TASKS, DialogueRecipe(per_task=20)))
+    return make_suites(clips, dialogues, TASKS, recipe)
 
 
 def speech(name: str, **fields: object) -> PackedClip:

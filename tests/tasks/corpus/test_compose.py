@@ -11,6 +11,7 @@ from pydantic import ValidationError
 
 from data_contracts.records import Clip
 from tasks.conversations.prompts import answer_to_command
+from tasks.conversations.task_table import shipped_tasks
 from tasks.corpus.compose import (
     ComposeRecipe,
     Joined,
@@ -23,6 +24,7 @@ from tasks.corpus.compose import (
 from tasks.sources.manifest import DataSourceError
 from tests.support.recordings import noise, tone
 
+TASKS = shipped_tasks()
 RECIPE = ComposeRecipe(
     digit_strings={"train": 30, "test": 10}, spoken_commands={"train": 20, "test": 10}
 )
@@ -48,6 +50,14 @@ def sound(name: str, group: str, split: str = "train") -> Clip:
 def command(name: str, phrase: str, split: str = "train") -> Clip:
     return clip(name, targets={"asr": phrase}, kind="command", phrase=phrase, split=split,
                 language="en", speaker="s", license="L-command")  # fmt: skip
+
+
+def test_a_command_over_a_sound_with_choices_keeps_the_question() -> None:
+    question = "Which is it?\nA. a dog\nB. a cat"
+    dog = clip("dog", targets={"sound": "dog", "choice": "A. a dog"}, kind="sound",
+               question=question)  # fmt: skip
+    planned = plan_spoken_commands([dog, command("c", "what sound is this")], TASKS, RECIPE)
+    assert {made.clip.question for made in planned} == {question}
 
 
 def test_a_digit_string_says_what_its_parts_say() -> None:
@@ -97,14 +107,14 @@ def test_a_spoken_command_asks_what_the_sound_can_answer() -> None:
         command("c3", "what instrument is playing"),
         command("c4", "sing along"),
     ]
-    planned = plan_spoken_commands(clips, RECIPE)
+    planned = plan_spoken_commands(clips, TASKS, RECIPE)
     assert len(planned) == 20
     for made in planned:
         sounding, spoken = made.parts
         assert (sounding.kind, spoken.kind, made.clip.kind) == ("sound", "command", "command")
         assert made.clip.phrase == spoken.phrase
         assert made.clip.targets == sounding.targets
-        assert answer_to_command(spoken.phrase or "", sounding.targets)
+        assert answer_to_command(TASKS, spoken.phrase or "", sounding.targets)
         assert made.clip.license == "L-command AND L-sound"
         assert made.combine == Overlaid(made.combine.snr_db, 0.4)
         assert made.combine.snr_db in RECIPE.snr_db
@@ -139,16 +149,16 @@ def test_no_composition_mixes_splits_and_the_plan_is_a_function_of_its_input(
 ) -> None:
     clips = [made for group in groups for made in group]
     recipe = RECIPE.model_copy(update={"seed": seed})
-    planned = plan_compositions(clips, recipe)
+    planned = plan_compositions(clips, TASKS, recipe)
     for made in planned:
         assert {part.split for part in made.parts} == {made.clip.split}
     random.seed(0)  # the global generator plays no part
-    assert plan_compositions(clips, recipe) == planned
+    assert plan_compositions(clips, TASKS, recipe) == planned
 
 
 def test_a_recording_with_the_id_of_a_composition_is_refused_before_any_work() -> None:
     with pytest.raises(DataSourceError, match=r"digits-train-00003.*Rename"):
-        plan_compositions([*voice("anna"), clip("digits-train-00003")], RECIPE)
+        plan_compositions([*voice("anna"), clip("digits-train-00003")], TASKS, RECIPE)
 
 
 def test_joined_parts_have_their_pauses_in_between() -> None:

@@ -12,7 +12,8 @@ from infra.compute.resources import Resources
 from model.costs.shapes import count_parameters, published_config, released_shape, towers_shape
 from model.tuning import TuningRecipe
 from tasks.collect_preferences import CollectRecipe
-from tasks.conversations.suites import NUM_SUITES
+from tasks.conversations.suites import num_suites
+from tasks.conversations.task_table import shipped_tasks
 from tasks.estimates.answering_cost import estimate_evaluation, estimate_preferences
 from tasks.estimates.training_cost import USABLE, Estimate, ExampleSize, estimate_training, in_turn
 from tasks.evaluate import EvaluateRecipe
@@ -175,4 +176,4 @@ def test_evaluation_is_of_three_checkpoints_on_all_suites() -> None:
     recipe = EvaluateRecipe(max_new_tokens=10)
     found = estimate_evaluation(PUBLISHED, recipe, ingest, resources, CLIP)
     assert found.workers == 3
-    assert found.examples == 3 * NUM_SUITES * 100
+    assert found.examples == 3 * num_suites(shipped_tasks()) * 100

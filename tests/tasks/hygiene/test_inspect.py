@@ -14,7 +14,7 @@ from data_contracts.contract_result import ContractBreachError, enforce
 from data_contracts.hygiene import Finding, HygieneReport
 from data_contracts.jsonl import from_jsonl
 from data_contracts.languages import LANGUAGES
-from data_contracts.records import Clip, PackedClip, Rejected, Task
+from data_contracts.records import Clip, PackedClip, Rejected, TaskName
 from infra.storage.store import Store
 from tasks import ingest
 from tasks.corpus.compose import ComposeRecipe
@@ -219,11 +219,11 @@ def said(name: str, split: str, **fields: Any) -> Any:
     return packed(Clip(id=name, audio="a.wav", **(defaults | fields)))
 
 
-HELD_OUT: tuple[Task, ...] = ("asr", "s2tt", "voice_chat")
+HELD_OUT: tuple[TaskName, ...] = ("asr", "s2tt", "voice_chat")
 
 
 def shared(
-    rows: Sequence[PackedClip], folder: Path, held_out: tuple[Task, ...] = HELD_OUT
+    rows: Sequence[PackedClip], folder: Path, held_out: tuple[TaskName, ...] = HELD_OUT
 ) -> list[Finding]:
     folder.mkdir()
     return list(labels.shared_texts(Texts.of(rows, held_out), rows, folder, 0.75))

@@ -19,6 +19,7 @@ from model.parts import part_of
 from model.tuning import TuningRecipe
 from tasks import ingest
 from tasks.context import StageContext
+from tasks.conversations.task_table import shipped_tasks
 from tasks.corpus.index import CorpusIndex
 from tasks.ingest import IngestRecipe
 from tasks.initial_model.build import build_initial
@@ -33,6 +34,7 @@ from tests.support.example_numbers import drawing
 from tests.support.recordings import stage_context
 from tests.support.training_jobs import EXAMPLES_PER_STEP, STEPS, Training
 
+TASKS = shipped_tasks()
 TINY = ModelRecipe(
     audio_layers=1, audio_width=32, audio_heads=2, audio_ffn=64,
     text_layers=1, text_width=32, text_heads=2, text_kv_heads=2, text_ffn=64, vocab_size=512,
@@ -75,7 +77,7 @@ def initial(context: StageContext) -> Store:
 @pytest.fixture(scope="module")
 def training_set(context: StageContext) -> TrainingSet:
     index = CorpusIndex(context.inputs["corpus"])
-    return completion_examples(index, ClipTable.of(index), "natural")
+    return completion_examples(index, ClipTable.of(index, TASKS), TASKS, "natural")
 
 
 @pytest.fixture(scope="module")

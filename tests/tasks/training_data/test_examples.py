@@ -9,6 +9,7 @@ from infra.storage.store import Store
 from model.audio import num_audio_tokens
 from tasks.conversations.dialogues import completion
 from tasks.conversations.prompts import training_prompts
+from tasks.conversations.task_table import shipped_tasks
 from tasks.corpus.artifact import DIALOGUES
 from tasks.corpus.index import CorpusIndex
 from tasks.corpus.shards import write_index
@@ -21,6 +22,7 @@ def clip(name: str, num_samples: int = 16_000, **fields: object) -> PackedClip:
     return packed(row).model_copy(update={"num_samples": num_samples})
 
 
+TASKS = shipped_tasks()
 CLIPS = [
     clip("sounds", targets={"sound": "bird", "caption": "A bird."}, source="x"),
     clip("speech", 32_000, targets={"lid": "German", "asr": "ja"}, language="de", source="y"),
@@ -51,11 +53,11 @@ def index_of(folder: Path) -> CorpusIndex:
 
 def test_training_clips_are_asked_for_each_task_with_every_prompt(tmp_path: Path) -> None:
     index = index_of(tmp_path)
-    training_set = completion_examples(index, ClipTable.of(index), "natural")
+    training_set = completion_examples(index, ClipTable.of(index, TASKS), TASKS, "natural")
     examples, table = training_set.examples, training_set.table
     asked = [(CLIPS[1], "asr"), (CLIPS[0], "caption"), (CLIPS[1], "lid"), (CLIPS[0], "sound")]
     assert [examples[i] for i in range(len(examples))] == [
-        tuple(completion(row, task, p) for p in training_prompts(task, row))  # type: ignore[arg-type]
+        tuple(completion(row, task, p) for p in training_prompts(TASKS, task, row))  # type: ignore[arg-type]
         for row, task in asked
     ]
     assert [table.task[i] for i in range(4)] == ["asr", "caption", "lid", "sound"]
@@ -69,7 +71,7 @@ def test_training_clips_are_asked_for_each_task_with_every_prompt(tmp_path: Path
 
 def test_dialogues_count_all_their_clips_and_belong_to_the_first(tmp_path: Path) -> None:
     index = index_of(tmp_path)
-    training_set = dialogue_examples(Store(str(tmp_path)), index, ClipTable.of(index))
+    training_set = dialogue_examples(Store(str(tmp_path)), index, ClipTable.of(index, TASKS))
     dialogues, table = training_set.examples, training_set.table
     assert [dialogues[i] for i in range(len(dialogues))] == [(DIALOGUE,), (SILENT,)]
     assert [table.task[i] for i in range(2)] == ["two_clips", "conversation"]
@@ -80,8 +82,8 @@ def test_dialogues_count_all_their_clips_and_belong_to_the_first(tmp_path: Path)
 
 def test_chained_examples_and_tables_keep_their_order_and_travel(tmp_path: Path) -> None:
     index = index_of(tmp_path)
-    clips = ClipTable.of(index)
-    completions = completion_examples(index, clips, "natural")
+    clips = ClipTable.of(index, TASKS)
+    completions = completion_examples(index, clips, TASKS, "natural")
     together = completions + dialogue_examples(Store(str(tmp_path)), index, clips)
     both, table = together.examples, together.table
     assert len(together) == len(both) == len(table) == 6
@@ -94,6 +96,6 @@ def test_chained_examples_and_tables_keep_their_order_and_travel(tmp_path: Path)
 def test_a_corpus_without_training_clips_has_no_examples(tmp_path: Path) -> None:
     write_index(Store(str(tmp_path)), CLIPS[2:])
     index = CorpusIndex(Store(str(tmp_path)))
-    training_set = completion_examples(index, ClipTable.of(index), "natural")
+    training_set = completion_examples(index, ClipTable.of(index, TASKS), TASKS, "natural")
     examples, table = training_set.examples, training_set.table
     assert len(examples) == len(table) == 0

@@ -21,7 +21,7 @@ from tasks.recordings.decode import DecodeError
 from tasks.recordings.read import read_audio
 from tasks.sources import corpora as corpora_folder
 from tasks.sources.catalogue import CorpusError, CorpusSource, corpora, corpus_rows, find_corpus
-from tasks.sources.manifest import DataSource, read_source, source_digest
+from tasks.sources.manifest import DataSource, source_digest
 from tests.support.corpus_trees import LOCALES, TREES, Heard, sound, text
 from tests.support.recordings import stage_context
 
@@ -154,7 +154,7 @@ def test_two_corpora_never_share_an_id_a_speaker_or_a_phrase(tmp_path: Path) -> 
         text(tmp_path / name / "test/9/1/9-1.trans.txt", "9-1-1 hello\n")
         sound(0, tmp_path / name / "test/9/1/9-1-1.wav")
         sources.append(source_of("speech_folders", tmp_path / name, ("en/test",)))
-    clips = read_source(DataSource(corpora=tuple(sources))).clips
+    clips = list(ingest.clips_of(DataSource(corpora=tuple(sources))))
     assert [clip.id for clip in clips] == ["one/9-1-1", "two/9-1-1"]
     assert [clip.speaker for clip in clips] == ["one/9", "two/9"]
 
@@ -181,7 +181,7 @@ def test_a_corpus_is_read_from_any_file_system(tmp_path: Path) -> None:
     memory.put(str(tmp_path / "esc"), "/esc", recursive=True)
     try:
         data = DataSource(corpora=(CorpusSource(name="esc50", root="memory://esc"),))
-        assert {clip.audio for clip in read_source(data).clips} == {
+        assert {clip.audio for clip in ingest.clips_of(data)} == {
             "memory:///esc/audio/1-100032-A-0.wav",
             "memory:///esc/audio/5-103415-A-2.wav",
             "memory:///esc/audio/4-1-A-1.wav",
@@ -197,19 +197,20 @@ def test_a_corpus_is_read_from_any_file_system(tmp_path: Path) -> None:
 NEW_CORPUS = '''
 """Barks: dogs, one folder a breed."""
 
-from data_contracts.records import Rejected
 from tasks.sources.corpus import Corpus
-from tasks.sources.tables import read_table
+from tasks.sources.tables import map_rows, read_table
 
 
 def _rows(files, split):
-    for line in read_table(files, f"{split}.csv", ("file", "breed")):
-        yield line if isinstance(line, Rejected) else {
+    def row(line):
+        yield {
             "id": line["file"],
             "audio": files.place(f"sounds/{line['file']}"),
             "targets": {"sound": line["breed"]},
             "kind": "sound",
         }
+
+    return map_rows(read_table(files, f"{split}.csv", ("file", "breed")), row)
 
 
 CORPUS = Corpus(

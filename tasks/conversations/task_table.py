@@ -1,0 +1,216 @@
+"""Tasks: what a recording can be asked for, in which words, and how answers are scored.
+
+A task is one entry of a table. `tasks.yaml` beside this file has the shipped ones. A user declares
+more, in the same form, as `data.tasks` of a profile or in a `tasks.yaml` beside the manifest:
+
+    engine:
+      {kind: label, prompt: "Name the engine:", choices: [diesel, electric]}
+
+The table is a value: it comes from the source, ingest writes it into the corpus, and whoever needs
+it reads it there and passes it on. Records carry names.
+"""
+
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from importlib.resources import files
+from typing import Any, Literal
+
+import yaml
+from pydantic import Field, TypeAdapter, ValidationError, model_validator
+
+from data_contracts.jsonl import explain
+from data_contracts.recipe import Recipe
+from data_contracts.records import Clip, NonEmpty, TaskName
+from tasks.conversations.placeholders import PLACEHOLDERS, check_placeholders
+
+AnswerKind = Literal[
+    "transcript",  # what is said, word for word
+    "label",  # one of a closed set
+    "text",  # free
+]
+CONVERSATION = "conversation"
+"""What a user's own dialogues are called in place of a task."""
+DIALOGUE_TASKS = ("spoken_command", "multi_turn", "two_clips", CONVERSATION)
+"""What dialogues are called that are about several tasks."""
+_RESERVED = frozenset({*DIALOGUE_TASKS, "dual_mode", "preference"})
+"""Names of such dialogues and of suites, which no task may have."""
+_DEFAULT_METRICS = {"transcript": "wer", "label": "balanced_accuracy", "text": "bleu"}
+
+
+class TaskError(ValueError):
+    """A task is declared wrongly, or used and not declared."""
+
+
+class TaskSpec(Recipe):
+    """One task."""
+
+    kind: AnswerKind
+    """What an answer is: `transcript`, `label` (one of a closed set) or `text` (free)."""
+    metric: NonEmpty
+    """What the task's suite measures, an entry of the table of metrics; where it is not given, word error rate of transcripts,
+    balanced accuracy of labels, BLEU of texts."""
+    whole_recording: bool
+    """Whether an answer accounts for all that is heard, so that it would be wrong if the recording
+    were cut; where it is not given, that of a transcript does."""
+    choices: tuple[NonEmpty, ...] = ()
+    """Labels that an answer may be; none: all that the corpus has."""
+    prompt: NonEmpty | None
+    """What pre-training and evaluation ask with. None: the recording itself asks."""
+    paraphrases: tuple[NonEmpty, ...] = ()
+    """More prompts to train with."""
+    held_out: tuple[NonEmpty, ...] = ()
+    """More prompts to evaluate with, which training never shows."""
+    tags: NonEmpty | None = None
+    """The predecessor's tags that ask for it; None: those of a keyword, and the task's name."""
+    questions: tuple[NonEmpty, ...] = ()
+    """What a user asks in a chat; none: no chat is about it."""
+    answer: NonEmpty = "{answer}"
+    """The sentence in which the assistant answers there."""
+    commands: dict[NonEmpty, dict[NonEmpty, NonEmpty]] = Field(default={})
+    """Spoken commands that ask for it -> what is replied to each label, and nothing to another;
+    without any: the sentence above."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _fill_in(cls, entry: object) -> object:
+        if isinstance(entry, dict) and (metric := _DEFAULT_METRICS.get(str(entry.get("kind")))):
+            whole = entry.get("kind") == "transcript"
+            return {"metric": metric, "whole_recording": whole, **entry}
+        return entry
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> "TaskSpec":
+        if self.choices and self.kind != "label":
+            raise ValueError(f"choices are for kind label, and this is {self.kind}")
+        if self.metric.endswith("accuracy") and self.kind != "label":
+            raise ValueError(f"metric {self.metric} is for kind label, and this is {self.kind}")
+        for text in (*self.training_prompts, *self.held_out, *self.questions, self.tags or ""):
+            check_placeholders(text, PLACEHOLDERS)
+        check_placeholders(self.answer, ("answer",))
+        if shown := set(self.held_out) & set(self.training_prompts):
+            raise ValueError(f"{sorted(shown)} is a prompt of training and can't be held out")
+        if blank := [text for text in self.held_out if not fragment(text)]:
+            raise ValueError(f"held_out {blank[0]!r} has no words of its own")
+        return self
+
+    @property
+    def training_prompts(self) -> tuple[str, ...]:
+        """Every prompt that training asks with."""
+        return (self.prompt, *self.paraphrases) if self.prompt else ()
+
+
+Declared = dict[TaskName, TaskSpec]
+_DECLARED: TypeAdapter[Declared] = TypeAdapter(Declared)
+
+
+@dataclass(frozen=True)
+class TaskTable(Mapping[str, TaskSpec]):
+    """Every task that a corpus may have, by name, in a fixed order."""
+
+    specs: Mapping[str, TaskSpec]
+
+    def __getitem__(self, name: str) -> TaskSpec:
+        return self.specs[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.specs)
+
+    def __len__(self) -> int:
+        return len(self.specs)
+
+    @property
+    def asked_in_words(self) -> tuple[str, ...]:
+        """Tasks that have a prompt."""
+        return tuple(name for name, spec in self.items() if spec.prompt)
+
+    @property
+    def about_the_whole(self) -> frozenset[str]:
+        """Tasks whose answers would be wrong if the recording were cut."""
+        return frozenset(name for name, spec in self.items() if spec.whole_recording)
+
+    def with_declared(self, declared: Mapping[str, TaskSpec]) -> "TaskTable":
+        """The table with more tasks behind its own; one of the same name takes the old one's place.
+
+        Raises:
+            TaskError: a name belongs to dialogues or suites of several tasks.
+        """
+        if taken := sorted(_RESERVED & declared.keys()):
+            raise TaskError(
+                f"no task can be named {', '.join(taken)}: dialogues and suites of several tasks "
+                "have this name. Rename it."
+            )
+        return TaskTable({**self.specs, **declared})
+
+    def require(self, names: Iterable[str], user: str) -> None:
+        """Refuse names that no task has.
+
+        Args:
+            user: who names them, for the message.
+
+        Raises:
+            TaskError: with the known names and how to declare another.
+        """
+        if unknown := sorted(set(names) - self.keys()):
+            raise TaskError(f"{user}: {self._unknown(unknown[0])}")
+
+    def problem(self, clip: Clip) -> str | None:
+        """What the labels of a clip have against the table, None where all is well."""
+        for name, label in clip.targets.items():
+            if name not in self:
+                return f"targets.{name}: {self._unknown(name)}"
+            spec = self[name]
+            if spec.choices and label not in spec.choices:
+                return f"targets.{name}: {label!r:.80} is none of {', '.join(spec.choices)}"
+            if "{question}" in (spec.prompt or "") and not clip.question:
+                return f"targets.{name}: the row has no question, which its prompt asks"
+        return None
+
+    def to_json(self) -> str:
+        """The table as the file that `from_json` reads."""
+        return _DECLARED.dump_json(dict(self.specs), indent=1, exclude_defaults=True).decode()
+
+    @classmethod
+    def from_json(cls, text: str | bytes) -> "TaskTable":
+        """Read what `to_json` wrote."""
+        return cls(_DECLARED.validate_json(text))
+
+    def _unknown(self, name: str) -> str:
+        return (
+            f"there is no task {name!r}; there are {', '.join(self)}. Declare it below data.tasks "
+            "in the profile, or in tasks.yaml beside the manifest, as\n"
+            f"{name}:\n"
+            f'  {{kind: label, prompt: "Name the {name}:"}}'
+        )
+
+
+def shipped_tasks() -> TaskTable:
+    """Read the tasks that need no declaration."""
+    text = files("tasks.conversations").joinpath("tasks.yaml").read_text("utf-8")
+    return TaskTable(parse_tasks(text, "tasks/conversations/tasks.yaml"))
+
+
+def parse_tasks(text: str | bytes, url: str) -> Declared:
+    """Read the tasks that a YAML file declares.
+
+    Raises:
+        TaskError: it is no YAML or no mapping of names to tasks; with `url`, field and rule.
+    """
+    try:
+        entries: Any = yaml.safe_load(text)
+        return _DECLARED.validate_python({} if entries is None else entries)
+    except ValidationError as error:
+        raise TaskError(f"{url} declares no tasks: {explain(error)}") from error
+    except yaml.YAMLError as error:
+        raise TaskError(f"{url} is no YAML: {error}") from error
+
+
+def dump_tasks(declared: Declared) -> dict[str, object]:
+    """Tasks as plain values, without what is left at its default."""
+    return _DECLARED.dump_python(declared, mode="json", exclude_defaults=True)  # type: ignore[no-any-return]
+
+
+def fragment(prompt: str) -> str:
+    """The longest part of a prompt without a placeholder."""
+    parts = re.split(r"<\|\{\w+\}\|>|\{\w+\}", prompt)
+    return max(parts, key=len).strip()
