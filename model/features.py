@@ -45,8 +45,8 @@ def log_mel_spectrogram(waveforms: Sequence[Tensor], num_mel_bins: int) -> list[
     """Frames [0, 2 * L1 + 2) of the reference's padded log-mel, for every window of every clip.
 
     Args:
-        waveforms: float32 [num_samples] at 16 kHz, as `audio.check_waveform` returns them, all on
-            one device: it does the work, and the features stay there.
+        waveforms: float32 [num_samples] at 16 kHz, mono, finite, full scale 1, all on one device,
+            which does the work and keeps the features.
         num_mel_bins: 80 or 128, as the checkpoint's audio configuration says.
 
     Returns:
