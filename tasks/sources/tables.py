@@ -98,22 +98,8 @@ def read_table(
             f"{files.place(key)} has the columns {', '.join(names)[:500]}; {absent} are missing. "
             "Is this the version of the corpus that --list describes?"
         )
-    while True:
-        why = ""
-        try:
-            fields = next(reader)
-        except StopIteration:
-            yield from lines.take_bad()
-            return
-        except csv.Error as error:
-            if dialect.get("quoting") != csv.QUOTE_NONE:
-                raise CorpusError(
-                    f"line {lines.number} of {files.place(key)} can't be read: {error}. Unpack the "
-                    "corpus again."
-                ) from error
-            fields, why = [], str(error)
-        if lines.is_torn:
-            why = "a line within it can't be read"
+    is_quoted = dialect.get("quoting") != csv.QUOTE_NONE
+    for fields, why in _parsed(reader, lines, files.place(key), is_quoted):
         yield from lines.take_bad()
         if fields and not why and len(fields) != len(names):
             why = f"it has {len(fields)} columns, the table has {len(names)}"
@@ -121,6 +107,31 @@ def read_table(
             yield _rejected(key, lines.number, why)
         elif fields:
             yield dict(zip(names, fields, strict=True))
+    yield from lines.take_bad()
+
+
+def _parsed(
+    reader: Iterator[list[str]], lines: "_Lines", path: str, is_quoted: bool
+) -> Iterator[tuple[list[str], str]]:
+    """Fields of each row, and why it is rejected, if it is.
+
+    Raises:
+        CorpusError: a row with quotation marks can't be parsed, so nobody knows where it ends.
+    """
+    while True:
+        why = ""
+        try:
+            fields = next(reader)
+        except StopIteration:
+            return
+        except csv.Error as error:
+            if is_quoted:
+                raise CorpusError(
+                    f"line {lines.number} of {path} can't be read: {error}. Unpack the corpus "
+                    "again."
+                ) from error
+            fields, why = [], str(error)
+        yield fields, "a line within it can't be read" if lines.is_torn else why
 
 
 def numbered_lines(
