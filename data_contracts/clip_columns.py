@@ -1,7 +1,7 @@
-"""Clips taken apart into columns, which wait in a file that is mapped into memory.
+"""Columns of clips, kept in a file that is mapped into memory.
 
-A million rows are some hundred megabytes, and the tables of contracts look at a part of them at a
-time: the system may take back what nobody looks at.
+A million rows take some hundred megabytes, and the tables of contracts need a part of them at a
+time: the system may take the memory of the others back.
 """
 
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
@@ -25,13 +25,13 @@ from data_contracts.split_leaks import NO_KEY, RANK_BITS, SPEAKER_TASKS, SPLIT_O
 AnyClip = TypeVar("AnyClip", Clip, PackedClip)
 
 _DENSE_SCRIPTS = frozenset({"am", "cr", "ii", "iu", "ja", "ko", "oj", "ti", "yue", "zh"})
-"""Languages whose characters are words or syllables: no common characters per second."""
+"""Languages whose characters are words or syllables: they have no common speaking rate."""
 _ROWS_AT_ONCE = 4096
-"""Clips that are held while column after column is taken from them."""
+"""Clips that are held while their columns are built."""
 
 
 class _Fields(dict[str, list[Any]]):
-    """The values of a field, clip by clip, taken when they are first asked for."""
+    """Values of a field of some clips, collected when they are first asked for."""
 
     def __init__(self, clips: Sequence[Clip | PackedClip]) -> None:
         self._clips = [clip.__dict__ for clip in clips]
@@ -41,12 +41,12 @@ class _Fields(dict[str, list[Any]]):
 
 
 def manifest_columns(clips: Iterable[Clip]) -> pa.Table:
-    """What the contract of a manifest looks at."""
+    """Build the columns that the contract of a manifest needs."""
     return _spooled(clips, _of_manifest)
 
 
 def index_columns(clips: Iterable[PackedClip], about_the_whole: Collection[str]) -> pa.Table:
-    """What the contract of a shard index looks at.
+    """Build the columns that the contract of a shard index needs.
 
     Args:
         about_the_whole: tasks whose answers account for all that is heard.
@@ -55,7 +55,7 @@ def index_columns(clips: Iterable[PackedClip], about_the_whole: Collection[str])
 
 
 def keys_of(columns: pa.Table, name: str) -> Keys:
-    """A column of hashes as keys, in memory."""
+    """Read a column of hashes into memory as keys."""
     hashes: Keys = columns[name].to_numpy()  # a copy, as the table has several pieces or is empty
     hashes = hashes if hashes.flags.writeable else hashes.copy()
     hashes &= ~RANK_BITS
@@ -63,21 +63,21 @@ def keys_of(columns: pa.Table, name: str) -> Keys:
 
 
 def characters(clips: Sequence[PackedClip]) -> list[int | None]:
-    """Lengths of the transcripts that have a speaking rate."""
+    """Number of characters of each transcript that has a speaking rate, else None."""
     return _characters(_Fields(clips))
 
 
 def _spooled(
     clips: Iterable[AnyClip], make: Callable[[list[AnyClip]], dict[str, pa.Array]]
 ) -> pa.Table:
-    """The columns that `make` takes from some clips at a time; the clips are not held."""
+    """Collect the columns that `make` builds from a batch of clips; the clips are not held."""
     remaining = iter(clips)
     schema = pa.RecordBatch.from_pydict(make([])).schema
     with NamedTemporaryFile(prefix="q2a-columns-") as file:
         with pa.ipc.new_file(file.name, schema) as writer:
             while rows := list(islice(remaining, _ROWS_AT_ONCE)):
                 writer.write_batch(pa.RecordBatch.from_pydict(make(rows), schema))
-        # The mapping holds the file when its name is gone.
+        # The mapping keeps the file after its name is gone.
         return pa.ipc.open_file(pa.memory_map(file.name)).read_all()
 
 
@@ -129,10 +129,10 @@ def _of_index(about_the_whole: Collection[str], clips: list[PackedClip]) -> dict
 
 
 def _keys(fields: _Fields) -> dict[str, pa.Array]:
-    """What a row is called, its split, and what must stay in one split.
+    """Ids, splits, and the keys of whatever must stay in one split.
 
-    What is compared are hashes of 62 bits, which never leave this process: a million rows have two
-    alike by chance once in some million times.
+    Hashes of 62 bits are compared, which never leave this process: among a million rows two are
+    equal by chance once in some million runs.
     """
     ids = fields["id"]
     phrases = [

@@ -1,6 +1,6 @@
-"""The contracts of clips: what must hold of a manifest, and of what is packed of it.
+"""Contracts of clips: the rules for a manifest and for the corpus that is packed from it.
 
-The columns come from `clip_tables.py`; severities as in `suites.py`.
+The columns come from `clip_tables.py`; severities are those of `conversation_contracts.py`.
 """
 
 from typing import get_args
@@ -14,11 +14,11 @@ from data_contracts.records import Split
 MAX_CLIPPED_SHARE = 0.001
 """A loud master touches full scale now and then; one that is cut off stays there."""
 CHARACTERS_PER_SECOND = (3.0, 24.0)
-"""What people speak in alphabetic scripts; beyond it the text is of another recording."""
+"""Speaking rates in alphabetic scripts; beyond them the text belongs to another recording."""
 
 
 def _split_rules(contract: str) -> tuple[Rule, ...]:
-    """Known splits, and nothing in two of them, for the manifest and for what is packed of it."""
+    """Rules on splits that the manifest and the packed corpus share."""
     return (
         Rule(
             f"{contract}.split_is_known",
@@ -31,13 +31,13 @@ def _split_rules(contract: str) -> tuple[Rule, ...]:
             f"{contract}.phrase_stays_in_one_split",
             "phrase_leaks_into",
             NULL,
-            "Give all rows of a phrase, in every language, one split.",
+            "Give all rows of a phrase, in every language, the same split.",
         ),
         Rule(
             f"{contract}.recording_stays_in_one_split",
             "recording_leaks_into",
             NULL,
-            "Give rows with the same bytes one split, or remove all but one.",
+            "Give rows with the same bytes the same split, or remove all but one.",
         ),
         Rule(
             f"{contract}.speaker_stays_in_one_split",
@@ -134,7 +134,7 @@ SHARD_INDEX = Contract(
             "shard_index.clip_has_an_audio_token",
             "seconds",
             BETWEEN,
-            f"Reject recordings below {1000 * MIN_SECONDS:.1f} ms: they can't be heard.",
+            f"Reject recordings below {1000 * MIN_SECONDS:.1f} ms: they give no audio token.",
             {"min_value": MIN_SECONDS},
         ),
         Rule(
@@ -162,8 +162,8 @@ SHARD_INDEX = Contract(
             "shard_index.clip_is_not_clipped",
             "clipped_share",
             BETWEEN,
-            "Listen to the examples: what was louder than full scale is cut off. Take the "
-            "recording from a source of a lower level, or leave it out.",
+            "Listen to the examples: their peaks are cut off at full scale. Take the recording "
+            "from a source with a lower level, or leave it out.",
             {"max_value": MAX_CLIPPED_SHARE},
             severity="report",
         ),
@@ -171,7 +171,8 @@ SHARD_INDEX = Contract(
             "shard_index.text_fits_duration",
             "characters_per_second",
             BETWEEN,
-            "Listen to the examples: the text is probably of another take. Correct or remove it.",
+            "Listen to the examples: the text probably belongs to another recording. Correct or "
+            "remove it.",
             {
                 "min_value": CHARACTERS_PER_SECOND[0],
                 "max_value": CHARACTERS_PER_SECOND[1],
@@ -183,7 +184,7 @@ SHARD_INDEX = Contract(
             "shard_index.audio_occurs_once",
             "duplicate_of",
             NULL,
-            "Remove repeated rows from the manifest: each counts its recording once more.",
+            "Remove repeated rows from the manifest: each copy counts its recording again.",
             severity="report",
         ),
         *_split_rules("shard_index"),

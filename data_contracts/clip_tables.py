@@ -1,8 +1,8 @@
-"""Clips as tables: the columns that the contracts in `clip_suites.py` test.
+"""Tables of clips: the columns that the contracts in `clip_contracts.py` test.
 
-Millions of clips pass through, so the tables come in slices. What a rule needs and a clip does not
-hold is derived of whole columns. A text column that is named after a problem (`phrase_leaks_into`,
-`empty_targets`) is null where all is well.
+Millions of clips pass through, so the tables come in slices. Columns that a clip has no field for
+are derived from whole columns. A text column that is named after a problem (`phrase_leaks_into`,
+`empty_targets`) is null where there is none.
 """
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
@@ -21,23 +21,23 @@ from data_contracts.split_leaks import (
     SPLITS,
     TEXT,
     Keys,
-    Told,
+    Violations,
     are_in,
     first_of,
     repeats,
+    sparse_text,
     strays,
     text_series,
-    told,
 )
 
 SLICE_ROWS = 1 << 19
-"""What is in memory at a time; each slice costs Great Expectations some time besides its rows."""
+"""Rows in memory at a time; each slice costs Great Expectations some time besides its rows."""
 _SILENT_SECONDS = 0.15
 """Silence around the speech of a trimmed recording, which no character accounts for."""
 
 
 def manifest_frames(clips: Iterable[Clip]) -> Iterator[pd.DataFrame]:
-    """A row for each clip of a manifest, for the contract MANIFEST. The clips are not held."""
+    """Build the table of the contract MANIFEST: a row per clip. The clips are not held."""
     columns = manifest_columns(clips)
     problems = _problems(columns)
     for begin, end in _slices(columns.num_rows):
@@ -49,7 +49,7 @@ def manifest_frames(clips: Iterable[Clip]) -> Iterator[pd.DataFrame]:
                 "language": text_series(some["language"]),
                 "text_without_language": text_series(some["unlabelled"]),
                 "empty_targets": text_series(some["empty"]),
-                **{name: found.column(begin, end) for name, found in problems.items()},
+                **{name: rows.column(begin, end) for name, rows in problems.items()},
             }
         )
 
@@ -83,7 +83,7 @@ def shard_index_frames(
                 "too_long": _too_long(seconds, max_seconds),
                 "cut_answers": text_series(some["cut_answers"]),
                 "characters_per_second": _speaking_rate(some["characters"].to_numpy(), seconds),
-                **{name: found.column(begin, end) for name, found in problems.items()},
+                **{name: rows.column(begin, end) for name, rows in problems.items()},
             }
         )
 
@@ -102,7 +102,7 @@ def _speaking_rate(
 
 
 def _slices(count: int) -> Iterator[tuple[int, int]]:
-    """Begin and end of each; one without rows where there are none."""
+    """Begin and end of each slice; a table without rows has one empty slice."""
     for begin in range(0, max(count, 1), SLICE_ROWS):
         yield begin, min(begin + SLICE_ROWS, count)
 
@@ -112,13 +112,14 @@ def _splits(ranks: pa.ChunkedArray) -> pd.Series:
 
 
 def _too_long(seconds: NDArray[np.float64], most: float) -> pd.Series:
-    beyond = np.flatnonzero(seconds > most).tolist()
-    return told(len(seconds), {row: f"{seconds[row]:.4f} s, at most {most:g} s" for row in beyond})
+    rows = np.flatnonzero(seconds > most).tolist()
+    texts = {row: f"{seconds[row]:.4f} s, at most {most:g} s" for row in rows}
+    return sparse_text(len(seconds), texts)
 
 
-def _problems(columns: pa.Table) -> dict[str, Told]:
-    """Ids that occur twice, and what may not be in two splits: a phrase, a recording, and a voice
-    where voices are learnt.
+def _problems(columns: pa.Table) -> dict[str, Violations]:
+    """Repeated ids; phrases and recordings in two splits; voices in two splits, for tasks that a
+    known voice gives away.
     """
     phrases = _texts(columns, "phrase")
     return {
@@ -133,38 +134,38 @@ def _problems(columns: pa.Table) -> dict[str, Told]:
     }
 
 
-def _leaks(columns: pa.Table, keys: Keys, what: Callable[[int], str]) -> Told:
-    """Rows that stray from their key's split; `what` tells the key of a row."""
+def _leaks(columns: pa.Table, keys: Keys, what: Callable[[int], str]) -> Violations:
+    """Rows that stray from their key's split; `what` describes the key of a row."""
     ids, ranks = _texts(columns, "id"), columns["rank"].to_numpy()
     rows, hosts = strays(ranks, keys)
-    return Told(
+    return Violations(
         rows,
         lambda n: f"split {SPLITS[ranks[hosts[n]]]} also has '{ids(hosts[n])}' {what(rows[n])}",
     )
 
 
-def _voice_leaks(columns: pa.Table, task: TaskName) -> Told:
+def _voice_leaks(columns: pa.Table, task: TaskName) -> Violations:
     speakers = _texts(columns, "speaker")
     keys = keys_of(columns, f"{task}_voice_key")
     return _leaks(columns, keys, lambda row: f"with {task} speaker '{speakers(row)}'")
 
 
-def _repeated_ids(columns: pa.Table) -> Told:
+def _repeated_ids(columns: pa.Table) -> Violations:
     rows, firsts = repeats(keys_of(columns, "id_key"))
-    return Told(rows, lambda n: f"row {firsts[n] + 1} has it first")
+    return Violations(rows, lambda n: f"row {firsts[n] + 1} has it first")
 
 
-def _duplicates(columns: pa.Table) -> Told:
-    """Rows with the bytes and the answers of an earlier one, which they name."""
+def _duplicates(columns: pa.Table) -> Violations:
+    """Rows with the bytes and the answers of an earlier one; the text is its id."""
     ids = _texts(columns, "id")
     rows, firsts = repeats(keys_of(columns, "content_key"))
     again = rows != firsts
     rows, firsts = rows[again], firsts[again]
-    return Told(rows, lambda n: ids(firsts[n]))
+    return Violations(rows, lambda n: ids(firsts[n]))
 
 
-def _origin_leaks(columns: pa.Table) -> Told:
-    """Compositions: no recording may be heard in two splits, alone or as a part."""
+def _origin_leaks(columns: pa.Table) -> Violations:
+    """Compositions and recordings by which a recording is in two splits, alone or as a part."""
     lists = columns["parts"].combine_chunks()
     composed, names = lists.value_parent_indices().to_numpy(), lists.flatten().to_pylist()
     id_keys = keys_of(columns, "id_key")
@@ -174,19 +175,19 @@ def _origin_leaks(columns: pa.Table) -> Told:
     order = rows.argsort(kind="stable")
     rows, keys = rows[order], np.concatenate([id_keys[alone], part_keys])[order]
     ranks, ids = columns["rank"].to_numpy()[rows], _texts(columns, "id")
-    called = dict(zip(part_keys.tolist(), names, strict=True))
+    names_of = dict(zip(part_keys.tolist(), names, strict=True))
     parts, hosts = strays(ranks, keys)
     leaking, first = np.unique(rows[parts], return_index=True)
 
-    def words(n: int) -> str:
+    def text(n: int) -> str:
         part, host = parts[first[n]], hosts[first[n]]
         home = f"split {SPLITS[ranks[host]]} also has '{ids(rows[host])}'"
-        return f"{home} with origin '{called[int(keys[part])]}'"
+        return f"{home} with origin '{names_of[int(keys[part])]}'"
 
-    return Told(leaking, words)
+    return Violations(leaking, text)
 
 
 def _texts(columns: pa.Table, name: str) -> Callable[[int], str]:
-    """The text of a row; for the few that are told of."""
+    """Function that gives the text of a row; for the few rows that break a rule."""
     column = columns[name]
     return lambda row: str(column[int(row)])

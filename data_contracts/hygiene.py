@@ -1,4 +1,4 @@
-"""What hygiene found in a packed corpus, as records, as a table and with the rules for it."""
+"""Findings of hygiene in a packed corpus: the records, their table and its contract."""
 
 from collections.abc import Iterable, Sequence
 from itertools import islice
@@ -15,7 +15,7 @@ from data_contracts.split_leaks import TEXT, text_series
 FindingKind = Literal[
     "audio_leak",  # one recording in two splits
     "text_leak",  # one held-out text in two splits
-    "tolerated_leak",  # either of them where the recipe only reports leaks
+    "tolerated_leak",  # either of these two where the recipe only reports leaks
     "repeated_audio",  # one recording several times in a split, from different sources
     "shared_question",  # one question with one answer in two splits: choices, conversations
     "similar_text",  # nearly the same held-out text in two splits
@@ -28,27 +28,27 @@ FindingKind = Literal[
     "clipped",  # flat tops
 ]
 LEAKS: frozenset[FindingKind] = frozenset({"audio_leak", "text_leak"})
-"""Findings that stop a run: what training hears would be asked in an evaluation."""
+"""Findings that stop a run: an evaluation would ask about training data."""
 _ROWS_AT_ONCE = 10_000
 
 
 class Finding(Record):
-    """One thing that is wrong, or looks so, with one clip."""
+    """One problem, or suspected problem, of one clip."""
 
     kind: FindingKind
     clip: NonEmpty
-    """Of a pair in two splits the one nearer to training."""
+    """Id of the clip; of a pair in two splits the one nearer to training."""
     other: str | None = None
     """The other clip of a pair."""
     detail: str
-    """What was measured, with the splits and suites concerned, in words."""
+    """Measured value, with the splits and suites concerned, in words."""
     value: float
-    """The measure: correlation, similarity, dB, share, characters a second, nats or, of repeated
-    audio, how many sources it has."""
+    """Measured value: correlation, similarity, dB, share, characters a second, nats or, for
+    `repeated_audio`, the number of its sources."""
 
 
 class Histogram(Record):
-    """Counts of one measure for each of some groups; `edges` has one number more than a count."""
+    """Histogram of one measure for several groups: bins between `edges`, counts by group."""
 
     title: str
     unit: str
@@ -57,42 +57,42 @@ class Histogram(Record):
 
 
 class HygieneReport(Record):
-    """What hygiene found out about a corpus: `hygiene.json`."""
+    """Report of hygiene on a corpus: `hygiene.json`."""
 
     recordings: int
     seconds: float
     compositions: int
-    """Clips made of these recordings, which need no check of their own."""
+    """Number of clips made of these recordings, which need no check of their own."""
     clips_by: dict[str, dict[str, dict[str, int]]]
     """task | language | kind -> its values -> split -> clips."""
     histograms: tuple[Histogram, ...]
     counts: dict[FindingKind, int]
-    """All findings, which are the lines of `hygiene.jsonl`."""
+    """Number of findings of each kind, all of which are lines of `hygiene.jsonl`."""
     findings: tuple[Finding, ...]
-    """Of each kind the foremost."""
+    """Top findings of each kind."""
     proposed_pairs: int
-    """Pairs with similar fingerprints, whose waveforms were compared."""
+    """Number of pairs with similar fingerprints, whose waveforms were compared."""
     identifier: str
-    """What the language identifier knows and how often it agreed with the labels."""
+    """Languages of the identifier and how often it agreed with the labels, in words."""
 
 
 _REMEDIES: dict[FindingKind, str] = {
-    "audio_leak": "Remove one of the two from the manifest, give both one split, or set "
+    "audio_leak": "Remove one of the two from the manifest, give both the same split, or set "
     "ingest.hygiene.on_leak=drop, which rejects the clip nearer to training.",
-    "text_leak": "Give all recordings of a sentence one split, take the task out of "
+    "text_leak": "Give all recordings of a sentence the same split, take the task out of "
     "ingest.hygiene.held_out_text where sentences may repeat, or set ingest.hygiene.on_leak=drop.",
-    "tolerated_leak": "ingest.hygiene.on_leak=report let it pass: results on these clips measure "
-    "memory. Set it to stop or drop.",
-    "repeated_audio": "Keep one of them in the manifest: each counts the recording once more.",
+    "tolerated_leak": "Set ingest.hygiene.on_leak to stop or drop: results on these clips measure "
+    "memory.",
+    "repeated_audio": "Keep one of them in the manifest: each copy counts the recording again.",
     "shared_question": "Read it: where only one recording can be meant, training knows the answer "
-    "to a test question. Give both one split, or remove one.",
+    "to a test question. Give both the same split, or remove one.",
     "similar_text": "Read both: a paraphrase of a test sentence makes its score too good.",
     "wrong_script": "Correct the language or the text of the row.",
     "other_language": "Read the text: the language may be wrong, or the text of another row.",
-    "odd_speaking_rate": "Listen to the clip: its text is probably of another take.",
-    "odd_level": "Listen to the clip: it may hold nothing, or a fault of the recording.",
+    "odd_speaking_rate": "Listen to the clip: its text probably belongs to another recording.",
+    "odd_level": "Listen to the clip: it may be empty or badly recorded.",
     "noisy": "Listen to the clip, or train with it knowingly.",
-    "mostly_silent": "Trim the recording: most of its tokens say nothing.",
+    "mostly_silent": "Trim the recording: most of its tokens are silence.",
     "clipped": "Record it again at a lower level, or train with it knowingly.",
 }
 
@@ -116,7 +116,7 @@ HYGIENE = Contract(
 
 
 def hygiene_frame(findings: Iterable[Finding]) -> pd.DataFrame:
-    """A row for each finding, its detail in the column of its kind, for the contract HYGIENE.
+    """Build the table of the contract HYGIENE: a row per finding, its detail in its kind's column.
 
     The findings are not held.
     """
@@ -125,21 +125,21 @@ def hygiene_frame(findings: Iterable[Finding]) -> pd.DataFrame:
     pieces = [_columns(())]
     while some := list(islice(remaining, _ROWS_AT_ONCE)):
         pieces.append(_columns(some))
-    ids, details, codes = (pa.chunked_array(found) for found in zip(*pieces, strict=True))
-    nothing = pa.scalar(None, TEXT)
+    ids, details, codes = (pa.chunked_array(chunks) for chunks in zip(*pieces, strict=True))
+    null = pa.scalar(None, TEXT)
     columns = {
-        kind: pc.if_else(pc.equal(codes, code), details, nothing) for code, kind in enumerate(kinds)
+        kind: pc.if_else(pc.equal(codes, code), details, null) for code, kind in enumerate(kinds)
     }
     return pd.DataFrame(
-        {name: text_series(found) for name, found in ({"id": ids} | columns).items()}
+        {name: text_series(column) for name, column in ({"id": ids} | columns).items()}
     )
 
 
 def _columns(findings: Sequence[Finding]) -> tuple[pa.Array, pa.Array, pa.Array]:
-    """Clips, details and kinds by their place."""
+    """Columns of clip ids, details, and indices of the kinds."""
     kinds = get_args(FindingKind)
     return (
-        pa.array([found.clip for found in findings], TEXT),
-        pa.array([found.detail for found in findings], TEXT),
-        pa.array([kinds.index(found.kind) for found in findings], pa.int8()),
+        pa.array([finding.clip for finding in findings], TEXT),
+        pa.array([finding.detail for finding in findings], TEXT),
+        pa.array([kinds.index(finding.kind) for finding in findings], pa.int8()),
     )

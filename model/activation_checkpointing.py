@@ -1,4 +1,4 @@
-"""Activation checkpointing: a layer's activations are made again in the backward pass, not kept."""
+"""Activation checkpointing: a layer's activations are recomputed in the backward pass, not kept."""
 
 from transformers import Qwen2AudioForConditionalGeneration
 

@@ -1,11 +1,11 @@
-"""Attention over packed rows: several sequences behind one another, none seeing its neighbours.
+"""Attention over packed rows: concatenated sequences, none of which attends to its neighbours.
 
-transformers hands the `attention_mask` of a layer untouched to a registered attention function. A
-plan of ours travels there instead of a tensor and says who sees whom. Any other mask (None, a
-tensor) goes on to transformers' own `sdpa`, so that `model.generate` and the plain forward still
-work on a model with this attention.
+transformers passes the `attention_mask` of a layer unchanged to a registered attention function. A
+plan is passed there instead of a tensor and says which positions attend to which. Any other mask
+(None, a tensor) goes on to transformers' own `sdpa`, so that `model.generate` and the plain forward
+still work on a model with this attention.
 
-On a GPU in half precision one kernel call does a whole row (`varlen`). Elsewhere, and under
+On a GPU in half precision one kernel call computes a whole row (`varlen`). Elsewhere, and under
 dropout, each sequence is a call of torch's `scaled_dot_product_attention`.
 """
 
@@ -25,48 +25,48 @@ from transformers.masking_utils import AttentionMaskInterface, sdpa_mask
 from model import varlen
 
 NAME = "q2a_packed"
-"""The attention implementation's name in a loaded model's configuration; never saved."""
+"""Name of the attention implementation in a loaded model's configuration; never saved."""
 
 
 class AttentionPlan(ABC):
-    """Who attends to whom inside one packed row [1, num_heads, total, head_dim]."""
+    """Which positions attend to which in one packed row [1, num_heads, total, head_dim]."""
 
     @abstractmethod
     def attend(
         self, query: Tensor, key: Tensor, value: Tensor, scale: float | None, dropout: float
     ) -> Tensor:
-        """Attention output [total, num_heads, head_dim]."""
+        """Compute the attention output [total, num_heads, head_dim]."""
 
 
 @dataclass(frozen=True)
 class Packed(AttentionPlan):
-    """Sequences of `lengths` behind one another; each sees itself, `causal` or in full."""
+    """Concatenated sequences of `lengths`; each attends to itself, `causal` or in full."""
 
     lengths: tuple[int, ...]
     causal: bool
 
     @property
     def num_positions(self) -> int:
-        """Positions of the row that belong to a sequence: the lengths together."""
+        """Number of positions in the row: the sum of the lengths."""
         return sum(self.lengths)
 
     @cached_property
     def segments(self) -> varlen.Segments:
-        """The same for the GPU's kernel."""
+        """The sequences as the GPU's kernel takes them."""
         return varlen.Segments(self.lengths, self.lengths, None, self.causal)
 
     @property
     def num_pairs(self) -> float:
-        """Scores that are executed for one head, pairs of a position and one that it sees: the
-        squares of the lengths, or half of them.
+        """Number of scores per head, one for each pair of a position and one that it attends to:
+        the squares of the lengths, or half of them.
         """
         return sum(length**2 for length in self.lengths) / (2 if self.causal else 1)
 
     def attend(
         self, query: Tensor, key: Tensor, value: Tensor, scale: float | None, dropout: float
     ) -> Tensor:
-        """One SDPA call a sequence, or a run of equally long ones: on CPU five times as fast as
-        one call with a block mask, and no work is spent between sequences.
+        """Call SDPA once per sequence, or per run of equally long ones: on CPU five times as fast
+        as one call with a block mask, and no work is spent between sequences.
         """
         runs = [(length, len(list(run))) for length, run in groupby(self.lengths)]
         sizes = [length * count for length, count in runs]
@@ -83,45 +83,49 @@ class Packed(AttentionPlan):
 
 @dataclass(frozen=True)
 class Tree(AttentionPlan):
-    """Preference pairs behind one another, each [prompt | chosen | rejected].
+    """Concatenated preference pairs, each [prompt | chosen | rejected].
 
-    Both answers see the prompt and themselves, causally; the rejected one does not see the chosen
-    one. `branches` holds (prompt, chosen, rejected) lengths.
+    Both answers attend to the prompt and to themselves, causally; the rejected one does not attend
+    to the chosen one. `branches` holds (prompt, chosen, rejected) lengths.
     """
 
     branches: tuple[tuple[int, int, int], ...]
 
     @property
     def num_positions(self) -> int:
-        """Prompts and answers together."""
+        """Number of positions in the row, prompts and answers."""
         return sum(map(sum, self.branches))
 
     @cached_property
     def segments(self) -> varlen.Segments:
-        """Two sequences a pair: [prompt | chosen], and rejected with the prompt before its keys."""
+        """Two sequences per pair: [prompt | chosen], and rejected with the prompt as more keys."""
         query_lengths: list[int] = []
         key_lengths: list[int] = []
-        key_places: list[int] = []
+        key_positions: list[int] = []
         start = 0
         for prompt, chosen, rejected in self.branches:
             branch = start + prompt + chosen
             query_lengths += [prompt + chosen, rejected]
             key_lengths += [prompt + chosen, prompt + rejected]
-            key_places += range(start, branch)
-            key_places += range(start, start + prompt)
-            key_places += range(branch, branch + rejected)
+            key_positions += range(start, branch)
+            key_positions += range(start, start + prompt)
+            key_positions += range(branch, branch + rejected)
             start = branch + rejected
-        return varlen.Segments(query_lengths, key_lengths, key_places, causal=True)
+        return varlen.Segments(query_lengths, key_lengths, key_positions, causal=True)
 
     @property
     def num_pairs(self) -> float:
-        """[prompt | chosen] as half a square; rejected on the prompt, and on itself as half one."""
+        """Number of scores per head: half the square of [prompt | chosen]; for the rejected answer
+        those with the prompt, and half the square of its own.
+        """
         return sum((p + c) ** 2 / 2 + r * (p + r / 2) for p, c, r in self.branches)
 
     def attend(
         self, query: Tensor, key: Tensor, value: Tensor, scale: float | None, dropout: float
     ) -> Tensor:
-        """Two SDPA calls a pair: [prompt | chosen] on itself, rejected on [prompt | rejected]."""
+        """Call SDPA twice per pair: for [prompt | chosen], and for rejected on the prompt and
+        itself.
+        """
         sizes = [length for branch in self.branches for length in branch]
         q, k, v = (x.split(sizes, dim=2) for x in (query, key, value))
         outputs = []
@@ -149,18 +153,18 @@ class Tree(AttentionPlan):
 
 
 def use_packed_attention(model: nn.Module) -> None:
-    """Let both towers of a Qwen2-Audio `model` understand plans. Calling it again changes nothing.
+    """Make both towers of a Qwen2-Audio `model` accept plans. Calling it again changes nothing.
 
-    The parameters, and what is saved of the configuration, stay as they are.
+    The parameters and the saved configuration stay as they are.
 
     Raises:
-        ValueError: for a language model with a sliding window, which plans don't know.
+        ValueError: for a language model with a sliding window, which plans don't support.
     """
     layer_types = getattr(model.config.text_config, "layer_types", None) or ()  # type: ignore[union-attr]
     if any(kind != "full_attention" for kind in layer_types):
         raise ValueError(
-            f"text_config.layer_types is {layer_types}; packed attention knows full_attention "
-            "alone. Take a language model without a sliding window (use_sliding_window false)."
+            f"text_config.layer_types is {layer_types}; packed attention supports full_attention "
+            "only. Take a language model without a sliding window (use_sliding_window false)."
         )
     AttentionInterface.register(NAME, _packed_attention)
     AttentionMaskInterface.register(NAME, sdpa_mask)

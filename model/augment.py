@@ -1,4 +1,4 @@
-"""Random changes of log-mel features for training: stretch, shift, noise and masks."""
+"""Augments log-mel features for training: time stretch, mel shift, noise and masks."""
 
 import math
 from typing import Annotated
@@ -20,22 +20,22 @@ from model.audio import (
 )
 
 _PADDING_FRAMES = 2
-"""The last frames of a window lie in the padding behind the signal (see `audio`)."""
+"""Last frames of a window, which lie in the padding after the signal (see `audio`)."""
 _MIN_POSITIONS = 2
-"""Fewer give no audio token."""
+"""Fewest positions that give an audio token."""
 
 Count = Annotated[int, Field(ge=0)]
 
 
 class AugmentRecipe(Recipe):
-    """How far features are changed. Every draw is uniform between its bounds."""
+    """How strongly features are augmented. Every draw is uniform between its bounds."""
 
     time_stretch: tuple[float, float] = (0.85, 1.18)
-    """Bounds of the factor on the duration; (1, 1) leaves it alone. 30 s stays the limit, so a
+    """Bounds of the factor on the duration; (1, 1) leaves it unchanged. 30 s stays the limit, so a
     recording of several windows keeps its tempo: a full window can't grow, and stretching only the
-    last one would change the tempo on the way."""
+    last one would change the tempo within the recording."""
     mel_shift: Count = 3
-    """Up to so many mel channels up or down: a higher or lower voice."""
+    """Largest shift up or down, in mel channels: a higher or lower voice."""
     noise_std: Annotated[float, Field(ge=0)] = 0.02
     """Largest standard deviation of the added noise; 1 in a log-mel is 40 dB."""
     num_time_masks: Count = 1
@@ -56,16 +56,16 @@ class AugmentRecipe(Recipe):
 
 
 def augment_features(features: Tensor, generator: torch.Generator, recipe: AugmentRecipe) -> Tensor:
-    """A changed copy of one clip's features; the same generator state gives the same copy.
+    """Return an augmented copy of one clip's features; the same generator state, the same copy.
 
     Args:
-        features: [num_mel_bins, 2 * L1 + 2] a window, from `features.log_mel_spectrogram`.
+        features: [num_mel_bins, 2 * L1 + 2] per window, from `features.log_mel_spectrogram`.
         generator: a CPU generator, the only source of randomness.
         recipe: the bounds.
 
     Returns:
-        [num_mel_bins, 2 * L1' + 2] a window: the clip may have become longer or shorter, so the
-        tokens that it takes must be counted anew (`audio.num_tokens_of_features`).
+        [num_mel_bins, 2 * L1' + 2] per window: the clip may have become longer or shorter, so its
+        tokens must be counted again (`audio.num_tokens_of_features`).
 
     Source: SpecAugment (Park et al. 2019) for the masks.
     """
@@ -94,7 +94,7 @@ def augment_features(features: Tensor, generator: torch.Generator, recipe: Augme
 
 
 def most_audio_tokens(num_samples: int, recipe: AugmentRecipe) -> int:
-    """The most tokens that a clip of `num_samples` can take after the change of its duration."""
+    """Largest number of tokens that a clip of `num_samples` can take after a time stretch."""
     windows = window_lengths(num_samples)
     if len(windows) != 1:
         return num_audio_tokens(num_samples)
@@ -106,7 +106,7 @@ def _stretched(positions: int, factor: float) -> int:
 
 
 def _stretch(signal: Tensor, padding: Tensor, floor: float, factor: float) -> tuple[Tensor, Tensor]:
-    """Interpolate the signal's time axis linearly to an even number of frames; and its padding."""
+    """Stretch a signal linearly in time to an even number of frames; return it and its padding."""
     old = signal.shape[1] // 2
     new = _stretched(old, factor)
     if new == old:
@@ -120,7 +120,7 @@ def _stretch(signal: Tensor, padding: Tensor, floor: float, factor: float) -> tu
 
 
 def _bins_entered(shift: int) -> slice:
-    """The channels that `roll` filled from the other end."""
+    """Channels that `roll` filled from the other end."""
     return slice(0, shift) if shift > 0 else slice(shift, None)
 
 
@@ -129,5 +129,5 @@ def _uniform(generator: torch.Generator, low: float, high: float) -> float:
 
 
 def _integer(generator: torch.Generator, low: int, high: int) -> int:
-    """An integer in [low, high]."""
+    """Draw an integer in [low, high]."""
     return low + math.floor(_uniform(generator, 0.0, 1.0) * (high - low + 1))

@@ -1,4 +1,4 @@
-"""Many sequences as one packed row, with every recording encoded once."""
+"""Packs many sequences into one row, with every recording encoded once."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -15,38 +15,38 @@ from model.sequence import TokenSequence
 
 @dataclass(frozen=True)
 class Batch:
-    """T tokens behind one another, on the CPU; `forward` moves what it needs."""
+    """A packed row of T tokens, on the CPU; `forward` moves what it needs."""
 
     input_ids: Tensor
     """int64 [T]."""
     position_ids: Tensor
-    """int64 [T]: restarts with every sequence."""
+    """int64 [T]: position in the sequence, which restarts with every sequence."""
     plan: Packed | Tree
-    """Who sees whom."""
+    """Which positions attend to which."""
     features: tuple[Tensor, ...]
-    """The different clips, each [num_mel_bins, 2 * L1 + 2 a window of 30 s]."""
+    """Features of the distinct clips, each [num_mel_bins, 2 * L1 + 2 per window of 30 s]."""
     audio_places: Tensor
-    """int64 [A]: the positions in the row that hold audio."""
+    """int64 [A]: positions in the row that hold audio."""
     audio_sources: Tensor
-    """int64 [A]: for each of them the row of `encode_audio(features)`."""
+    """int64 [A]: the row of `encode_audio(features)` for each of these positions."""
     predicting: Tensor
     """int64 [N]: positions whose output predicts a label."""
     labels: Tensor
-    """int64 [N]: the token that each of them should predict."""
+    """int64 [N]: the token that each of these positions should predict."""
     label_sequence: Tensor
-    """int64 [N]: the index of the answered sequence that each label belongs to, ascending."""
+    """int64 [N]: index of the answered sequence that each label belongs to, ascending."""
     last_places: Tensor
-    """int64 [number of sequences]: the last position of each sequence."""
+    """int64 [number of sequences]: last position of each sequence."""
 
     @property
     def num_labels(self) -> int:
-        """N: what a loss is divided by, summed over all micro-batches of a step."""
+        """Number of labels, N; a loss is divided by its sum over all micro-batches of a step."""
         return len(self.labels)
 
 
 @dataclass(frozen=True)
 class AnswerPair:
-    """A preference: one prompt and its two answers, as token ids with the end token."""
+    """A preference pair: a prompt and two answers, as token ids with the end token."""
 
     prompt: TokenSequence
     chosen: tuple[int, ...]
@@ -54,21 +54,21 @@ class AnswerPair:
 
 
 def collate(sequences: Sequence[TokenSequence], features: Mapping[str, Tensor]) -> Batch:
-    """Pack sequences into one row; a clip that several of them hear is in it once.
+    """Pack sequences into one row; a clip that several of them contain is encoded once.
 
     Args:
         sequences: from `sequence.render` or `render_prompt`; at least one.
-        features: for each clip id, its log-mel features.
+        features: log-mel features by clip id.
 
     Raises:
-        ValueError: where a clip's run of tokens and its features disagree.
-        KeyError: for a clip without features.
+        ValueError: a clip's run of tokens does not match its features.
+        KeyError: a clip has no features.
     """
     lengths = np.array([len(sequence) for sequence in sequences])
     input_ids = np.concatenate([sequence.input_ids for sequence in sequences])
     is_label = np.concatenate([sequence.is_label for sequence in sequences])
     starts = lengths.cumsum() - lengths
-    is_label[starts] = False  # nothing stands before a sequence's first token to predict it
+    is_label[starts] = False  # no position before a sequence's first token predicts it
     targets = is_label.nonzero()[0]
     owner = np.arange(len(lengths)).repeat(lengths)
     return _batch(
@@ -90,7 +90,7 @@ def collate_pairs(pairs: Sequence[AnswerPair], features: Mapping[str, Tensor]) -
 
     Pair i's chosen answer is sequence 2 i, its rejected one 2 i + 1. The rejected answer restarts
     its positions where the prompt ends, and the prompt's last position predicts the first token
-    of both. Arguments and errors as for `collate`.
+    of both. Features and errors are those of `collate`.
     """
     branches = [(len(pair.prompt), len(pair.chosen), len(pair.rejected)) for pair in pairs]
     starts = np.array([0, *np.cumsum([sum(branch) for branch in branches])])[:-1]
@@ -131,15 +131,15 @@ def _batch(
     plan: Packed | Tree,
     **arrays: NDArray[np.int64],
 ) -> Batch:
-    """Join the text's arrays with where each clip's tokens come from and go to."""
+    """Add the features to the arrays of the text, and where each clip's tokens come from and go."""
     clip_ids = list(dict.fromkeys(clip for s in sequences for clip in s.clip_ids))
     counts = np.array([num_tokens_of_features(features[clip].shape[1]) for clip in clip_ids])
     first_row = dict(zip(clip_ids, counts.cumsum() - counts, strict=True))
-    places: list[NDArray[np.int64]] = []
+    positions: list[NDArray[np.int64]] = []
     sources: list[NDArray[np.int64]] = []
     for sequence, start in zip(sequences, starts, strict=True):
         _check_counts(sequence, features)
-        places.append(start + sequence.audio_places)
+        positions.append(start + sequence.audio_places)
         sources += [
             np.arange(first_row[clip], first_row[clip] + count)
             for clip, count in zip(sequence.clip_ids, sequence.tokens_per_clip, strict=True)
@@ -148,7 +148,7 @@ def _batch(
     return Batch(
         plan=plan,
         features=tuple(features[clip] for clip in clip_ids),
-        audio_places=torch.from_numpy(np.concatenate([*places])),
+        audio_places=torch.from_numpy(np.concatenate(positions)),
         audio_sources=torch.from_numpy(np.concatenate([np.empty(0, np.int64), *sources])),
         **tensors,
     )

@@ -1,9 +1,9 @@
-"""Audio tokens that spell what is said: connectionist temporal classification in word space.
+"""Connectionist temporal classification of audio tokens in the space of word embeddings.
 
 A language model learns to read audio from very few clips when each audio token already lies near
-the embedding of the letter that is heard. The classes are therefore no weights of their own: they
-are the embeddings of single characters, and the blank is that of `<|AUDIO|>`, which stands for
-audio that says nothing. Nothing is added to the checkpoint.
+the embedding of the letter that is spoken. The classes therefore have no weights of their own: they
+are the embeddings of single characters, and the blank is that of `<|AUDIO|>`, for audio without
+speech. Nothing is added to the checkpoint.
 """
 
 import math
@@ -22,18 +22,18 @@ _BLANK = 0
 
 @dataclass(frozen=True)
 class Alphabet:
-    """The classes: the blank, then characters."""
+    """Classes of the loss: the blank, then characters."""
 
     characters: str
     """Class k + 1 is `characters[k]`."""
     token_ids: Tensor
-    """int64 [P]: the tokens of all characters behind one another; a rare one has several."""
+    """int64 [P]: tokens of all characters, concatenated; a rare character has several."""
     owners: Tensor
-    """int64 [P]: the position in `characters` that each token belongs to."""
+    """int64 [P]: index in `characters` of the one that each token belongs to."""
 
     @classmethod
     def of(cls, characters: str, tokenizer: PreTrainedTokenizerFast) -> "Alphabet":
-        """The classes of `characters`, each of them once."""
+        """Make classes of `characters`, each of which occurs once."""
         tokens = [tokenizer.encode(character, add_special_tokens=False) for character in characters]
         return cls(
             characters,
@@ -42,23 +42,23 @@ class Alphabet:
         )
 
     def encode(self, text: str) -> Tensor:
-        """Classes of the characters of `spelling(text)`: int64 [S]; unknown ones are left out."""
-        places = (self.characters.find(character) for character in spelling(text))
-        return torch.tensor([place + 1 for place in places if place >= 0], dtype=torch.int64)
+        """Encode `spelling(text)` as classes, int64 [S]; unknown characters are left out."""
+        indices = (self.characters.find(character) for character in spelling(text))
+        return torch.tensor([index + 1 for index in indices if index >= 0], dtype=torch.int64)
 
 
 def spelling(text: str) -> str:
-    """What of a text is heard: letters, marks and digits in lower case, words apart by a space."""
+    """Reduce a text to what is audible: lower-case letters, marks and digits, single spaces."""
     folded = unicodedata.normalize("NFC", text.casefold())
     kept = (c if unicodedata.category(c)[0] in "LMN" else " " for c in folded)
     return " ".join("".join(kept).split())
 
 
 def class_embeddings(model: Qwen2AudioForConditionalGeneration, alphabet: Alphabet) -> Tensor:
-    """The language model's embeddings of all classes, float32 [1 + characters, hidden_size].
+    """Look up the language model's embeddings of all classes, float32 [1 + characters, hidden].
 
-    A character of several tokens gets their mean. Without gradient: audio moves to the words, not
-    the words to the audio.
+    A character of several tokens gets their mean. They carry no gradient: audio moves towards the
+    words, not the words towards the audio.
     """
     blank = torch.tensor([model.config.audio_token_id])
     ids = torch.cat([blank, alphabet.token_ids]).to(model.device)
@@ -71,12 +71,12 @@ def class_embeddings(model: Qwen2AudioForConditionalGeneration, alphabet: Alphab
 
 
 def class_log_probs(audio: Tensor, classes: Tensor) -> Tensor:
-    """How probable each class is at each audio token: float32 [tokens, classes].
+    """Log-probability of each class at each audio token, float32 [tokens, classes].
 
-    The posterior of a mixture of equal Gaussians around the classes' embeddings e_k,
+    It is the posterior of a mixture of equal Gaussians around the classes' embeddings e_k,
     softmax_k(-|x - e_k|^2 / (2 v)). The variance v is the mean squared distance of two classes
-    over 4 ln(classes): a token that lies on one of two classes at that distance is sure of it by
-    a factor of classes^2.
+    over 4 ln(classes): a token that lies on one of two classes at that distance prefers it by a
+    factor of classes^2.
 
     Args:
         audio: x, [tokens, hidden_size].
@@ -86,22 +86,23 @@ def class_log_probs(audio: Tensor, classes: Tensor) -> Tensor:
     spread = 2 * (classes - classes.mean(0)).square().sum() / (count - 1)
     variance = spread / (4 * math.log(count))
     with torch.autocast(audio.device.type, enabled=False):
-        # |x|^2 is the same for all classes.
+        # |x|^2 is equal for all classes.
         scores = audio.float() @ classes.T - classes.square().sum(1) / 2
     return (scores / variance).log_softmax(-1)
 
 
 def ctc_loss(log_probs: Tensor, counts: Sequence[int], targets: Sequence[Tensor]) -> Tensor:
-    """SUM over clips of -log P(transcript | audio), a float32 scalar.
+    """Sum over clips of -log P(transcript | audio), a float32 scalar.
 
     P sums over all ways to place the characters, in order, on the clip's tokens with blanks in
-    between; two equal neighbours need a blank. A transcript that is longer than its clip has
-    tokens for has no such way: it counts as 0 instead of infinity.
+    between; two equal neighbours need a blank. A transcript that is too long for the tokens of its
+    clip has no such way: it counts as 0 instead of infinity.
 
     Args:
         log_probs: float32 [sum of counts, classes], from `class_log_probs`.
         counts: audio tokens of each clip.
-        targets: for each clip int64 [S], from `Alphabet.encode`; an empty one takes no part.
+        targets: for each clip int64 [S], from `Alphabet.encode`; clips with an empty one don't
+            count.
 
     Source: Graves et al. 2006, "Connectionist temporal classification", eq. 3 and 8.
     """

@@ -1,4 +1,4 @@
-"""The audio encoder over packed clips: what the masked reference computes, without its padding."""
+"""Audio encoder over packed clips: equals the masked reference, without its padding."""
 
 from collections.abc import Sequence
 
@@ -17,7 +17,7 @@ from model.audio import (
 )
 
 _SHORTEST_WINDOW = num_feature_frames(MIN_SAMPLES)
-"""6 frames make one token."""
+"""Fewest frames of a window: 6, which make one token."""
 
 
 def encode_audio(
@@ -31,8 +31,8 @@ def encode_audio(
             least one clip. One longer than 30 s is encoded window by window.
 
     Returns:
-        The audio tokens of all clips behind one another, [sum of tokens, hidden_size], in the
-        order of `features`; and the number of tokens of each clip (L1 // 2 a window).
+        The audio tokens of all clips, concatenated in the order of `features`, [sum of tokens,
+        hidden_size]; and the number of tokens of each clip (L1 // 2 per window).
 
     Raises:
         ValueError: for another number of mel bins than the encoder's, an odd number of frames, or
@@ -47,14 +47,14 @@ def encode_audio(
 def encode_frames(
     model: Qwen2AudioForConditionalGeneration, features: Sequence[Tensor]
 ) -> tuple[Tensor, tuple[int, ...]]:
-    """What the projector is given for clips: [sum of tokens, d_audio], and the number of each.
+    """Encode clips up to the projector's input: [sum of tokens, d_audio], and the number of each.
 
-    Arguments and errors as for `encode_audio`.
+    Arguments and errors are those of `encode_audio`.
     """
     tower = model.model.audio_tower
     if tower.training and tower.layerdrop > 0:
         raise ValueError(
-            f"encoder_layerdrop is {tower.layerdrop}; packed training knows no layer drop. "
+            f"encoder_layerdrop is {tower.layerdrop}; packed training supports no layer drop. "
             "Set it to 0 in the audio configuration."
         )
     _check_features(features, tower.num_mel_bins)
@@ -85,17 +85,17 @@ def encode_frames(
 
 
 def count_up(lengths: Tensor) -> Tensor:
-    """0, 1, .. length - 1 for every length in turn: positions that restart. [sum of lengths]"""
+    """Count 0, 1, .. length - 1 for every length in turn: [sum of lengths]."""
     starts = lengths.cumsum(0) - lengths
     return torch.arange(int(lengths.sum())) - starts.repeat_interleave(lengths)
 
 
 def _convolve(tower: Qwen2AudioEncoder, windows: Sequence[Tensor]) -> Tensor:
-    """Both convolutions over all windows at once: [sum of L1, d_model].
+    """Apply both convolutions to all windows at once: [sum of L1, d_model].
 
-    The reference sees zeros before a clip's first frame, in the input of both convolutions. Here a
-    neighbour's last frame lies there, which nothing else needs: zero it both times. What the
-    second convolution makes around it is the last position of each window, and is dropped.
+    The reference has zeros before a clip's first frame, in the input of both convolutions. Here a
+    neighbour's last frame lies there, which nothing else needs: it is set to zero both times. The
+    output of the second convolution around it is the last position of each window, and is dropped.
     """
     weight = tower.conv1.weight
     mel = torch.cat(list(windows), dim=1).to(weight.device, weight.dtype)
@@ -114,7 +114,7 @@ def _check_features(features: Sequence[Tensor], num_mel_bins: int) -> None:
         bins, frames = clip.shape
         if bins != num_mel_bins:
             raise ValueError(
-                f"clip {index} of the batch has {bins} mel bins; this encoder hears "
+                f"clip {index} of the batch has {bins} mel bins; this encoder takes "
                 f"{num_mel_bins}. Make its features with model.config.audio_config.num_mel_bins."
             )
         last = frames % WINDOW_FRAMES or min(frames, WINDOW_FRAMES)

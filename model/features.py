@@ -1,9 +1,9 @@
 """Log-mel spectrograms as transformers' WhisperFeatureExtractor makes them, without its 30 s pad.
 
 The reference pads every clip to 30 s with zeros and transforms mostly silence. Here all clips of a
-batch lie in one buffer, each followed by only as many zeros as the encoder looks at, and serve the
-Fourier transform in blocks. A mel filter is a triangle that ends after a few frequencies, so the
-product with the filters is made band by band, without most of its zeros.
+batch lie in one buffer, each followed by only as many zeros as the encoder reads, and are
+transformed in blocks. A mel filter is a triangle that ends after a few frequencies, so the product
+with the filters is computed band by band, without most of its zeros.
 """
 
 from collections.abc import Sequence
@@ -28,7 +28,7 @@ from model.audio import (
 )
 
 _MEL_BINS = (80, 128)
-"""Whisper's up to large-v2, and those of large-v3 and Qwen2-Audio."""
+"""Mel bins of Whisper up to large-v2, and of large-v3 and Qwen2-Audio."""
 _REFLECT = N_FFT // 2
 """Samples mirrored at both ends of the 30 s, so that window t is centred on sample 160 t."""
 _GUARD_HOPS = 2
@@ -38,22 +38,22 @@ _BLOCK = 1536
 _BAND = 8
 """Mel channels that a CPU multiplies at once; a GPU has no use for bands."""
 _FLOOR = 1e-10
-"""Mel power is clamped here before the logarithm (Whisper)."""
+"""Least mel power; it is clamped before the logarithm (Whisper)."""
 
 
 def log_mel_spectrogram(waveforms: Sequence[Tensor], num_mel_bins: int) -> list[Tensor]:
-    """Frames [0, 2 * L1 + 2) of the reference's padded log-mel, for every window of every clip.
+    """Compute frames [0, 2 * L1 + 2) of the reference's padded log-mel, for every window of a clip.
 
     Args:
-        waveforms: float32 [num_samples] at 16 kHz, as `audio.check_waveform` returns them, all on
-            one device: it does the work, and the features stay there.
+        waveforms: float32 [num_samples] at 16 kHz, mono, finite, full scale 1, all on one device,
+            which does the work and keeps the features.
         num_mel_bins: 80 or 128, as the checkpoint's audio configuration says.
 
     Returns:
-        Per clip a contiguous float32 tensor [num_mel_bins, 2 * L1 + 2]; of a clip longer than 30 s
-        the tensors of its windows behind one another (`audio.num_feature_frames`), each made as the
-        reference makes that of a clip. Frames past 30 s are zero: there the reference's convolution
-        pads its input.
+        For each clip a contiguous float32 tensor [num_mel_bins, 2 * L1 + 2]; for a clip longer than
+        30 s the concatenated tensors of its windows (`audio.num_feature_frames`), each equal to the
+        reference's for a clip of its own. Frames past 30 s are zero: there the reference's
+        convolution pads its input.
 
     Raises:
         AudioError: for another number of mel bins, or a clip too short for one audio token.
@@ -85,7 +85,7 @@ def log_mel_spectrogram(waveforms: Sequence[Tensor], num_mel_bins: int) -> list[
 
 
 def _log_mel_of_windows(windows: Sequence[Tensor], num_mel_bins: int) -> list[Tensor]:
-    """Features of waveforms of at most 30 s, [num_mel_bins, 2 * L1 + 2] each."""
+    """Compute features of waveforms of at most 30 s, [num_mel_bins, 2 * L1 + 2] each."""
     num_frames = [num_feature_frames(len(window)) for window in windows]
     buffer = _lay_out(windows, num_frames)
     frames = buffer.unfold(0, N_FFT, HOP_LENGTH)
@@ -115,18 +115,18 @@ def _log_mel_of_windows(windows: Sequence[Tensor], num_mel_bins: int) -> list[Te
 
 
 class _Band(NamedTuple):
-    """Neighbouring mel channels and the part of a spectrum that they hear."""
+    """Neighbouring mel channels and the part of a spectrum that their filters cover."""
 
     channels: slice
     bins: slice
-    """Among the squares of real and imaginary parts, which alternate."""
+    """Range of the squares of real and imaginary parts, which alternate."""
     filters: Tensor
-    """[channels, bins]: each filter's weights, for the real and for the imaginary part."""
+    """[channels, bins]: weights of each filter, for the real and for the imaginary part."""
 
 
 @cache
 def _mel_bands(num_mel_bins: int, width: int, device: torch.device) -> tuple[_Band, ...]:
-    """Slaney mel filters from 0 to 8 kHz, `width` channels a band."""
+    """Make Slaney mel filters from 0 to 8 kHz, in bands of `width` channels."""
     bank = mel_filter_bank(
         num_frequency_bins=N_FFT // 2 + 1,
         num_mel_filters=num_mel_bins,
@@ -140,19 +140,19 @@ def _mel_bands(num_mel_bins: int, width: int, device: torch.device) -> tuple[_Ba
     bands = []
     for first in range(0, num_mel_bins, width):
         channels = slice(first, min(first + width, num_mel_bins))
-        heard = filters[channels].any(dim=0).nonzero()
-        low, high = int(heard.min()), int(heard.max()) + 1
+        covered = filters[channels].any(dim=0).nonzero()
+        low, high = int(covered.min()), int(covered.max()) + 1
         weights = filters[channels, low:high].repeat_interleave(2, dim=1).to(device)
         bands.append(_Band(channels, slice(2 * low, 2 * high), weights))
     return tuple(bands)
 
 
 def _lay_out(waveforms: Sequence[Tensor], num_frames: Sequence[int]) -> Tensor:
-    """One buffer in which window `start + t` of the whole is window `t` of the clip at `start`."""
+    """Lay clips out in a buffer whose window `start + t` is window `t` of the clip at `start`."""
     pieces = []
     for waveform, count in zip(waveforms, num_frames, strict=True):
-        rest = (count + _GUARD_HOPS) * HOP_LENGTH - _REFLECT - len(waveform)
-        after = torch.zeros(rest, device=waveform.device)
+        num_zeros = (count + _GUARD_HOPS) * HOP_LENGTH - _REFLECT - len(waveform)
+        after = torch.zeros(num_zeros, device=waveform.device)
         edge = MAX_SAMPLES - len(waveform)
         if edge < _REFLECT:
             # Only here does the reference's right mirror meet signal: elsewhere it mirrors zeros.

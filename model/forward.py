@@ -1,4 +1,4 @@
-"""The forward pass of training: audio encoded once, text packed, logits only where labels are."""
+"""Forward pass of training: audio encoded once, text packed, logits only where labels are."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -20,15 +20,15 @@ LOGIT_ROWS = 4096
 
 @dataclass(frozen=True)
 class LabelScores:
-    """How probable the model finds each label of a batch."""
+    """Log-probabilities that the model gives to the labels of a batch."""
 
     log_probs: Tensor
     """float32 [N], differentiable."""
     sequence: Tensor
-    """int64 [N]: the index of the sequence that each label belongs to."""
+    """int64 [N]: index of the sequence that each label belongs to."""
 
     def sum_by_sequence(self, num_sequences: int) -> Tensor:
-        """Log-probability of each whole answer: float32 [num_sequences]."""
+        """Sum up the log-probability of each whole answer, float32 [num_sequences]."""
         total = self.log_probs.new_zeros(num_sequences)
         return total.index_add(0, self.sequence, self.log_probs)
 
@@ -36,7 +36,7 @@ class LabelScores:
 def cross_entropy(
     model: Qwen2AudioForConditionalGeneration, batch: Batch, label_smoothing: float
 ) -> Tensor:
-    """SUM of the cross-entropy over the batch's labels, a float32 scalar.
+    """Sum of the cross-entropy over the batch's labels, a float32 scalar.
 
     Divide by the number of labels of the whole step (`Batch.num_labels` over all micro-batches and
     workers): then the loss is the same under any split.
@@ -57,7 +57,7 @@ def cross_entropy(
 
 
 def label_log_probs(model: Qwen2AudioForConditionalGeneration, batch: Batch) -> LabelScores:
-    """Log-probability of every label, in the batch's order. Arguments as for `cross_entropy`."""
+    """Log-probability of each label, in the batch's order; arguments as in `cross_entropy`."""
 
     def block_log_probs(hidden: Tensor, labels: Tensor) -> Tensor:
         logits = model.lm_head(hidden).float()
@@ -82,7 +82,7 @@ def pair_log_probs(
 def hidden_states(
     model: Qwen2AudioForConditionalGeneration, batch: Batch, cache: object | None = None
 ) -> Tensor:
-    """The language model's output at every position, [T, hidden_size], after its last norm.
+    """Output of the language model at every position, [T, hidden_size], after its last norm.
 
     Args:
         cache: its `update(keys, values, layer)` is called in every layer; None in training.
@@ -98,15 +98,15 @@ def run_layers(
     mask: AttentionPlan | Tensor,
     cache: object | None,
 ) -> Tensor:
-    """The language model's layers and last norm: [batch, time, hidden_size] in and out.
+    """Apply the language model's layers and last norm: [batch, time, hidden_size] in and out.
 
-    Layer by layer, because the forwards of Qwen2's and Llama's towers prepare a mask differently,
-    while their layers hand on what they are given.
+    Layer by layer, because the forwards of Qwen2's and Llama's towers prepare masks differently,
+    while their layers pass on the mask that they get.
 
     Args:
         position_ids: int64 [batch, time].
         mask: a plan, or a tensor that broadcasts to bool [batch, 1, time, columns].
-        cache: as for `hidden_states`.
+        cache: as in `hidden_states`.
     """
     language_model = model.model.language_model
     rotation = language_model.rotary_emb(embedded, position_ids)
@@ -125,7 +125,7 @@ def run_layers(
 
 
 def _embed(model: Qwen2AudioForConditionalGeneration, batch: Batch) -> Tensor:
-    """Token embeddings with the clips' encodings in their places: [T, hidden_size]."""
+    """Embed the tokens, audio tokens by the clips' encodings: [T, hidden_size]."""
     device = model.device
     embedded: Tensor = model.model.language_model.embed_tokens(batch.input_ids.to(device))
     if batch.features:
@@ -134,8 +134,8 @@ def _embed(model: Qwen2AudioForConditionalGeneration, batch: Batch) -> Tensor:
         return embedded.index_copy(0, batch.audio_places.to(device), rows.to(embedded.dtype))
     if model.training or torch.is_grad_enabled():
         # Training on several workers waits for the gradient of every parameter on every worker, or
-        # gathers every layer, frozen ones too, also where a loss is only looked at: a batch of text
-        # alone hears a moment of silence, which counts for nothing.
+        # gathers every layer, frozen ones too, also where a loss is only evaluated: a batch of text
+        # alone encodes a moment of silence, which is multiplied by zero.
         bins = model.config.audio_config.num_mel_bins
         silence, _ = encode_audio(model, [torch.zeros(bins, num_feature_frames(MIN_SAMPLES))])
         return embedded + 0.0 * silence.sum()

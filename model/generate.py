@@ -1,4 +1,4 @@
-"""Answering many prompts at once: every recording encoded once, every prompt read once."""
+"""Generates answers to many prompts at once; recordings and prompts are encoded once."""
 
 import hashlib
 from collections.abc import Mapping, Sequence
@@ -18,14 +18,14 @@ from model.sequence import TokenSequence
 
 
 class GenerationSettings(Recipe):
-    """How answers are drawn."""
+    """How answers are generated."""
 
     max_new_tokens: Annotated[int, Field(ge=1)]
-    """An answer without a stop token by then ends unfinished."""
+    """Longest answer; one without a stop token by then ends unfinished."""
     num_samples: Annotated[int, Field(ge=1)] = 1
-    """Answers per prompt."""
+    """Number of answers per prompt."""
     temperature: Annotated[float, Field(ge=0)] = 0.0
-    """0 takes the most probable token each time."""
+    """Temperature of sampling; 0 takes the most probable token each time."""
     top_p: Annotated[float, Field(gt=0, le=1)] = 1.0
     """Draw among the most probable tokens that together reach this probability."""
     seed: int = 0
@@ -33,19 +33,19 @@ class GenerationSettings(Recipe):
 
 @dataclass(frozen=True)
 class Sample:
-    """One answer."""
+    """One generated answer."""
 
     token_ids: tuple[int, ...]
-    """Without the stop token."""
+    """Tokens of the answer, without the stop token."""
     log_prob: float
     """Natural log-probability of the answer at temperature 1, the stop token included."""
     finished: bool
-    """False where `max_new_tokens` cut it."""
+    """Whether the answer ends with a stop token; False where `max_new_tokens` cut it."""
 
 
 @dataclass
 class _Row:
-    """An answer that is being written."""
+    """An answer that is being generated."""
 
     name: str
     sample: int
@@ -63,20 +63,20 @@ def generate(
     stop_ids: frozenset[int],
     names: Sequence[str],
 ) -> list[list[Sample]]:
-    """`settings.num_samples` answers to every prompt.
+    """Generate `settings.num_samples` answers to every prompt.
 
-    A sampled token depends on the model, the prompt, the seed, the prompt's name, the number of
-    the sample and the step: not on the batch, its order or the number of samples.
+    A sampled token depends on the model, the prompt, the seed, the prompt's name, the index of the
+    sample and the step, but not on the batch, its order or the number of samples.
 
     Args:
         model: in eval mode, with `attention.use_packed_attention` applied.
         prompts: from `sequence.render_prompt`.
-        features: for each clip id, its log-mel features.
+        features: log-mel features by clip id.
         stop_ids: tokens that end an answer.
-        names: one for each prompt, such as the conversation's id: seeds its random numbers.
+        names: one per prompt, such as the conversation's id; it seeds the random numbers.
 
     Raises:
-        ValueError: for a model in training mode, or another number of names than of prompts.
+        ValueError: the model is in training mode, or the numbers of names and prompts differ.
     """
     if model.training:
         raise ValueError(
@@ -120,7 +120,7 @@ def generate(
 def _next_logits(
     model: Qwen2AudioForConditionalGeneration, tokens: Tensor, cache: DecodeCache
 ) -> Tensor:
-    """Read one token a row: logits [rows, vocab_size]."""
+    """Decode one step, a token per row: logits [rows, vocab_size]."""
     position_ids = cache.begin_step()
     embedded = model.model.language_model.embed_tokens(tokens)
     hidden = run_layers(model, embedded[None], position_ids[None], cache, cache)
@@ -140,7 +140,7 @@ def _append(rows: list[_Row], tokens: Tensor, logits: Tensor, stop_ids: frozense
 def _choose(
     logits: Tensor, rows: Sequence[_Row], step: int, settings: GenerationSettings
 ) -> Tensor:
-    """The next token of every row, int64 [rows]."""
+    """Choose the next token of every row, int64 [rows]."""
     if settings.temperature == 0:
         return logits.argmax(-1)
     # In float64 and in the vocabulary's order: rounding that differs between batches moves a
@@ -158,6 +158,6 @@ def _choose(
 
 
 def _uniform(seed: int, name: str, sample: int, step: int) -> float:
-    """A number in [0, 1) that belongs to this seed, prompt, sample and step alone."""
+    """Random number in [0, 1) that depends on the seed, prompt, sample and step alone."""
     key = hashlib.sha256(f"{seed}/{sample}/{step}/{name}".encode()).digest()
     return int.from_bytes(key[:8], "big") / 2**64

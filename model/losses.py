@@ -7,7 +7,7 @@ from torch.nn import functional
 
 
 class DpoLoss(NamedTuple):
-    """What one batch of preference pairs gives, each float32 [number of pairs]."""
+    """Loss and implicit rewards of preference pairs, each float32 [number of pairs]."""
 
     losses: Tensor
     chosen_rewards: Tensor

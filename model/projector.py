@@ -1,8 +1,8 @@
-"""A first projector in closed form: audio tokens near the embeddings of the words that they carry.
+"""Initial projector in closed form: maps audio tokens near the embeddings of their words.
 
-Between towers that were trained apart a random projector gives the language model noise. The ridge
-solution starts it in the region of its own words, from a few transcribed clips and no step of
-training.
+Between towers that were trained separately, a random projector gives the language model noise. The
+ridge solution maps audio into the region of its words, from a few transcribed clips and without a
+step of training.
 """
 
 from collections.abc import Sequence
@@ -12,7 +12,7 @@ from torch import Tensor
 from transformers import Qwen2AudioForConditionalGeneration
 
 _ROWS = 8192
-"""Frames that are converted to float64 at one time."""
+"""Frames that are converted to float64 at a time."""
 
 
 @torch.no_grad()
@@ -21,20 +21,20 @@ def transcript_targets(
     transcripts: Sequence[Sequence[int]],
     tokens_per_clip: Sequence[int],
 ) -> Tensor:
-    """For each audio token the embedding of the transcript token that is due at its time.
+    """Embedding of the transcript token that is spoken at the time of each audio token.
 
-    Of a clip's n audio tokens and m transcript tokens, audio token j meets transcript token
-    floor(j * m / n): as if all took equally long.
+    With n audio tokens and m transcript tokens in a clip, audio token j is paired with transcript
+    token floor(j * m / n), as if all of them took equally long.
 
     Args:
-        transcripts: the token ids of what is said in each clip.
+        transcripts: token ids of the transcript of each clip.
         tokens_per_clip: as `encoder.encode_frames` returns them.
 
     Returns:
         [sum of tokens_per_clip, hidden_size].
 
     Raises:
-        ValueError: for a clip without a transcript, or another number of clips.
+        ValueError: a clip has no transcript, or the numbers of clips differ.
     """
     ids = []
     for number, (words, n) in enumerate(zip(transcripts, tokens_per_clip, strict=True)):
@@ -58,12 +58,12 @@ def fit_projector(
     Args:
         model: changed in place.
         frames: X, [N, d_audio], from `encoder.encode_frames`.
-        targets: Y, [N, hidden_size], such as `transcript_targets` gives.
+        targets: Y, [N, hidden_size], such as those of `transcript_targets`.
         penalty: greater than 0; it competes with sums over N frames of unit size.
 
     Raises:
-        ValueError: for shapes that don't fit the projector or one another, no frames, or a
-            penalty that is not positive.
+        ValueError: shapes don't fit the projector or each other, there are no frames, or the
+            penalty is not positive.
 
     Source: Hoerl and Kennard 1970, "Ridge regression".
     """
@@ -72,7 +72,7 @@ def fit_projector(
     if (frames.shape, targets.shape) != expected or not len(frames):
         raise ValueError(
             f"frames are {tuple(frames.shape)} and targets {tuple(targets.shape)}; the projector "
-            f"wants [N, {linear.in_features}] and [N, {linear.out_features}] with one N above 0."
+            f"needs [N, {linear.in_features}] and [N, {linear.out_features}] with one N above 0."
         )
     if not penalty > 0:
         raise ValueError(

@@ -1,4 +1,4 @@
-"""From a conversation to token ids: the one place that knows both prompt formats."""
+"""Renders conversations as token ids, in both prompt formats."""
 
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -25,11 +25,11 @@ _CLIP = f"{AUDIO_START}{AUDIO}{AUDIO_END}"
 _ANSWER_HEADER = f"{TURN_START}assistant\n"
 
 Encode = Callable[[str], Sequence[int]]
-"""A text's tokens."""
+"""Encodes a text as tokens."""
 
 
 class SequenceError(ValueError):
-    """A conversation has no rendering: a control token in its text, or turns out of place."""
+    """A conversation can't be rendered: a control token in a text, or a turn out of order."""
 
 
 @dataclass(frozen=True)
@@ -37,15 +37,15 @@ class TokenSequence:
     """One conversation as the language model reads it."""
 
     input_ids: NDArray[np.int64]
-    """[T]; `<|AUDIO|>` stands once for every token of a clip."""
+    """[T]; `<|AUDIO|>` is repeated for every token of a clip."""
     is_label: NDArray[np.bool_]
-    """[T]; True where the token is to be predicted: answers and the token that ends them."""
+    """[T]; True where the token is a label: answers and the token that ends them."""
     clip_ids: tuple[str, ...]
-    """The clips behind the runs of `<|AUDIO|>`, in order."""
+    """Clips of the runs of `<|AUDIO|>`, in order."""
     tokens_per_clip: tuple[int, ...]
-    """The lengths of these runs."""
+    """Lengths of these runs."""
     audio_places: NDArray[np.int64]
-    """[sum of tokens_per_clip]: where `<|AUDIO|>` stands."""
+    """[sum of tokens_per_clip]: positions of `<|AUDIO|>`."""
 
     def __len__(self) -> int:
         return len(self.input_ids)
@@ -57,28 +57,29 @@ def render(
     tokens_per_clip: Mapping[str, int],
     encode_answer: Encode | None = None,
 ) -> TokenSequence:
-    """Tokens of a whole conversation, answers marked as labels.
+    """Render a whole conversation as tokens, with answers marked as labels.
 
     Args:
         conversation: "completion" (one user turn, one answer) or "chat".
         tokenizer: with Qwen2-Audio's control tokens.
-        tokens_per_clip: for each clip id, `audio.num_audio_tokens` of it.
-        encode_answer: another way than the tokenizer's to cut answers, such as `letters`.
+        tokens_per_clip: `audio.num_audio_tokens` by clip id.
+        encode_answer: another encoding of answers than the tokenizer's, such as `letters`.
 
     Raises:
-        SequenceError: naming the conversation, for a control token in a text or a turn that the
-            format does not allow.
-        KeyError: for a clip that `tokens_per_clip` lacks.
+        SequenceError: a text has a control token, or the format does not allow a turn; the message
+            names the conversation.
+        KeyError: a clip is missing in `tokens_per_clip`.
     """
     pieces = list(_pieces(conversation, conversation.turns))
     return _assemble(conversation, pieces, tokenizer, tokens_per_clip, encode_answer)
 
 
 def letters(tokenizer: PreTrainedTokenizerFast) -> Encode:
-    """Encodes a text letter by letter, each as the tokenizer writes it where it stands alone.
+    """Return an encoding letter by letter, each as the tokenizer encodes it on its own.
 
-    The answer decodes to the same text. A language model that hears what its embeddings of letters
-    say (`model.ctc`) has only to copy them, in languages too whose words it would cut anywhere.
+    The answer decodes to the same text. A language model whose audio tokens lie near its embeddings
+    of letters (`model.ctc`) has only to copy them, also in languages whose words it would split
+    arbitrarily.
 
     Source: Provilkov et al. 2020, "BPE-Dropout", with every merge dropped.
     """
@@ -94,9 +95,9 @@ def render_prompt(
     tokenizer: PreTrainedTokenizerFast,
     tokens_per_clip: Mapping[str, int],
 ) -> TokenSequence:
-    """Tokens of the turns before the last answer, ready for the answer's first token.
+    """Render the turns before the last answer as tokens, ready for the answer's first token.
 
-    Nothing is marked as a label. Arguments and errors as for `render`.
+    Nothing is marked as a label. Arguments and errors are those of `render`.
     """
     pieces = [(text, False) for text, _ in _pieces(conversation, conversation.prompt)]
     if conversation.format == "chat":
@@ -107,29 +108,29 @@ def render_prompt(
 def render_answer(
     text: str, conversation: Conversation, tokenizer: PreTrainedTokenizerFast
 ) -> tuple[int, ...]:
-    """Token ids of an answer and of the token that ends it: what follows `render_prompt`.
+    """Encode an answer and the token that ends it, to follow the tokens of `render_prompt`.
 
     Args:
         text: another answer than the conversation's own, such as a rejected one.
-        conversation: whose format decides the end token.
+        conversation: its format decides the end token.
 
     Raises:
-        SequenceError: for a control token in `text`.
+        SequenceError: `text` has a control token.
     """
-    _refuse_control_tokens(text, place=f"the answer {text!r:.60} to {conversation.id!r}")
+    _refuse_control_tokens(text, f"the answer {text!r:.60} to {conversation.id!r}")
     end = TURN_END if conversation.format == "chat" else END_OF_TEXT
     return tuple(tokenizer.encode(text + end, add_special_tokens=False))
 
 
 def _pieces(conversation: Conversation, turns: tuple[Turn, ...]) -> Iterable[tuple[str, bool]]:
-    """Texts to encode one by one, and whether their tokens are labels.
+    """Split turns into texts to encode one by one, and whether their tokens are labels.
 
     Answers are pieces of their own: the model continues a prompt that was encoded without them.
     """
     for number, turn in enumerate(turns):
-        place = f"turn {number} of conversation {conversation.id!r}"
-        _refuse_control_tokens(turn.text, place)
-        _check_place(conversation, number, turn, place)
+        name = f"turn {number} of conversation {conversation.id!r}"
+        _refuse_control_tokens(turn.text, name)
+        _check_turn(conversation, number, turn, name)
     if conversation.format == "completion":
         for turn in turns:
             if turn.role == "user":
@@ -140,7 +141,7 @@ def _pieces(conversation: Conversation, turns: tuple[Turn, ...]) -> Iterable[tup
         return
     if turns[0].role != "system":
         yield f"{TURN_START}system\n{DEFAULT_SYSTEM}{TURN_END}\n", False
-    heard = 0
+    num_clips = 0
     for turn in turns:
         if turn.role == "assistant":
             yield _ANSWER_HEADER, False
@@ -148,8 +149,8 @@ def _pieces(conversation: Conversation, turns: tuple[Turn, ...]) -> Iterable[tup
             yield TURN_END, True
             yield "\n", False
             continue
-        clips = "".join(f"Audio {heard + i + 1}: {_CLIP}\n" for i in range(len(turn.audio)))
-        heard += len(turn.audio)
+        clips = "".join(f"Audio {num_clips + i + 1}: {_CLIP}\n" for i in range(len(turn.audio)))
+        num_clips += len(turn.audio)
         yield f"{TURN_START}{turn.role}\n{clips}{turn.text}{TURN_END}\n", False
 
 
@@ -185,16 +186,16 @@ def _assemble(
     )
 
 
-def _refuse_control_tokens(text: str, place: str) -> None:
+def _refuse_control_tokens(text: str, name: str) -> None:
     for token in CONTROL_TOKENS:
         if token in text:
             raise SequenceError(
-                f"{place} contains {token}; a text must not steer the format. Remove it from the "
+                f"{name} contains {token}; a text must not steer the format. Remove it from the "
                 "text."
             )
 
 
-def _check_place(conversation: Conversation, number: int, turn: Turn, place: str) -> None:
+def _check_turn(conversation: Conversation, number: int, turn: Turn, name: str) -> None:
     if conversation.format == "completion":
         expected = ("user", "assistant")[number] if number < 2 else "no turn"
         allowed = turn.role == expected
@@ -203,11 +204,11 @@ def _check_place(conversation: Conversation, number: int, turn: Turn, place: str
         allowed = turn.role != "system" or number == 0
     if not allowed:
         raise SequenceError(
-            f"{place} has the role {turn.role!r}; a {conversation.format} wants {expected}."
+            f"{name} has the role {turn.role!r}; a {conversation.format} needs {expected}."
         )
     if turn.audio and turn.role != "user":
         raise SequenceError(
-            f"{place} is the {turn.role}'s and has the clips {turn.audio}; only a user can be "
+            f"{name} is the {turn.role}'s and has the clips {turn.audio}; only a user can be "
             "heard. Move the clips to a user turn."
         )
 
@@ -218,6 +219,6 @@ def render_example(
     tokens_per_clip: Mapping[str, int],
     spelled: Collection[str],
 ) -> TokenSequence:
-    """A conversation as it is learnt: letter by letter where its task is one of `spelled`."""
+    """Render a conversation for training, letter by letter where its task is one of `spelled`."""
     encode_answer = letters(tokenizer) if conversation.task in spelled else None
     return render(conversation, tokenizer, tokens_per_clip, encode_answer)

@@ -1,4 +1,4 @@
-"""A byte-level BPE tokenizer with Qwen2-Audio's control tokens, and the processor around it."""
+"""Trains a byte-level BPE tokenizer with Qwen2-Audio's control tokens, and builds its processor."""
 
 from collections.abc import Iterable, Sequence
 
@@ -14,10 +14,10 @@ TURN_END = "<|im_end|>"
 """Ends a turn of a chat."""
 AUDIO_START = "<|audio_bos|>"
 AUDIO = "<|AUDIO|>"
-"""Stands for one token of a clip; replaced by the encoder's output."""
+"""Placeholder of one token of a clip; replaced by the encoder's output."""
 AUDIO_END = "<|audio_eos|>"
 CONTROL_TOKENS = (END_OF_TEXT, TURN_START, TURN_END, AUDIO_START, AUDIO, AUDIO_END)
-"""Tokens that structure a sequence: no text of a user or an answer may contain one."""
+"""Tokens that structure a sequence; no text of a user or an answer may contain one."""
 
 _NUM_BYTES = 256
 
@@ -30,12 +30,12 @@ def train_tokenizer(
     Text is normalised (NFC) and split as Qwen2 does it, every digit apart.
 
     Args:
-        texts: what the model shall read and write; unseen characters fall back to bytes.
+        texts: examples of what the model reads and writes; unseen characters fall back to bytes.
         vocab_size: upper bound, control tokens and tags included. Few texts give fewer.
-        tags: names of languages and tasks that get a token of their own, "en" as `<|en|>`.
+        tags: names of languages and tasks that get a token of their own, such as `<|en|>` for "en".
 
     Raises:
-        ValueError: when `vocab_size` has no room for the bytes, control tokens and tags.
+        ValueError: `vocab_size` is too small for the bytes, control tokens and tags.
     """
     special = [*CONTROL_TOKENS, *(as_tag(name) for name in tags)]
     if vocab_size < _NUM_BYTES + len(special):
@@ -69,12 +69,12 @@ def train_tokenizer(
 
 
 def as_tag(name: str) -> str:
-    """The token that names a language or a task in a prompt: `<|en|>` for "en"."""
+    """Return the token that names a language or a task in a prompt: `<|en|>` for "en"."""
     return f"<|{name}|>"
 
 
 def build_processor(tokenizer: PreTrainedTokenizerFast, num_mel_bins: int) -> Qwen2AudioProcessor:
-    """The processor that users of the checkpoint call: tokenizer, mel settings, chat template."""
+    """Build the processor for users of the checkpoint: tokenizer, mel settings, chat template."""
     extractor = WhisperFeatureExtractor(feature_size=num_mel_bins)
     # The template lives on instances only: make one to read it, then set it by name, because only
     # a template that was given is sure to be saved.

@@ -1,4 +1,4 @@
-"""Which parts of the model learn: all weights, low-rank adapters (peft), or nothing."""
+"""Chooses how the parts of the model are trained: fully, with low-rank adapters (peft), or not."""
 
 from typing import Literal, get_args
 
@@ -20,7 +20,7 @@ _ADAPTED: dict[Part, tuple[str, str]] = {
         "q_proj|k_proj|v_proj|o_proj|gate_proj|up_proj|down_proj",
     ),
 }
-"""Every matrix of the layers gets an adapter; embeddings, head and convolutions do not."""
+"""Matrices that get an adapter: all of the layers, not embeddings, head and convolutions."""
 
 
 class TuningRecipe(Recipe):
@@ -32,7 +32,7 @@ class TuningRecipe(Recipe):
     lora_rank: int = Field(16, ge=1)
     """Inner width of the adapters."""
     lora_alpha: int = Field(32, ge=1)
-    """Adapters are scaled by alpha / rank."""
+    """Scale of the adapters, times the rank: they are multiplied by alpha / rank."""
 
 
 def apply_tuning(
@@ -41,17 +41,20 @@ def apply_tuning(
     """Freeze parts of `model` and put adapters into others, in place.
 
     The output is unchanged: an adapter starts at zero (Hu et al. 2021, section 4.1). Layers keep
-    their class names and places, so that the packed forward works as before.
+    their class names and positions, so that the packed forward works as before.
 
     Args:
-        seed: of the adapters' random halves; the global random state stays untouched.
+        seed: for the random halves of the adapters; the global random state stays untouched.
 
     Raises:
-        ValueError: nothing is left to train.
+        ValueError: every part is frozen.
     """
     methods: dict[Part, Method] = {part: getattr(recipe, part) for part in get_args(Part)}
     if set(methods.values()) == {"frozen"}:
-        raise ValueError("every part is frozen; let at least one of them learn")
+        raise ValueError(
+            "tuning freezes audio_encoder, projector and language_model; at least one part must "
+            "learn. Set one of them to full, or to lora."
+        )
     adapted = [_ADAPTED[part] for part, method in methods.items() if method == "lora"]
     if adapted:
         targets = "|".join(rf"{prefix}\..*\.({names})" for prefix, names in adapted)

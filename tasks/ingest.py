@@ -8,7 +8,7 @@ run that was killed continues with the missing shards, and a damaged shard is ma
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator
 from dataclasses import replace
-from itertools import chain, count
+from itertools import chain
 
 from pydantic import Field
 
@@ -34,6 +34,7 @@ from tasks.conversations.prompts import check_held_out, held_out_fragments
 from tasks.conversations.suites import SuiteRecipe, make_suites
 from tasks.corpus.artifact import DIALOGUES, PROMPTS, TASKS, read_conversations, read_tasks
 from tasks.corpus.compose import ComposeRecipe, plain, plan_compositions
+from tasks.corpus.counted import Counted
 from tasks.corpus.index import CorpusIndex
 from tasks.corpus.packing import Packing, pack, plan_shards
 from tasks.corpus.shards import SHARDS, JsonLines, ShardRows, iter_index, write_index, write_rows
@@ -86,10 +87,9 @@ def run(context: StageContext, recipe: IngestRecipe, source: DataSource) -> Stag
     check_held_out(tasks, recipe.suites.asked_with)
     tasks.require(recipe.hygiene.held_out_text, "ingest.hygiene.held_out_text")
     rule = LengthRule(recipe.long_audio, recipe.max_seconds, tasks.about_the_whole)
-    counter = count()
-    counted = (clip for clip, _ in zip(clips_of(source), counter, strict=False))
-    composed = plan_compositions(counted, tasks, recipe.compose)
-    num_shards = -(-(next(counter) + len(composed)) // recipe.clips_per_shard)
+    clips = Counted(clips_of(source))
+    composed = plan_compositions(clips, tasks, recipe.compose)
+    num_shards = -(-(clips.count + len(composed)) // recipe.clips_per_shard)
     planned = chain(map(plain, clips_of(source)), composed)
     jobs = plan_shards(planned, recipe.clips_per_shard)
     packing = Packing(rule, recipe.codec, recipe.levels)

@@ -1,4 +1,4 @@
-"""A language model's own tokenizer, with Qwen2-Audio's control tokens behind its tokens."""
+"""Adopts a language model's own tokenizer and adds Qwen2-Audio's control tokens."""
 
 import base64
 import binascii
@@ -23,22 +23,22 @@ from model.tokenizer import CONTROL_TOKENS, END_OF_TEXT, TURN_END, TURN_START
 
 _RANKS = "qwen.tiktoken"
 _PIECES = ("assistant\n", "Rain.")
-"""What is encoded apart must read as what is encoded at once: `sequence` encodes turn by turn."""
+"""Texts that must have the same tokens in pieces as at once, since `sequence` encodes by turns."""
 _QWEN_SPECIAL = (END_OF_TEXT, TURN_START, TURN_END, *(f"<|extra_{i}|>" for i in range(205)))
-"""What Qwen-7B's tokenizer has behind its ranks: ids 151,643 to 151,850."""
+"""Special tokens of Qwen-7B's tokenizer after its ranks: ids 151,643 to 151,850."""
 
 
 def read_tokenizer(directory: Path) -> Tokenizer:
-    """The tokenizer of a language model's folder, without the tokens that it puts around a text.
+    """Read the tokenizer of a language model's folder, without the tokens it adds around a text.
 
-    Qwen2-Audio's formats say themselves how a sequence begins; a Llama's beginning-of-sequence
-    token would stand in front of what the processor makes, and not of what the model learnt.
+    Qwen2-Audio's formats fix how a sequence begins; a Llama's beginning-of-sequence token would
+    stand before the processor's prompts, but not before those that the model learnt from.
 
     Args:
         directory: with `tokenizer.json`, or with Qwen-7B's `qwen.tiktoken`.
 
     Raises:
-        CheckpointError: where neither is there, or can't be read.
+        CheckpointError: neither file is there, or it can't be read.
     """
     if (directory / "tokenizer.json").is_file():
         try:
@@ -64,13 +64,13 @@ def read_tokenizer(directory: Path) -> Tokenizer:
 
 
 def tokenizer_of_ranks(path: Path) -> Tokenizer:
-    """Qwen-7B's tokenizer from its file of ranks: a line for each token, base64 and rank.
+    """Build Qwen-7B's tokenizer from its file of ranks: a line per token, base64 and rank.
 
-    Text is normalised (NFC) and split as Qwen2 does it. The special tokens take the ids behind the
+    Text is normalised (NFC) and split as Qwen2 does it. The special tokens take the ids after the
     ranks.
 
     Raises:
-        CheckpointError: for a line of another form, or ranks with a gap.
+        CheckpointError: a line has another form, or the ranks have a gap.
 
     Source: the published tokenization_qwen.py; the splits of a token in order of rank are the
     merges that lead to it, as in transformers' `TikTokenConverter`.
@@ -108,13 +108,13 @@ def tokenizer_of_ranks(path: Path) -> Tokenizer:
 
 
 def adopt(tokenizer: Tokenizer) -> PreTrainedTokenizerFast:
-    """A copy of `tokenizer` that has the control tokens too, and ends turns as a chat does.
+    """Copy `tokenizer` with the control tokens added, and with a chat's token as its end of text.
 
-    Tokens that it has keep their ids; the others take the ids behind its last.
+    Its own tokens keep their ids; the others take the ids after its last.
 
     Raises:
-        CheckpointError: for a tokenizer whose ids have gaps, so that new tokens would take ids
-            twice; and for one that puts a space before every text, as SentencePiece does.
+        CheckpointError: the ids have gaps, so that new tokens would take ids twice, or the
+            tokenizer puts a space before every text, as SentencePiece does.
     """
     extended = Tokenizer.from_str(tokenizer.to_str())
     extended.add_special_tokens([_special(token) for token in CONTROL_TOKENS])

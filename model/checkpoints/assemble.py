@@ -1,4 +1,4 @@
-"""Qwen2-Audio from pre-trained towers: Whisper's encoder, a language model, a fresh projector."""
+"""Assembles a Qwen2-Audio from Whisper's encoder, a language model and a new projector."""
 
 import math
 from pathlib import Path
@@ -26,21 +26,21 @@ _PROJECTOR = "multi_modal_projector.linear"
 def assemble(
     whisper: Path, language_model: Path, seed: int
 ) -> tuple[Qwen2AudioForConditionalGeneration, Qwen2AudioProcessor]:
-    """A float32 model in eval mode with packed attention, and its processor.
+    """Assemble a float32 model in eval mode with packed attention, and its processor.
 
     The encoder before its pooling, and the language model's logits of its own tokens, are those of
-    the two checkpoints. Control tokens that the language model's tokenizer lacks take rows that
-    its matrices have to spare, then new ones. The memory needed is the model's own.
+    the two checkpoints. Control tokens that the language model's tokenizer lacks take spare rows of
+    its matrices, then new ones. No more memory is needed than that of the model.
 
     Args:
         whisper: see `towers.read_whisper_encoder`.
         language_model: see `towers.read_language_model`, with its tokenizer in the same folder
             (`adopted_tokenizer.read_tokenizer`).
-        seed: of the projector; the global random state stays untouched.
+        seed: for the projector; the global random state stays untouched.
 
     Raises:
-        CheckpointError: for a folder that is not what it should be.
-        ValueError: for a language model with a sliding window.
+        CheckpointError: a folder does not hold the checkpoint that is expected there.
+        ValueError: the language model has a sliding window.
     """
     audio_config, audio = read_whisper_encoder(whisper)
     text_config, tensors = read_language_model(language_model)
@@ -79,10 +79,10 @@ def assemble(
 
 
 def extend_rows(matrix: Tensor, num_tokens: int, num_wanted: int) -> Tensor:
-    """A matrix whose rows [num_tokens, num_wanted) are the mean of those before, padded.
+    """Fill rows [num_tokens, num_wanted) of a matrix with the mean of those before; pad it.
 
-    The mean leaves the distribution over the old tokens as it is, but for a new token that is as
-    probable as they are on average. Spare rows behind `num_wanted` stay.
+    With the mean, the distribution over the old tokens only changes by new tokens that are as
+    probable as the old ones are on average. Spare rows after `num_wanted` stay.
 
     Args:
         matrix: float32 [rows, hidden_size], rows >= num_tokens; changed in place where it has
@@ -99,7 +99,7 @@ def extend_rows(matrix: Tensor, num_tokens: int, num_wanted: int) -> Tensor:
 
 
 def _projection(embeddings: Tensor, gains: Tensor, generator: torch.Generator) -> Tensor:
-    """Random [hidden_size, d_audio]: projected audio tokens as loud as the text's embeddings.
+    """Draw [hidden_size, d_audio] so that projected audio has the scale of the text's embeddings.
 
     A feature of the encoder's last norm has the mean square weight^2 + bias^2, its `gain`
     [d_audio], so a deviation of rms(embeddings) / sqrt(sum of gains) gives every output the

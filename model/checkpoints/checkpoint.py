@@ -1,4 +1,4 @@
-"""Checkpoints in transformers' layout: ours open there, theirs open here."""
+"""Saves and loads checkpoints in transformers' layout: ours open there, theirs open here."""
 
 from pathlib import Path
 
@@ -20,11 +20,11 @@ from model.forward import hidden_states
 from model.sequence import render_prompt
 
 _HEARING_THRESHOLD = 1e-5
-"""Least change of a logit, as a part of the largest one, that is not rounding (float32)."""
+"""Least change of a logit, relative to the largest one, that is not rounding (float32)."""
 
 
 class ModelDeafError(RuntimeError):
-    """The model's output does not depend on what it hears."""
+    """The model's output does not depend on its audio."""
 
 
 def save_checkpoint(
@@ -41,22 +41,22 @@ def save_checkpoint(
 def load_checkpoint(
     directory: Path,
 ) -> tuple[Qwen2AudioForConditionalGeneration, Qwen2AudioProcessor]:
-    """Open a checkpoint in float32 and eval mode, with packed attention; nothing is downloaded.
+    """Load a checkpoint in float32 and eval mode, with packed attention; nothing is downloaded.
 
     transformers warns of tensors that are missing or don't fit, and draws them at random; here
     they are an error. Weights are read from safetensors alone.
 
     Args:
-        directory: of ours, or a snapshot of a released Qwen2-Audio.
+        directory: a checkpoint of this package, or a snapshot of a released Qwen2-Audio.
 
     Raises:
-        CheckpointError: where `directory` holds no Qwen2-Audio checkpoint, or one whose tensors,
-            configuration and processor don't fit one another.
-        ValueError: for a language model with a sliding window.
+        CheckpointError: `directory` holds no Qwen2-Audio checkpoint, or one whose tensors,
+            configuration and processor don't fit each other.
+        ValueError: the language model has a sliding window.
     """
     read_config(directory, ["qwen2_audio"])
     tensor_files(directory)
-    model, found = Qwen2AudioForConditionalGeneration.from_pretrained(
+    model, loading = Qwen2AudioForConditionalGeneration.from_pretrained(
         directory,
         dtype=torch.float32,
         local_files_only=True,
@@ -66,9 +66,9 @@ def load_checkpoint(
     )
     wrong = [
         f"{name} ({tuple(there)}, expected {tuple(expected)})"
-        for name, there, expected in found["mismatched_keys"]
+        for name, there, expected in loading["mismatched_keys"]
     ]
-    refuse_gaps(directory, found["missing_keys"], found["unexpected_keys"], wrong)
+    refuse_gaps(directory, loading["missing_keys"], loading["unexpected_keys"], wrong)
     processor = _load_processor(directory, model.config)
     # The positions are fixed sinusoids, but transformers makes every loaded parameter trainable.
     model.model.audio_tower.embed_positions.requires_grad_(False)
@@ -104,16 +104,16 @@ def _load_processor(directory: Path, config: Qwen2AudioConfig) -> Qwen2AudioProc
 
 @torch.no_grad()
 def check_hears(model: Qwen2AudioForConditionalGeneration, processor: Qwen2AudioProcessor) -> float:
-    """Ask the same question about two sounds of one length; the answer must differ.
+    """Check that the model's answers to two sounds of equal length differ.
 
-    Run it before any work on a checkpoint: a model whose clips get lost on the way trains and
-    evaluates without an error.
+    Run it before any work on a checkpoint: a model that loses its audio trains and evaluates
+    without an error.
 
     Returns:
-        The largest change of a next-token logit, as a part of the largest logit.
+        The largest change of a next-token logit, relative to the largest logit.
 
     Raises:
-        ModelDeafError: when that is no more than rounding, or not a number.
+        ModelDeafError: the change is no more than rounding, or not a number.
     """
     time = torch.arange(SAMPLE_RATE) / SAMPLE_RATE
     tone = 0.3 * torch.sin(2 * torch.pi * 440 * time)
@@ -132,7 +132,7 @@ def check_hears(model: Qwen2AudioForConditionalGeneration, processor: Qwen2Audio
 def _next_token_logits(
     model: Qwen2AudioForConditionalGeneration, processor: Qwen2AudioProcessor, waveform: Tensor
 ) -> Tensor:
-    """Logits [vocab_size] of the first token of an answer about one clip."""
+    """Compute the logits [vocab_size] of the first token of an answer about one clip."""
     question = Turn(role="user", text="What is heard?", audio=("clip",))
     conversation = Conversation(id="hearing", format="chat", turns=(question,), task="sound")
     prompt = render_prompt(

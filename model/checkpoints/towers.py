@@ -1,7 +1,7 @@
-"""Pre-trained towers read from their own checkpoints, under the names that Qwen2-Audio gives them.
+"""Reads pre-trained towers from their own checkpoints, with the names of Qwen2-Audio.
 
-Whisper's encoder is Qwen2-Audio's but for the pooling, which has no parameters; a Qwen2 or Llama
-is its language model as it stands; first-generation Qwen is one under other names.
+Whisper's encoder is Qwen2-Audio's except for the pooling, which has no parameters; a Qwen2 or Llama
+serves as its language model unchanged; first-generation Qwen has other names.
 """
 
 from collections.abc import Mapping
@@ -25,7 +25,7 @@ from model.checkpoints import qwen_layout
 from model.checkpoints.weights import CheckpointError, read_config, read_tensors, tensor_files
 
 _WHISPER_NOT_ENCODER = r"^(model\.)?decoder\.|^proj_out\.weight$"
-"""What else a Whisper checkpoint holds: Qwen2-Audio's language model stands in its place."""
+"""Other tensors of a Whisper checkpoint, which Qwen2-Audio's language model replaces."""
 _CARRIED = (
     "num_mel_bins",
     "encoder_layers",
@@ -46,17 +46,17 @@ _EMBEDDINGS = "model.embed_tokens.weight"
 
 
 def read_whisper_encoder(directory: Path) -> tuple[Qwen2AudioEncoderConfig, dict[str, Tensor]]:
-    """The encoder of a Whisper of any size: configuration, and float32 tensors by
-    `Qwen2AudioEncoder`'s names.
+    """Read the encoder of a Whisper of any size: its configuration, and float32 tensors by the
+    names of `Qwen2AudioEncoder`.
 
     Args:
-        directory: what `save_pretrained` of WhisperForConditionalGeneration or WhisperModel
+        directory: folder that `save_pretrained` of WhisperForConditionalGeneration or WhisperModel
             wrote, or a snapshot of a published Whisper. The decoder's tensors are not read and
             need not be there.
 
     Raises:
-        CheckpointError: for another architecture, positions for another time than 30 s, or tensors
-            that don't fit the configuration.
+        CheckpointError: the architecture differs, the positions are not those of 30 s, or tensors
+            don't fit the configuration.
     """
     read_config(directory, ["whisper"])
     whisper = WhisperConfig.from_pretrained(directory, local_files_only=True)
@@ -76,18 +76,18 @@ def read_whisper_encoder(directory: Path) -> tuple[Qwen2AudioEncoderConfig, dict
 
 
 def read_language_model(directory: Path) -> tuple[PreTrainedConfig, dict[str, Tensor]]:
-    """A causal language model: configuration of the text tower, and float32 tensors by the names
-    that they have in released Qwen2-Audio checkpoints.
+    """Read a causal language model: the configuration of the text tower, and float32 tensors by
+    their names in released Qwen2-Audio checkpoints.
 
-    The output matrix is among them in any case: for tied embeddings it is a copy, because
-    Qwen2-Audio's class in transformers ties nothing and draws a matrix that a checkpoint lacks at
-    random. The configuration says so (`tie_word_embeddings` is False).
+    The output matrix is always among them: for tied embeddings it is a copy, because Qwen2-Audio's
+    class in transformers ties nothing and draws a missing matrix at random. The configuration says
+    so (`tie_word_embeddings` is False).
 
     Args:
         directory: a "qwen2" or "llama" in transformers' layout, or a "qwen" (Qwen-7B) in its own.
 
     Raises:
-        CheckpointError: for another architecture, or tensors that don't fit the configuration.
+        CheckpointError: the architecture differs, or tensors don't fit the configuration.
     """
     raw = read_config(directory, ["qwen2", "llama", "qwen"])
     config = _text_config(directory, raw)

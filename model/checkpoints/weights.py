@@ -1,4 +1,4 @@
-"""Pre-trained tensors from a folder: none missing, none left over, none of another shape."""
+"""Reads pre-trained tensors from a folder: none missing, none left over, none of another shape."""
 
 import json
 import re
@@ -13,9 +13,9 @@ from torch import Tensor
 _SINGLE = "model.safetensors"
 _INDEX = "model.safetensors.index.json"
 _FLOATS = ("BF16", "F16", "F32", "F64")
-"""safetensors' names of the types that become float32 by a plain conversion."""
+"""safetensors' names of the types that are converted to float32."""
 _LISTED = 5
-"""Names of each kind that an error lists."""
+"""Number of names that an error lists of each kind."""
 
 Sources = Mapping[str, Mapping[str, torch.Size]]
 """For each tensor on disk the names and shapes of the parameters that lie in it, stacked along its
@@ -23,18 +23,18 @@ first axis. Mostly one."""
 
 
 class CheckpointError(ValueError):
-    """A folder does not hold the checkpoint that is asked of it."""
+    """A folder does not hold the checkpoint that is expected there."""
 
 
 def read_config(directory: Path, model_types: Collection[str]) -> dict[str, Any]:
-    """`config.json` of a checkpoint in transformers' layout.
+    """Read `config.json` of a checkpoint in transformers' layout.
 
     Args:
-        model_types: the architectures that the caller can read, as `config.json` names them.
+        model_types: architectures that the caller can read, as `config.json` names them.
 
     Raises:
-        CheckpointError: for a folder or file that is not there or unreadable, another
-            architecture, or quantised weights.
+        CheckpointError: the folder or file is missing or unreadable, the architecture differs, or
+            weights are quantised.
     """
     wanted = " or ".join(model_types)
     if not directory.is_dir():
@@ -45,15 +45,16 @@ def read_config(directory: Path, model_types: Collection[str]) -> dict[str, Any]
     path = directory / "config.json"
     try:
         config = json.loads(path.read_text(encoding="utf-8"))
-        found = config["model_type"]
+        model_type = config["model_type"]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise CheckpointError(
             f"{path} can't be read as a configuration of {wanted} ({error!r}). Give a folder that "
             "save_pretrained of transformers has written, or a snapshot of a published model."
         ) from error
-    if found not in model_types:
+    if model_type not in model_types:
         raise CheckpointError(
-            f"{directory} holds a {found!r} checkpoint; {wanted} is wanted. Give another folder."
+            f"{directory} holds a {model_type!r} checkpoint; {wanted} is wanted. Give another "
+            "folder."
         )
     if "quantization_config" in config:
         raise CheckpointError(
@@ -64,10 +65,10 @@ def read_config(directory: Path, model_types: Collection[str]) -> dict[str, Any]
 
 
 def tensor_files(directory: Path) -> dict[str, Path]:
-    """The file that each tensor of a checkpoint lies in.
+    """Find the file of each tensor of a checkpoint.
 
     Raises:
-        CheckpointError: where there is no safetensors file, or one that is missing or damaged.
+        CheckpointError: there is no safetensors file, or one is missing or damaged.
     """
     try:
         if (directory / _SINGLE).is_file():
@@ -81,27 +82,27 @@ def tensor_files(directory: Path) -> dict[str, Path]:
                 "safetensors alone, a pickle could run anything. Open the model in transformers "
                 "where it is trusted and write it again with save_pretrained."
             )
-        found: dict[str, Path] = {}
+        file_of: dict[str, Path] = {}
         for file in files:
             with safe_open(file, framework="pt") as tensors:
-                found.update(dict.fromkeys(tensors.keys(), file))
+                file_of.update(dict.fromkeys(tensors.keys(), file))
     except (OSError, SafetensorError, KeyError, json.JSONDecodeError) as error:
         raise CheckpointError(
             f"the weights in {directory} can't be read ({error}). Copy the folder again."
         ) from error
-    return found
+    return file_of
 
 
 def read_tensors(directory: Path, sources: Sources, ignored: str) -> dict[str, Tensor]:
-    """Every parameter in `sources`, float32, each in memory of its own.
+    """Read every parameter in `sources` as float32, each in memory of its own.
 
     Args:
         directory: with `model.safetensors`, or shards and their index.
-        sources: what must be there, complete.
-        ignored: a regular expression of the names that may be there besides.
+        sources: tensors that must be there, all of them.
+        ignored: regular expression of other names that may be there.
 
     Raises:
-        CheckpointError: listing what is missing, left over, or of another shape or type.
+        CheckpointError: tensors are missing, left over, or of another shape or type; lists them.
     """
     files = tensor_files(directory)
     unexpected = [name for name in files if name not in sources and not re.search(ignored, name)]
@@ -110,9 +111,9 @@ def read_tensors(directory: Path, sources: Sources, ignored: str) -> dict[str, T
     for name in sources.keys() & files.keys():
         with safe_open(files[name], framework="pt") as tensors:
             header = tensors.get_slice(name)
-        found, expected = tuple(header.get_shape()), stacked_shape(sources[name])
-        if found != expected or header.get_dtype() not in _FLOATS:
-            wrong.append(f"{name} ({header.get_dtype()} {found}, expected float {expected})")
+        shape, expected = tuple(header.get_shape()), stacked_shape(sources[name])
+        if shape != expected or header.get_dtype() not in _FLOATS:
+            wrong.append(f"{name} ({header.get_dtype()} {shape}, expected float {expected})")
     refuse_gaps(
         directory,
         [f"{name} {stacked_shape(sources[name])}" for name in missing],
@@ -129,7 +130,7 @@ def read_tensors(directory: Path, sources: Sources, ignored: str) -> dict[str, T
 def refuse_gaps(
     directory: Path, missing: Collection[str], unexpected: Collection[str], wrong: Collection[str]
 ) -> None:
-    """Raise a CheckpointError that lists the first of each kind, if there is any."""
+    """Raise a CheckpointError that lists the first names of each kind, if there are any."""
     kinds = {"missing": missing, "left over": unexpected, "of another shape or type": wrong}
     parts = []
     for kind, names in kinds.items():
@@ -144,7 +145,7 @@ def refuse_gaps(
 
 
 def stacked_shape(parts: Mapping[str, torch.Size]) -> tuple[int, ...]:
-    """The shape of a tensor that holds `parts` along its first axis."""
+    """Shape of a tensor that stacks `parts` along its first axis."""
     shapes = list(parts.values())
     return (sum(shape[0] for shape in shapes), *shapes[0][1:])
 

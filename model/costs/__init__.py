@@ -1,1 +1,1 @@
-"""Counts what the network costs: operations, memory, activations and decoding, by arithmetic."""
+"""Counts what the network costs: operations, memory, activations and decoding, without a run."""

@@ -1,10 +1,10 @@
-"""How many bytes of activations a packed training step keeps for its backward pass.
+"""Bytes of activations that a packed training step keeps for its backward pass.
 
 Counted tensor by tensor, as torch's autograd keeps them for transformers' layers: h is the text's
 width, a that of its attention (heads x head size), f its feed-forward width; d and g are the
 encoder's width and feed-forward width. The method is that of Korthikanti et al. 2022 ("Reducing
 Activation Recomputation in Large Transformer Models", section 4), for other layers: theirs have no
-gate and no separate rotation, and keep the scores, which today's kernels make again.
+gate and no separate rotation, and keep the scores, which today's kernels recompute.
 """
 
 from dataclasses import dataclass
@@ -17,29 +17,29 @@ from model.forward import LOGIT_ROWS
 from model.tuning import TuningRecipe
 
 Dtype = Literal["float32", "bfloat16", "autocast"]
-"""Everything in one type; or products in bfloat16 under autocast, beside float32 weights, norms and
-residual stream."""
+"""Type of all tensors; under autocast products are bfloat16, and weights, norms and the residual
+stream float32."""
 
 
 @dataclass(frozen=True)
 class Activations:
-    """Bytes of one micro-batch."""
+    """Bytes of activations of one micro-batch."""
 
     text: int
-    """Kept by the language model's layers, its last norm and the audio's places in the row."""
+    """Kept by the language model's layers, its last norm and the positions of audio in the row."""
     audio: int
     """Kept by the encoder and the projector."""
     text_layer: int
-    """What one layer's backward pass needs besides: its gradients, and with checkpointing what its
-    forward pass makes again."""
+    """Needed by the backward pass of one layer: its gradients, and with checkpointing what its
+    forward pass recomputes."""
     audio_layer: int
-    """The same of one layer of the encoder."""
+    """Needed by the backward pass of one layer of the encoder."""
     logits: int
-    """While the loss goes backward: logits and their gradients, of as many labels as at once."""
+    """Needed by the loss's backward pass: logits and gradients of one block of labels."""
 
     @property
     def peak(self) -> int:
-        """The most of them at one time, where the weights' gradients play no part."""
+        """Largest sum of them at one time, without the gradients of weights."""
         return max(
             self.text + self.audio + max(self.logits, self.text_layer),
             self.audio + self.audio_layer,
@@ -47,7 +47,7 @@ class Activations:
 
 
 def learning_under(tuning: TuningRecipe) -> Learning:
-    """Which parts learn under a recipe."""
+    """Return which parts learn under a recipe."""
     methods = {
         "audio_encoder": tuning.audio_encoder,
         "projector": tuning.projector,
@@ -66,7 +66,7 @@ def activations(
     dtype: Dtype,
     checkpointing: bool,
 ) -> Activations:
-    """Bytes of activations of a step over one micro-batch."""
+    """Count the bytes of activations of a step over one micro-batch."""
     text, audio = config.text_config, config.audio_config
     wide, narrow = _widths(dtype)
     tokens, positions = sizes.num_positions, sizes.audio_positions

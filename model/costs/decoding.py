@@ -1,4 +1,4 @@
-"""What `generate` asks of a machine: operations, bytes held, and bytes read for each new token."""
+"""Cost of `generate`: operations, bytes held, and bytes read for each new token."""
 
 from dataclasses import dataclass
 
@@ -16,7 +16,7 @@ copies of them in eight bytes each, and a mask."""
 
 @dataclass(frozen=True)
 class AnswerSizes:
-    """Prompts that are answered at once, all of them as long as the longest."""
+    """Sizes of prompts that are answered at once, all counted like the longest."""
 
     prompts: int
     samples: int
@@ -24,18 +24,18 @@ class AnswerSizes:
     window_positions: tuple[int, ...]
     """Positions in the encoder of each window of one prompt's audio."""
     new_tokens: int
-    """At most, of one answer."""
+    """Largest number of tokens of one answer."""
 
 
 def prefill_flops(config: Qwen2AudioConfig, sizes: AnswerSizes) -> int:
-    """Hear and read all prompts once."""
+    """Operations to encode all prompts once, audio included."""
     hear = encoder_flops(config, sizes.window_positions).forward
     read = language_model_flops(config, (sizes.prompt_tokens,), 1).forward
     return sizes.prompts * (hear + read)
 
 
 def decoding_flops(config: Qwen2AudioConfig, sizes: AnswerSizes) -> int:
-    """Write all answers to their full length."""
+    """Operations to decode all answers to their full length."""
     text = config.text_config
     token = language_model_flops(config, (1,), 1).products
     seen = sum(sizes.prompt_tokens + step for step in range(sizes.new_tokens))
@@ -44,7 +44,7 @@ def decoding_flops(config: Qwen2AudioConfig, sizes: AnswerSizes) -> int:
 
 
 def cache_bytes(config: Qwen2AudioConfig, sizes: AnswerSizes) -> int:
-    """Keys and values: of prompts twice (packed, and in rows), of answers in whole blocks."""
+    """Bytes of keys and values: of prompts twice (packed and in rows), of answers in blocks."""
     text = config.text_config
     kv_width = text.hidden_size // text.num_attention_heads * text.num_key_value_heads
     blocks = -(-sizes.new_tokens // BLOCK)
@@ -53,14 +53,12 @@ def cache_bytes(config: Qwen2AudioConfig, sizes: AnswerSizes) -> int:
 
 
 def answering_bytes(config: Qwen2AudioConfig, count: ParameterCount, sizes: AnswerSizes) -> int:
-    """The most that is held at one time: weights in float32, the cache, the logits of a step."""
+    """Largest number of bytes at one time: float32 weights, the cache, the logits of a step."""
     rows = sizes.prompts * sizes.samples
     logits: int = rows * config.text_config.vocab_size * _DRAWING
     return _FLOAT * count.total + cache_bytes(config, sizes) + logits
 
 
 def read_bytes_a_step(config: Qwen2AudioConfig, count: ParameterCount, sizes: AnswerSizes) -> int:
-    """What one token for every answer makes the memory deliver: weights of the language model, and
-    the cache.
-    """
+    """Bytes read for one token of every answer: the language model's weights and the cache."""
     return _FLOAT * count.total + cache_bytes(config, sizes)

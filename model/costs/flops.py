@@ -1,4 +1,4 @@
-"""How many floating-point operations a pass executes: matrix products and attention, no more.
+"""Floating-point operations of a pass: those of matrix products and attention.
 
 An operation is a multiplication or an addition: the product [m, k] @ [k, n] takes 2 m k n. Norms,
 activations and other elementwise work are not counted, as is usual.
@@ -27,43 +27,43 @@ class Flops:
     """Operations of one forward pass."""
 
     products: int
-    """With weights: matrix products and convolutions."""
+    """Products with weights: matrix products and convolutions."""
     attention: int
-    """Scores, and values weighted by them."""
+    """Attention scores, and the values weighted by them."""
 
     @property
     def forward(self) -> int:
-        """The pass alone."""
+        """Operations of the forward pass alone."""
         return self.products + self.attention
 
     @property
     def trained(self) -> int:
-        """Forward and backward, with gradients of inputs and weights.
+        """Operations forward and backward, with gradients of inputs and weights.
 
         Attention's backward pass has five products where the forward pass has two: the kernels
-        make the scores again instead of keeping them.
+        recompute the scores instead of keeping them.
         """
         return 3 * self.products + 7 * self.attention // 2
 
     @property
     def frozen(self) -> int:
-        """Forward and backward through frozen weights, to what lies before them."""
+        """Operations forward and backward through frozen weights, with gradients of inputs only."""
         return 2 * self.products + 7 * self.attention // 2
 
     def __add__(self, other: "Flops") -> "Flops":
-        """Two parts together."""
+        """Add the operations of two parts."""
         return Flops(self.products + other.products, self.attention + other.attention)
 
 
 def encoder_flops(config: Qwen2AudioConfig, num_positions: Sequence[int]) -> Flops:
-    """The packed encoder and projector (`encoder.encode_audio`) over clips of `num_positions`."""
+    """Operations of the packed encoder and projector (`encoder.encode_audio`) over clips."""
     frames = sum(2 * count + 2 for count in num_positions)
     num_tokens = sum(count // 2 for count in num_positions)
     return _encoder(config, frames, num_positions, num_tokens)
 
 
 def padded_encoder_flops(config: Qwen2AudioConfig, num_clips: int) -> Flops:
-    """The reference's encoder and projector: 30 s for every clip."""
+    """Operations of the reference's encoder and projector: 30 s for every clip."""
     num_positions = [MAX_POSITIONS] * num_clips
     return _encoder(config, MAX_MEL_FRAMES * num_clips, num_positions, sum(num_positions) // 2)
 
@@ -71,9 +71,9 @@ def padded_encoder_flops(config: Qwen2AudioConfig, num_clips: int) -> Flops:
 def language_model_flops(
     config: Qwen2AudioConfig, sequence_lengths: Sequence[int], num_labels: int
 ) -> Flops:
-    """The packed language model (`forward.hidden_states`) with logits for `num_labels` positions.
+    """Operations of the packed language model (`forward.hidden_states`) with `num_labels` logits.
 
-    Causal attention is counted as it is executed: a position's scores with those behind it are not.
+    Causal attention counts a position's scores with itself and those before it only.
     """
     plan = Packed(tuple(sequence_lengths), causal=True)
     return _language_model(config, plan.num_positions, round(4 * plan.num_pairs), num_labels)
@@ -81,24 +81,24 @@ def language_model_flops(
 
 @dataclass(frozen=True)
 class StepSizes:
-    """What a packed batch asks of the network: all that operations and memory depend on."""
+    """Sizes of a packed batch that operations and memory depend on."""
 
     num_positions: int
-    """Of the language model's row."""
+    """Number of positions in the language model's row."""
     num_pairs: float
-    """Scores that attention makes for one head: `attention.Packed.num_pairs`."""
+    """Number of attention scores per head: `attention.Packed.num_pairs`."""
     num_labels: int
     window_positions: tuple[int, ...]
-    """Positions of each window of audio in the encoder: two a token."""
+    """Positions of each window of audio in the encoder: two per token."""
 
     @property
     def audio_positions(self) -> int:
-        """Of all windows."""
+        """Positions of all windows."""
         return sum(self.window_positions)
 
 
 def sizes_of(batch: Batch) -> StepSizes:
-    """The sizes of a batch that is there."""
+    """Sizes of a given batch."""
     windows = (w for clip in batch.features for w in clip.split(WINDOW_FRAMES, dim=1))
     return StepSizes(
         num_positions=batch.plan.num_positions,
@@ -113,12 +113,12 @@ class Learning:
     """Which parts of the model learn."""
 
     parts: frozenset[Part]
-    """In full or through adapters."""
+    """Parts that learn, in full or through adapters."""
     in_full: frozenset[Part]
 
 
 def learning_of(model: Qwen2AudioForConditionalGeneration) -> Learning:
-    """What learns of a model that `tuning.apply_tuning` has prepared."""
+    """Return which parts learn in a model that `tuning.apply_tuning` has prepared."""
     trained = [name for name, p in model.named_parameters() if p.requires_grad]
     return Learning(
         parts=frozenset(part_of(name) for name in trained),
@@ -127,15 +127,15 @@ def learning_of(model: Qwen2AudioForConditionalGeneration) -> Learning:
 
 
 def step_flops(model: Qwen2AudioForConditionalGeneration, batch: Batch) -> int:
-    """One training step over a packed batch: see `training_flops`."""
+    """Operations of one training step over a packed batch: see `training_flops`."""
     return training_flops(model.config, sizes_of(batch), learning_of(model))
 
 
 def training_flops(config: Qwen2AudioConfig, sizes: StepSizes, learning: Learning) -> int:
-    """One training step: each part forward, and backward where it must be.
+    """Operations of one training step: each part forward, and backward where needed.
 
-    A part learns in full, is frozen before nothing that learns (forward alone), or passes a
-    gradient on: frozen ones to what lies before them, adapted ones to their adapters, whose own
+    A part learns in full, or is frozen with no learning part before it (forward alone), or passes a
+    gradient on: a frozen one to the parts before it, an adapted one to its adapters, whose own
     small products are not counted.
     """
     encoder = encoder_flops(config, sizes.window_positions)
@@ -149,15 +149,15 @@ def training_flops(config: Qwen2AudioConfig, sizes: StepSizes, learning: Learnin
 
 
 def checkpointing_flops(model: Qwen2AudioForConditionalGeneration, batch: Batch) -> int:
-    """What gradient checkpointing adds to `step_flops`: see `recomputed_flops`."""
+    """Operations that gradient checkpointing adds to `step_flops`: see `recomputed_flops`."""
     return recomputed_flops(model.config, sizes_of(batch), learning_of(model))
 
 
 def recomputed_flops(config: Qwen2AudioConfig, sizes: StepSizes, learning: Learning) -> int:
-    """What gradient checkpointing of every layer adds to `training_flops`: the layers' forward pass
-    again, of the towers that learn or pass a gradient on.
+    """Operations that gradient checkpointing of every layer adds to `training_flops`: one more
+    forward pass of the layers, in the towers that learn or pass a gradient on.
 
-    The last product of a layer is not made again: the backward pass needs its inputs alone.
+    The last product of a layer is not recomputed: the backward pass needs its inputs alone.
     """
     text, audio = config.text_config, config.audio_config
     last_product = 2 * sizes.num_positions * text.num_hidden_layers * text.hidden_size
@@ -174,7 +174,7 @@ def recomputed_flops(config: Qwen2AudioConfig, sizes: StepSizes, learning: Learn
 
 
 def measured_peak(device: torch.device, dtype: torch.dtype) -> float:
-    """Operations a second of a large matrix product here: what a share of the peak is taken of.
+    """Measure the operations a second of a large matrix product here, as the peak of this machine.
 
     The best of a few, in about a tenth of a second of a CPU core.
     """
@@ -190,9 +190,9 @@ def measured_peak(device: torch.device, dtype: torch.dtype) -> float:
 
 
 def padded_language_model_flops(config: Qwen2AudioConfig, batch_size: int, longest: int) -> Flops:
-    """The reference's language model: every row as long as the longest, logits everywhere.
+    """Operations of the reference's language model: padded to the longest row, logits everywhere.
 
-    Padding takes a mask, and under a mask the kernels execute the whole square of scores.
+    Padding needs a mask, and with a mask the kernels compute the whole square of scores.
     """
     positions = batch_size * longest
     return _language_model(config, positions, 4 * positions * longest, positions)
@@ -228,7 +228,7 @@ def _language_model(
 
 
 def _text_layers(config: Qwen2AudioConfig, positions: int, attention: int) -> Flops:
-    """`attention` is that of one layer for each unit of its width."""
+    """Operations of all layers; `attention` is that of one layer per unit of its width."""
     text = config.text_config
     hidden, layers, heads = text.hidden_size, text.num_hidden_layers, text.num_attention_heads
     width = hidden // heads * heads

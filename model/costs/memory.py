@@ -1,9 +1,9 @@
-"""How many bytes one worker holds at most while it trains, by strategy, precision and tuning.
+"""Peak bytes of one worker during training, by strategy, precision and tuning.
 
-Weights, gradients and Adam's moments are float32; in bfloat16, products see copies of the weights.
-What a strategy divides among N workers is that of Rajbhandari et al. 2020 ("ZeRO", figure 1), whose
-2 + 2 + 12 bytes a parameter are here 4 + 4 + 8: the float32 weights are the master. What the
-strategies hold besides is that of `tasks/strategies`, with the defaults of torch and DeepSpeed.
+Weights, gradients and Adam's moments are float32; in bfloat16, products read copies of the weights.
+Strategies divide among N workers what Rajbhandari et al. 2020 ("ZeRO", figure 1) divide, whose
+2 + 2 + 12 bytes per parameter are here 4 + 4 + 8: the float32 weights are the master. Buffers of
+strategies are those of `tasks/training/strategies`, with the defaults of torch and DeepSpeed.
 """
 
 from collections.abc import Mapping
@@ -31,20 +31,20 @@ _REDUCE_BUCKET = 500_000_000
 
 @dataclass(frozen=True)
 class StateBytes:
-    """What a worker holds of the model and of its optimizer."""
+    """Bytes of the model and its optimizer on one worker."""
 
     weights: int
     gradients: int
-    """Complete, before the optimizer's step."""
+    """Gradients when all of them are complete, before the optimizer's step."""
     optimizer: int
     exchange: int
-    """Gathered layers of other workers, and buffers of gradients on their way."""
+    """Layers that are gathered from other workers, and buffers for exchanging gradients."""
     host: int = 0
-    """In the memory of the machine instead of the accelerator's."""
+    """Part that is in the memory of the host instead of the accelerator's."""
 
     @property
     def accelerator(self) -> int:
-        """All but the host's."""
+        """Bytes in the accelerator's memory."""
         return self.weights + self.gradients + self.optimizer + self.exchange
 
 
@@ -59,28 +59,28 @@ class TrainingPlan:
     workers: int
     checkpointing: bool
     micro_batches: int
-    """Of one worker and step."""
+    """Sizes of one worker's batch of a step."""
     device: Literal["cpu", "cuda"]
 
 
 @dataclass(frozen=True)
 class TrainingMemory:
-    """One worker of a training stage, in bytes."""
+    """Memory of one worker of a training stage, in bytes."""
 
     state: StateBytes
     copies: int
-    """bfloat16 copies of weights that products read, kept for the backward pass."""
+    """bfloat16 copies of the weights for products, kept for the backward pass."""
     activations: Activations
     peak: int
-    """The most at one time."""
+    """Largest sum at one time."""
     moment: str
-    """When that is."""
+    """Phase of the step in which the peak occurs."""
 
 
 def state_bytes(
     count: ParameterCount, strategy: StrategyName, workers: int, optimizer: OptimizerName
 ) -> StateBytes:
-    """Bytes of parameters, gradients and moments on each of `workers`."""
+    """Count the bytes of parameters, gradients and moments on each of `workers`."""
     weights, gradients = _FLOAT * count.total, _FLOAT * count.trained
     moments = round(_MOMENTS[optimizer] * count.trained)
     if workers == 1:
@@ -111,14 +111,14 @@ def state_bytes(
 def training_memory(
     config: Qwen2AudioConfig, count: ParameterCount, sizes: StepSizes, plan: TrainingPlan
 ) -> TrainingMemory:
-    """The most that one worker holds during a step, the first one excepted.
+    """Peak memory of one worker during any step but the first.
 
-    While the backward pass goes down the layers, activations make room for gradients at a constant
-    rate, so the most is at one of its ends, or in the optimizer's step.
+    While the backward pass goes through the layers, gradients replace activations at a constant
+    rate, so the peak is at one of its ends, or in the optimizer's step.
 
     Args:
-        count: of the model under the plan's tuning, from `shapes.count_parameters`.
-        sizes: of one micro-batch.
+        count: parameters of the model under the plan's tuning, from `shapes.count_parameters`.
+        sizes: sizes of one micro-batch.
     """
     state = state_bytes(count, plan.strategy, plan.workers, plan.optimizer)
     dtype: Dtype = "autocast" if plan.precision == "bfloat16" else "float32"
@@ -146,8 +146,8 @@ def training_memory(
 
 
 def not_in_the_loop(count: ParameterCount) -> Mapping[str, int]:
-    """Bytes of weights, gradients and optimizer on one worker, under ways to store them that the
-    training loop does not offer. Arithmetic: it says what they would be worth.
+    """Bytes of weights, gradients and optimizer on one worker with formats that the training loop
+    does not offer, to show what they would save.
 
     Sources: Rajbhandari et al. 2020 (2 + 2 + 12 bytes); Dettmers et al. 2022 (8-bit moments); Lv et
     al. 2023, "LOMO" (updates inside the backward pass); `benchmarks/lean_adam.py` has both.
@@ -165,7 +165,7 @@ def not_in_the_loop(count: ParameterCount) -> Mapping[str, int]:
 def _head_gradient(
     config: Qwen2AudioConfig, tuning: TuningRecipe, state: StateBytes, count: ParameterCount
 ) -> int:
-    """Bytes of the output matrix's gradient, the first that is complete."""
+    """Bytes of the output matrix's gradient, which is complete first."""
     if tuning.language_model != "full":
         return 0
     text = config.text_config
@@ -173,8 +173,9 @@ def _head_gradient(
 
 
 def _step_scratch(state: StateBytes, count: ParameterCount, plan: TrainingPlan) -> int:
-    """What AdamW computes with: on a CPU two copies of one tensor; on a GPU torch takes all tensors
-    together, which takes the size of all parameters once more (`torch.optim.AdamW`, `foreach`).
+    """Temporary bytes of AdamW's step: on a CPU two copies of one tensor; on a GPU torch updates
+    all tensors together, which takes the size of all parameters again (`torch.optim.AdamW`,
+    `foreach`).
     The 8-bit one is a single kernel.
     """
     if plan.optimizer == "adamw_8bit":

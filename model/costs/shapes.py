@@ -1,7 +1,7 @@
-"""The shape of a model that is still to be made or fetched: its configuration without its weights.
+"""Shapes of models that are still to be made or fetched: configurations without weights.
 
-What a plan needs to count parameters, operations and bytes. Weights that are out of reach have the
-shape that was published under their name.
+A plan counts parameters, operations and bytes with them. Weights that can't be read have the shape
+that was published under their name.
 """
 
 from collections.abc import Mapping
@@ -65,29 +65,29 @@ _PUBLISHED: Mapping[str, dict[str, Any]] = {
         "text_config": _qwen2(32, 4096, 32, 32, 11_008, 156_032),
     },
 }
-"""`config.json` of what was published, as far as its size depends on it; by name, in small letters.
-Qwen-7B is given in Qwen2's layout."""
+"""Fields of the published `config.json` that a model's size depends on, by lower-case name. Qwen-7B
+is given in Qwen2's layout."""
 
 
-def published_config(place: str) -> dict[str, Any] | None:
-    """The configuration that was published under the last name of a path or URL, if it is known.
+def published_config(location: str) -> dict[str, Any] | None:
+    """Configuration that was published under the last name of a path or URL, if it is known.
 
-    What follows the name of a model (`-Instruct`) does not change its shape.
+    Suffixes of a model's name, such as `-Instruct`, do not change its shape.
     """
-    name = place.rstrip("/").rsplit("/", 1)[-1].lower().replace("qwen2.5", "qwen2")
-    known = [found for found in _PUBLISHED if name == found or name.startswith(f"{found}-")]
+    name = location.rstrip("/").rsplit("/", 1)[-1].lower().replace("qwen2.5", "qwen2")
+    known = [known for known in _PUBLISHED if name == known or name.startswith(f"{known}-")]
     return _PUBLISHED[max(known, key=len)] if known else None
 
 
 def released_shape(raw: Mapping[str, Any]) -> Qwen2AudioConfig:
-    """The configuration of a Qwen2-Audio from its `config.json`."""
+    """Configuration of a Qwen2-Audio from its `config.json`."""
     return Qwen2AudioConfig(**raw)
 
 
 def towers_shape(audio_encoder: Mapping[str, Any], language_model: Mapping[str, Any]) -> Any:
-    """The configuration that `assemble` gives to two towers, from their `config.json`.
+    """Configuration that `assemble` gives to two towers, from their `config.json`.
 
-    The few tokens that are added to the vocabulary are left out.
+    It leaves out the few tokens that are added to the vocabulary.
     """
     names = ("num_mel_bins", "encoder_layers", "d_model", "encoder_attention_heads")
     sizes = {name: audio_encoder[name] for name in (*names, "encoder_ffn_dim")}
@@ -111,23 +111,23 @@ def _text_shape(raw: Mapping[str, Any]) -> PreTrainedConfig:
 
 @dataclass(frozen=True)
 class ParameterCount:
-    """How many parameters a model has, and which of them learn."""
+    """Number of parameters of a model, and of those that learn."""
 
     frozen: int
     trained: int
     trained_products: int
-    """Those of matrix products and convolutions that learn. Embeddings are looked up."""
+    """Learning parameters of matrix products and convolutions, without embeddings."""
     passing_products: int
-    """Those that are frozen, and through which a gradient passes."""
+    """Frozen parameters through which a gradient passes."""
     largest_trained: int
-    """Of the largest tensor that learns."""
+    """Parameters of the largest tensor that learns."""
     largest_layer: int
     outside_layers: int
-    """Embeddings, head, projector, convolutions: what belongs to no layer."""
+    """Parameters outside of layers: embeddings, head, projector, convolutions."""
 
     @property
     def total(self) -> int:
-        """All of them."""
+        """Number of all parameters."""
         return self.frozen + self.trained
 
 

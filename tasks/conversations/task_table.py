@@ -48,8 +48,8 @@ class TaskSpec(Recipe):
     kind: AnswerKind
     """What an answer is: `transcript`, `label` (one of a closed set) or `text` (free)."""
     metric: NonEmpty
-    """What the task's suite measures, an entry of the table of metrics; where it is not given, word error rate of transcripts,
-    balanced accuracy of labels, BLEU of texts."""
+    """What the task's suite measures, an entry of the table of metrics; where it is not given,
+    word error rate of transcripts, balanced accuracy of labels, BLEU of texts."""
     whole_recording: bool
     """Whether an answer accounts for all that is heard, so that it would be wrong if the recording
     were cut; where it is not given, that of a transcript does."""

@@ -1,4 +1,4 @@
-"""The packed corpus: composing, packing and sharding clips, and reading them again.
+"""The packed corpus: composes, packs and shards clips, and reads them again.
 
 `artifact.py` names the files that ingest leaves; `reader.py` gives a clip by its id.
 """

@@ -1,4 +1,4 @@
-"""The index of a finished corpus, by row number and by clip id, without its rows in memory."""
+"""Index of a finished corpus, by row number and by clip id, without its rows in memory."""
 
 import json
 import re
@@ -15,14 +15,14 @@ from tasks.corpus.mapped_records import MappedRecords
 from tasks.corpus.shards import INDEX
 
 _ID_FIRST = re.compile(rb'\{"id":"([^"\\]+)"')
-"""How a row begins as we write it; ids with escapes are left to the JSON parser."""
+"""Beginning of a row as `write_index` writes it; ids with escapes are left to the JSON parser."""
 
 
 class CorpusIndex(MappedRecords[PackedClip]):
-    """The rows in the order of the index."""
+    """Rows of a corpus in the order of its index."""
 
     def __init__(self, corpus: Store) -> None:
-        """Map the index and find its lines.
+        """Map the index into memory and locate its lines.
 
         Raises:
             MissingFileError: the corpus is not finished.
@@ -35,31 +35,31 @@ class CorpusIndex(MappedRecords[PackedClip]):
 
     @property
     def by_id(self) -> Mapping[str, PackedClip]:
-        """The rows by clip id."""
+        """Rows by clip id."""
         return _ById(self)
 
     def find(self, clip_id: object) -> int | None:
-        """The number of a clip's row; None where the corpus has no such clip."""
+        """Return the number of a clip's row; None where the corpus has no such clip."""
         hashes, order = self._hashes
         wanted = _hash(clip_id) if isinstance(clip_id, str) else None
         first = np.searchsorted(hashes, wanted) if wanted is not None else len(hashes)
-        for place in range(int(first), len(hashes)):
-            if hashes[place] != wanted:
+        for index in range(int(first), len(hashes)):
+            if hashes[index] != wanted:
                 break
-            if self.id(int(order[place])) == clip_id:
-                return int(order[place])
+            if self.id(int(order[index])) == clip_id:
+                return int(order[index])
         return None
 
     def id(self, number: int) -> str:
-        """The clip id of row `number`."""
+        """Return the clip id of row `number`."""
         start = self._starts[number]
-        if found := _ID_FIRST.match(self._data, start):
-            return found[1].decode()
+        if match := _ID_FIRST.match(self._data, start):
+            return match[1].decode()
         return str(json.loads(self.line(number))["id"])
 
     @cached_property
     def _hashes(self) -> tuple[NDArray[np.int64], NDArray[np.int32]]:
-        """Hashes of all ids, sorted, and the rows that they belong to: 12 bytes a row."""
+        """Hashes of all ids, sorted, and the numbers of their rows: 12 bytes a row."""
         count = len(self)
         hashes = np.fromiter((_hash(self.id(i)) for i in range(count)), np.int64, count)
         order = hashes.argsort().astype(np.int32)

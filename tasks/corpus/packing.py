@@ -1,4 +1,4 @@
-"""Recordings to shards: what a shard is made of, and the tasks that make them side by side."""
+"""Packs recordings into shards: plans what each shard holds and writes them in parallel."""
 
 import time
 from collections.abc import Iterable, Iterator, Sequence
@@ -14,7 +14,7 @@ from infra.storage.store import Store
 from model.audio import SAMPLE_RATE
 from tasks.context import StageContext
 from tasks.corpus.compose import Composition
-from tasks.corpus.shards import MadeClip, find_shard, read_summary, write_shard
+from tasks.corpus.shards import MadeClip, find_shard, read_summary, shard_key, write_shard
 from tasks.recordings.codec import Codec
 from tasks.recordings.decode import DecodeError, check_clip, decode
 from tasks.recordings.levels import LevelRecipe
@@ -23,12 +23,16 @@ from tasks.recordings.read import LastRead
 from tasks.recordings.segments import OVERSHOOT_SECONDS
 
 _BAR = 20
-"""Characters of the bar that shows progress."""
+"""Width of the progress bar, in characters."""
+
+
+class ShardCountError(ValueError):
+    """A shard does not hold the records that were planned for it."""
 
 
 @dataclass(frozen=True)
 class ShardJob:
-    """The work of one Ray task."""
+    """The clips of one shard, which one Ray task makes."""
 
     number: int
     compositions: tuple[Composition, ...]
@@ -36,7 +40,7 @@ class ShardJob:
 
 @dataclass(frozen=True)
 class Packing:
-    """How all shards of a corpus are made."""
+    """Rules by which all shards of a corpus are made."""
 
     rule: LengthRule
     codec: Codec = "flac"
@@ -44,15 +48,15 @@ class Packing:
 
 
 class PackedShard(NamedTuple):
-    """What a Ray task tells of a shard."""
+    """Result of the task that packs one shard."""
 
     summary: ShardSummary
-    found: bool
-    """Whether it was there already, from a run that was interrupted."""
+    was_there: bool
+    """Whether an interrupted run had already written it."""
 
 
 def plan_shards(planned: Iterable[Composition], clips_per_shard: int) -> Iterator[ShardJob]:
-    """Cut the planned clips into shards, in their order."""
+    """Group the planned clips into shards, in their order."""
     remaining = iter(planned)
     for number in count():
         if not (compositions := tuple(islice(remaining, clips_per_shard))):
@@ -65,52 +69,60 @@ def pack(
     jobs: Iterable[ShardJob],
     num_jobs: int,
     packing: Packing,
-    places: Sequence[str],
+    roots: Sequence[str],
 ) -> list[ShardSummary]:
-    """Write the shards that are not there yet, in parallel; returns the summaries of all, in order.
+    """Write the missing shards in parallel and return the summaries of all shards, in order.
 
     Args:
-        num_jobs: how many there will be.
-        places: folders or URLs that the places of source files are told from.
+        num_jobs: how many jobs there will be.
+        roots: folders or URLs of the source; clips name their source files relative to these.
 
     Raises:
-        AssertionError: a record is neither packed nor rejected.
+        ShardCountError: the records of a shard are not all packed or rejected.
     """
+    planned: dict[int, int] = {}
     summaries: dict[int, ShardSummary] = {}
     progress = _Progress(num_jobs)
-    num_records = 0
 
-    def counted() -> Iterator[ShardJob]:
-        nonlocal num_records
+    def noted() -> Iterator[ShardJob]:
         for job in jobs:
-            num_records += len(job.compositions)
+            planned[job.number] = len(job.compositions)
             yield job
 
-    task = partial(pack_shard, context.directory, packing, tuple(places))
-    for summary, found in context.compute.map(task, counted()):
+    task = partial(pack_shard, context.directory, packing, tuple(roots))
+    for summary, was_there in context.compute.map(task, noted()):
         number = int(PurePosixPath(summary.shard).stem.rpartition("-")[2])
         summaries[number] = summary
-        progress.add(summary, found)
-        if not found:
+        progress.add(summary, was_there)
+        if not was_there:
             context.progress(f"shard {number} written: {progress}")
-    done = sum(summary.clips + summary.rejected for summary in summaries.values())
-    if done != num_records:
-        raise AssertionError(f"{num_records} in, {done} packed or rejected")
+    for number, num_records in planned.items():
+        _check_count(context.directory, number, num_records, summaries[number])
     return [summaries[number] for number in sorted(summaries)]
 
 
+def _check_count(directory: Store, number: int, num_records: int, summary: ShardSummary) -> None:
+    done = summary.clips + summary.rejected
+    if done != num_records:
+        raise ShardCountError(
+            f"{directory.path(shard_key(number))} accounts for {done} records and {num_records} "
+            "were planned for it; each must be packed or rejected. If the source was changed while "
+            "the run was interrupted, delete this file and run again."
+        )
+
+
 class _Progress:
-    """How far packing came, how fast it is, and when it will be done."""
+    """Progress of packing: shards done, hours of audio per second, and the time left."""
 
     def __init__(self, num_shards: int) -> None:
         self._num_shards = num_shards
         self._done, self._written = 0, 0
         self._hours, self._began = 0.0, time.monotonic()
 
-    def add(self, shard: ShardSummary, found: bool) -> None:
-        """One more is there; what was `found` says nothing about the speed."""
+    def add(self, shard: ShardSummary, was_there: bool) -> None:
+        """Count a shard as done; one that was there before says nothing about the speed."""
         self._done += 1
-        if not found:
+        if not was_there:
             self._written += 1
             self._hours += shard.seconds / 3600
 
@@ -125,33 +137,33 @@ class _Progress:
 
 
 def pack_shard(
-    directory: Store, packing: Packing, places: Sequence[str], job: ShardJob
+    directory: Store, packing: Packing, roots: Sequence[str], job: ShardJob
 ) -> PackedShard:
     """Make the clips of one shard and write it, unless it is there and whole."""
-    if there := find_shard(directory, job.number):
-        return PackedShard(there, found=True)
+    if summary := find_shard(directory, job.number):
+        return PackedShard(summary, was_there=True)
     bytes_of = LastRead()
 
     def outcomes() -> Iterator[MadeClip | Rejected]:
         for composition in job.compositions:
             clip = composition.clip
             try:
-                kept, sources = make_waveform(composition, packing, tuple(places), bytes_of)
+                kept, sources = make_waveform(composition, packing, roots, bytes_of)
             except DecodeError as error:
                 yield Rejected(id=clip.id, reason=error.reason, detail=error.detail)
                 continue
             yield MadeClip(clip, *kept, tuple(part.id for part in composition.parts), sources)
 
     write_shard(directory, job.number, outcomes(), packing.codec)
-    return PackedShard(read_summary(directory, job.number), found=False)
+    return PackedShard(read_summary(directory, job.number), was_there=False)
 
 
 def make_waveform(
-    composition: Composition, packing: Packing, places: Sequence[str], bytes_of: LastRead
+    composition: Composition, packing: Packing, roots: Sequence[str], bytes_of: LastRead
 ) -> tuple[Kept, tuple[SourceFile, ...]]:
-    """The waveform of a recording or a composition, and the files that it was made of.
+    """Make the waveform of a recording or a composition; return it with its source files.
 
-    What was cut of the parts counts as cut of the whole.
+    The seconds that were cut off the parts count as cut off the whole.
 
     Raises:
         DecodeError: the clip or a part of it can't be used; the reason is the part's, and the
@@ -169,7 +181,7 @@ def make_waveform(
         parts.append(kept)
         sources.append(
             SourceFile(
-                audio=_told_from(places, part.audio),
+                audio=_relative_to(roots, part.audio),
                 sha256=digest,
                 begin_byte=part.begin_byte,
                 num_bytes=part.num_bytes,
@@ -180,17 +192,18 @@ def make_waveform(
     combined = composition.combine([part.waveform for part in parts])
     kept = packing.rule.keep(combined, len(combined) / SAMPLE_RATE, composition.clip)
     check_clip(kept.waveform, composition.clip.id)
-    cut = kept.cut_seconds + sum(part.cut_seconds for part in parts)
-    return Kept(kept.waveform, cut), tuple(sources)
+    cut_seconds = kept.cut_seconds + sum(part.cut_seconds for part in parts)
+    return Kept(kept.waveform, cut_seconds), tuple(sources)
 
 
-def _told_from(places: Sequence[str], audio: str) -> str:
-    above = next((place for place in places if audio.startswith(f"{place}/")), None)
-    return audio if above is None else audio.removeprefix(f"{above}/")
+def _relative_to(roots: Sequence[str], audio: str) -> str:
+    """Path of a file below the first root that contains it; the whole path where none does."""
+    root = next((root for root in roots if audio.startswith(f"{root}/")), None)
+    return audio if root is None else audio.removeprefix(f"{root}/")
 
 
 def _read_part(part: Clip, rule: LengthRule, bytes_of: LastRead) -> tuple[Kept, str]:
-    """What is packed of a recording, and the sha256 of the bytes that it was read from."""
+    """Read and decode a recording; return what is packed of it and the sha256 of its bytes."""
     data, digest = bytes_of(part)
     if part.sha256 not in (None, digest):
         detail = f"{part.audio} has sha256 {digest[:12]}..., the manifest says {part.sha256:.12}..."
@@ -202,7 +215,7 @@ def _read_part(part: Clip, rule: LengthRule, bytes_of: LastRead) -> tuple[Kept, 
 
 
 def _refuse_early_end(part: Clip, seconds: float) -> None:
-    """What is said of a recording may be about what is missing of it.
+    """Refuse a recording that ends before its row says: its labels may be about the missing part.
 
     Raises:
         DecodeError: `ends_early`.
@@ -211,6 +224,6 @@ def _refuse_early_end(part: Clip, seconds: float) -> None:
     if end is not None and part.begin_seconds + seconds < end - OVERSHOOT_SECONDS:
         raise DecodeError(
             "ends_early",
-            f"{part.audio} ends {part.begin_seconds + seconds:.3f} s after its begin; its row "
-            f"speaks of {end:.3f} s. Correct `seconds` or `end_seconds`, or copy it again",
+            f"{part.audio} ends {part.begin_seconds + seconds:.3f} s after its beginning; its row "
+            f"says {end:.3f} s. Correct `seconds` or `end_seconds`, or copy it again",
         )

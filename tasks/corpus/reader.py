@@ -1,4 +1,4 @@
-"""The clips of a corpus, read by offset: any order, any place to begin, any thread."""
+"""Reads the clips of a corpus by offset: in any order, from any position, in any thread."""
 
 from collections import OrderedDict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -14,9 +14,9 @@ from tasks.corpus.index import CorpusIndex
 from tasks.recordings.codec import decode_audio
 
 MAX_GAP_BYTES = 256 << 10
-"""What is read and thrown away between two clips rather than asked for in two requests."""
+"""Largest gap between two clips that is read and thrown away instead of making two requests."""
 MAX_RUN_BYTES = 64 << 20
-"""Most of a shard that one request brings."""
+"""Largest part of a shard that one request reads."""
 
 
 class DamagedClipError(ValueError):
@@ -38,8 +38,8 @@ class ClipReader(Mapping[str, np.ndarray]):
     """Waveforms of a corpus by clip id: float32 [num_samples] at 16 kHz.
 
     A clip costs one read of its own bytes, a range request where the store is remote; clips that
-    are fetched together and lie together share one. The `cache_bytes` of audio files that were used
-    last are kept in memory.
+    are fetched together and lie together share one. The audio files that were used last are kept in
+    memory, up to `cache_bytes`.
     """
 
     def __init__(
@@ -66,15 +66,15 @@ class ClipReader(Mapping[str, np.ndarray]):
         return len(self._rows)
 
     def row(self, clip_id: str) -> PackedClip:
-        """The index row of a clip."""
+        """Return the index row of a clip."""
         return self._rows[clip_id]
 
     def audio(self, clip_id: str) -> bytes:
-        """The audio file of a clip, as it lies in the shard.
+        """Read the audio file of a clip, in the codec of its shard.
 
         Raises:
-            DamagedClipError: the bytes are not those that were packed; names the clip and its
-                shard.
+            DamagedClipError: the bytes are not those that were packed; the message names the clip
+                and its shard.
         """
         if (kept := self._kept(clip_id)) is not None:
             return kept
@@ -91,7 +91,7 @@ class ClipReader(Mapping[str, np.ndarray]):
     def fetch(self, clip_ids: Sequence[str]) -> None:
         """Read clips that are needed soon, in few requests.
 
-        A damaged one is not kept: whoever asks for it is told.
+        A damaged clip is not kept, so that `audio` raises the error for it.
         """
         for run in _runs([self._rows[clip] for clip in clip_ids if self._kept(clip) is None]):
             begin, end = run[0].offset, run[-1].offset + run[-1].size
@@ -122,7 +122,7 @@ class ClipReader(Mapping[str, np.ndarray]):
 
 
 def _runs(rows: Iterable[PackedClip]) -> Iterator[list[PackedClip]]:
-    """Rows that are read at once: of one shard, close to each other, `MAX_RUN_BYTES` at most."""
+    """Group rows that are read at once: one shard, small gaps, at most `MAX_RUN_BYTES`."""
     run: list[PackedClip] = []
     for row in sorted(rows, key=lambda row: (row.shard, row.offset)):
         if run and not (

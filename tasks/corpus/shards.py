@@ -1,9 +1,9 @@
 """WebDataset shards: audio and JSON in plain tars, the same bytes from the same input.
 
-A shard is read by offset, not by scanning: its sidecar, a JSONL file of the same name, holds where
-each audio file lies and all that is known about it. It is written after the tar, so a shard with a
-sidecar that agrees with it is finished, and one that is damaged can be made again alone. The index
-is all sidecars' rows behind one another.
+A shard is read by offset, not by scanning: its sidecar, a JSONL file of the same name, holds the
+offset of each audio file and all that is known about it. It is written after the tar, so a shard
+with a sidecar that agrees with it is finished, and a damaged one can be made again alone. The index
+is the concatenation of all sidecars' rows.
 """
 
 import io
@@ -26,56 +26,56 @@ from tasks.recordings.codec import Codec, codec_of, encode_audio
 INDEX = "corpus/index.jsonl"
 """Written last: a corpus without it is not finished."""
 SHARDS = "corpus/shards.jsonl"
-"""The summaries of all shards, in order; `shard` with the ending `.jsonl` is the sidecar."""
+"""The summaries of all shards, in order; a sidecar has the name of its shard with `.jsonl`."""
 
 _FULL_SCALE = 32_767 / 32_768
-"""The largest sample of 16 bits; FLAC holds no larger one."""
-_PLACE = {
+"""Largest sample of 16 bits; FLAC holds no larger one."""
+_FILE_FIELDS = {
     "audio", "begin_byte", "num_bytes", "begin_seconds", "end_seconds", "sha256", "seconds"
 }  # fmt: skip
-"""What a row says about the file that a clip was made of."""
+"""Fields of a row that describe the source file; they are left out of the labels in the tar."""
 
 
 @dataclass(frozen=True)
 class MadeClip:
-    """A clip that is ready to be written."""
+    """A clip that is ready to be encoded."""
 
     clip: Clip
     waveform: np.ndarray
     """float32 [num_samples]."""
     cut_seconds: float
-    """What was left out of it."""
+    """Seconds that were left out of it."""
     origin: tuple[str, ...]
-    """The manifest ids that it was made of."""
+    """Ids of the manifest rows that it was made of."""
     sources: tuple[SourceFile, ...] = ()
-    """Their files."""
+    """Files that it was made of."""
 
 
 @dataclass(frozen=True)
 class EncodedClip:
-    """A clip as the bytes that a shard holds."""
+    """A clip as bytes for a shard."""
 
     row: PackedClip
-    """Its offset is known once it is written."""
+    """Row of the index; its offset is set when the clip is written."""
     audio: bytes
     labels: bytes
-    """JSON."""
+    """JSON, for readers of the tar alone."""
 
 
 def shard_key(number: int) -> str:
-    """Where shard `number` lies."""
+    """Key of shard `number` in the store."""
     return f"corpus/shard-{number:05d}.tar"
 
 
 def sidecar_key(number: int) -> str:
-    """Where the rows of shard `number` lie."""
+    """Key of the sidecar of shard `number`, which holds its rows."""
     return f"corpus/shard-{number:05d}.jsonl"
 
 
 def encode_clip(made: MadeClip, number: int, codec: Codec) -> EncodedClip:
-    """Audio, labels and row of a clip of shard `number`."""
+    """Encode the audio and labels of a clip for shard `number`, and make its row."""
     clip, waveform, audio = made.clip, made.waveform, encode_audio(made.waveform, codec)
-    labels = clip.model_dump(mode="json", exclude=_PLACE)
+    labels = clip.model_dump(mode="json", exclude=_FILE_FIELDS)
     text = json.dumps(labels, sort_keys=True, ensure_ascii=False).encode()
     row = PackedClip(
         id=clip.id,
@@ -111,9 +111,9 @@ def write_shard(
     outcomes: Iterable[MadeClip | Rejected],
     codec: Codec = "flac",
 ) -> list[PackedClip]:
-    """Write what became of a shard's records: a tar of the clips, then its sidecar.
+    """Write the clips of a shard as one tar, then its sidecar with all outcomes; return their rows.
 
-    Only one waveform need be in memory. Returns the rows of the clips.
+    Only one waveform need be in memory.
     """
     encoded = (
         made if isinstance(made, Rejected) else encode_clip(made, number, codec)
@@ -125,7 +125,7 @@ def write_shard(
 def write_encoded(
     directory: Store, number: int, outcomes: Iterable[EncodedClip | Rejected]
 ) -> list[PackedClip]:
-    """Write clips that are encoded as one tar, then its sidecar; returns their rows."""
+    """Write encoded clips as one tar, then its sidecar; return their rows."""
     rows: list[PackedClip] = []
     rejected: list[Rejected] = []
     with directory.create(shard_key(number)) as stream:
@@ -155,13 +155,13 @@ def write_encoded(
 
 
 def read_summary(directory: Store, number: int) -> ShardSummary:
-    """What shard `number` is, by its sidecar."""
+    """Read the summary of shard `number` from its sidecar."""
     with directory.open(sidecar_key(number)) as stream:
         return ShardSummary.model_validate_json(stream.readline())
 
 
 def find_shard(directory: Store, number: int) -> ShardSummary | None:
-    """The summary of a shard that is there and whole: sidecar and tar agree, byte for byte."""
+    """Return the summary of a shard whose sidecar and tar agree byte for byte, else None."""
     try:
         first, _, body = directory.read_bytes(sidecar_key(number)).partition(b"\n")
         summary = ShardSummary.model_validate_json(first)
@@ -177,12 +177,12 @@ def find_shard(directory: Store, number: int) -> ShardSummary | None:
 
 @dataclass(frozen=True)
 class ShardRows(Iterable[PackedClip]):
-    """The rows of the first `num_shards` shards, in order and as often as they are iterated."""
+    """Rows of the first `num_shards` shards, in order; read anew by each iteration."""
 
     directory: Store
     num_shards: int
     without: frozenset[str] = frozenset()
-    """Clips that stay in their shards and out of the corpus."""
+    """Ids of clips that stay in their shards but are left out of the corpus."""
 
     def __iter__(self) -> Iterator[PackedClip]:
         for number in range(self.num_shards):
@@ -191,12 +191,12 @@ class ShardRows(Iterable[PackedClip]):
                     yield row
 
     def shard(self, number: int) -> Iterator[PackedClip]:
-        """The rows of one shard, also those of clips that stay out."""
+        """Read the rows of one shard, also those of clips that are left out."""
         name, summary, lines = self._sidecar(number)
         yield from iter_jsonl(islice(lines, summary.clips), PackedClip, name)
 
     def rejected(self) -> Iterator[Rejected]:
-        """The records that were not packed."""
+        """Read the records that were not packed."""
         for number in range(self.num_shards):
             name, summary, lines = self._sidecar(number)
             yield from iter_jsonl(islice(lines, summary.clips, None), Rejected, name)
@@ -209,7 +209,7 @@ class ShardRows(Iterable[PackedClip]):
 
 @dataclass(frozen=True)
 class JsonLines(Iterable[R]):
-    """The records of a JSONL file, as often as they are iterated."""
+    """Records of a JSONL file; read anew by each iteration."""
 
     directory: Store
     key: str
@@ -221,7 +221,7 @@ class JsonLines(Iterable[R]):
 
 
 def write_index(directory: Store, rows: Iterable[PackedClip]) -> None:
-    """Write the index over all shards, which makes the corpus readable."""
+    """Write the index of all shards, which makes the corpus readable."""
     write_rows(directory, INDEX, rows)
 
 
@@ -233,10 +233,10 @@ def write_rows(directory: Store, key: str, rows: Iterable[Record]) -> None:
 
 
 def iter_index(corpus: Store) -> Iterator[PackedClip]:
-    """The rows of a finished corpus, one after the other."""
+    """Iterate over the rows of a finished corpus."""
     return iter(JsonLines(corpus, INDEX, PackedClip))
 
 
 def read_index(corpus: Store) -> list[PackedClip]:
-    """All rows of a finished corpus."""
+    """Read all rows of a finished corpus."""
     return list(iter_index(corpus))

@@ -1,4 +1,4 @@
-"""Hygiene of a packed corpus: duplicates, leaks between splits, labels and levels that don't fit.
+"""Hygiene of a packed corpus: duplicates, leaks between splits, wrong labels, odd levels.
 
 Start with `inspect.py`.
 """

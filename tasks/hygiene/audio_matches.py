@@ -1,17 +1,17 @@
-"""Recordings that are one: proposed by fingerprints, decided by their waveforms.
+"""Recordings that are the same: proposed by fingerprints, decided by their waveforms.
 
 Measured on the embedded corpus (6,221 recordings, 19 million pairs) with the default thresholds:
-226 are confirmed, all within a split: 225 are one note at two velocities of one sample, one a sound
-that is there twice. Of 300 recordings drawn at random, 97.7 % (Opus at 32 kbit/s) to 100 %
+226 are confirmed, all within a split: 225 are a note at two velocities of one sample, one is a
+sound that is there twice. Of 300 recordings drawn at random, 97.7 % (Opus at 32 kbit/s) to 100 %
 (MP3 at 64 kbit/s, 12 dB quieter) are found as copies, and 92.7 to 99.3 % in a corpus that is packed
-as Opus; drills print all of it. Noise 20 dB below a copy hides it often, and so does another speed,
-or if less than half is common.
+as Opus; drills print all of it. A copy is often missed if noise lies 20 dB below it, if its speed
+differs, or if less than half overlaps.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
-from itertools import count, islice
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -22,82 +22,85 @@ from data_contracts.hygiene import Finding
 from data_contracts.records import PackedClip
 from infra.storage.store import Store
 from tasks.context import StageContext
+from tasks.corpus.counted import Counted
 from tasks.corpus.reader import ClipReader
-from tasks.hygiene.corpus_features import Gathered, Recordings
+from tasks.hygiene.corpus_features import CorpusFeatures, Recordings
 from tasks.hygiene.fingerprint import HOP_SAMPLES
 from tasks.hygiene.fingerprint_search import Match, find_matches
 from tasks.hygiene.same_recording import SAME, Families, Leak, Repeat
 from tasks.hygiene.waveform import correlation
 
 _PAIRS_AT_ONCE = 500
+"""Pairs whose waveforms one task compares."""
 _ROWS_FOR = 5000
 """Pairs whose rows are read in one pass."""
 
 
 @dataclass(frozen=True)
 class _Pair:
+    """A match with the rows of its recordings."""
+
     match: Match
     first: PackedClip
     second: PackedClip
 
 
-def compare(
+def compare_audio(
     context: StageContext,
-    gathered: Gathered,
+    features: CorpusFeatures,
     folder: Path,
     max_bit_error: float,
     min_overlap: float,
     min_correlation: float,
 ) -> int:
-    """Tell `gathered.families` which recordings are one; returns how many pairs were proposed.
+    """Add the recordings that are the same to `features.families`; return how many pairs of them
+    were proposed by their fingerprints.
 
     Args:
-        folder: where the index of fingerprints is made; left to be deleted.
+        folder: for the index of fingerprints; left to be deleted.
     """
-    proposed = count()
-    matches = find_matches(gathered.prints, folder, max_bit_error, min_overlap)
-    counted = (match for match, _ in zip(matches, proposed, strict=False))
-    judge = partial(_same, context.directory, min_correlation)
-    for same in context.compute.map(judge, _portions(gathered.recordings, counted)):
-        gathered.families.add(same)
-    return next(proposed)
+    matches = Counted(find_matches(features.prints, folder, max_bit_error, min_overlap))
+    task = partial(_confirmed, context.directory, min_correlation)
+    for confirmed in context.compute.map(task, _batches(features.recordings, matches)):
+        features.families.add(confirmed)
+    return matches.count
 
 
-def same_recordings(families: Families, recordings: Recordings) -> Iterator[Finding]:
-    """A finding for each recording that is in a later split too, and one for each that is several
-    times in a split, however often.
+def audio_findings(families: Families, recordings: Recordings) -> Iterator[Finding]:
+    """A finding for each recording that is also in a later split, and one for each that is in a
+    split several times, however often.
     """
-    leaks = families.leaks()
-    while some := list(islice(leaks, _ROWS_FOR)):
-        rows = recordings.of(number for leak in some for number in (leak.near, leak.far))
-        yield from (_leaked(leak, rows[leak.near], rows[leak.far]) for leak in some)
-    repeats = families.repeats()
-    while found := list(islice(repeats, _ROWS_FOR)):
-        rows = recordings.of(number for each in found for number in (each.first, each.other))
-        yield from (_repeated(each, rows[each.first], rows[each.other]) for each in found)
+    remaining_leaks = families.leaks()
+    while leaks := list(islice(remaining_leaks, _ROWS_FOR)):
+        rows = recordings.of(number for leak in leaks for number in (leak.near, leak.far))
+        yield from (_leaked(leak, rows[leak.near], rows[leak.far]) for leak in leaks)
+    remaining_repeats = families.repeats()
+    while repeats := list(islice(remaining_repeats, _ROWS_FOR)):
+        rows = recordings.of(number for each in repeats for number in (each.first, each.other))
+        yield from (_repeated(each, rows[each.first], rows[each.other]) for each in repeats)
 
 
-def _portions(recordings: Recordings, matches: Iterable[Match]) -> Iterator[list[_Pair]]:
-    """The work of one task each."""
+def _batches(recordings: Recordings, matches: Iterable[Match]) -> Iterator[list[_Pair]]:
+    """Pairs for one task each."""
     remaining = iter(matches)
     while some := list(islice(remaining, _ROWS_FOR)):
         rows = recordings.of(number for match in some for number in (match.first, match.second))
         pairs = [_Pair(match, rows[match.first], rows[match.second]) for match in some]
-        for place in range(0, len(pairs), _PAIRS_AT_ONCE):
-            yield pairs[place : place + _PAIRS_AT_ONCE]
+        for start in range(0, len(pairs), _PAIRS_AT_ONCE):
+            yield pairs[start : start + _PAIRS_AT_ONCE]
 
 
-def _same(directory: Store, least: float, pairs: Sequence[_Pair]) -> NDArray[Any]:
-    """The pairs of SAME among some."""
+def _confirmed(directory: Store, min_correlation: float, pairs: Sequence[_Pair]) -> NDArray[Any]:
+    """[pairs] of SAME: those whose waveforms correlate."""
     rows = {row.id: row for pair in pairs for row in (pair.first, pair.second)}
     reader = ClipReader(directory, list(rows.values()))
     same = []
     for pair in pairs:
-        first, second, offset, bit_error = pair.match
+        match = pair.match
         waveforms = reader[pair.first.id], reader[pair.second.id]
-        value = correlation(*waveforms, offset * HOP_SAMPLES)
-        if value >= least:
-            same.append((first, second, value, bit_error))
+        value = correlation(*waveforms, match.offset * HOP_SAMPLES)
+        if value >= min_correlation:
+            same.append((match.first, match.second, value, match.bit_error))
     return np.array(same, SAME)
 
 

@@ -1,4 +1,4 @@
-"""Arrays larger than memory: rows are appended to files, and come back mapped or part by part."""
+"""Arrays larger than memory: rows are appended to files and read back mapped, or in partitions."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,11 +13,11 @@ from infra.storage.store import DiskFullError
 _ROWS_PER_PART = 1_000_000
 _PENDING_ROWS = 250_000
 _PENDING_ROWS_PER_PART = 500
-"""Each time that rows are written all parts are: of many parts this makes it seldom."""
+"""Each flush writes to all parts: the more parts there are, the more rows wait for it."""
 _MOST_PIECES = 1000
-"""Pending arrays: an object of its own for each few rows would take more than the rows."""
+"""Pending arrays before they are joined: an object for every few rows takes more than the rows."""
 _SPREAD = np.uint64(0x9E3779B97F4A7C15)
-"""2^64 over the golden ratio: the products' high bits part keys evenly, however they cluster."""
+"""2^64 over the golden ratio: the products' high bits spread keys evenly, however they cluster."""
 
 
 class Spool:
@@ -32,10 +32,10 @@ class Spool:
         return self._path.stat().st_size // int(self._dtype.itemsize)
 
     def add(self, rows: NDArray[Any]) -> None:
-        """Append rows of the spool's type.
+        """Append rows of the spool's dtype.
 
         Raises:
-            DiskFullError: there is no room.
+            DiskFullError: the disk has no room left.
         """
         try:
             with self._path.open("ab") as stream:
@@ -52,17 +52,17 @@ class Spool:
             ) from error
 
     def mapped(self, mode: Literal["r", "r+"] = "r") -> NDArray[Any]:
-        """All rows, in memory that the system can take back; "r+": they may be changed."""
+        """Map all rows into memory; with "r+" they can be changed in place."""
         if len(self) == 0:
             return np.zeros(0, self._dtype)  # which mmap refuses
         return np.memmap(self._path, self._dtype, mode)
 
 
 class Parted:
-    """Rows with a field `key`, in parts that fit into memory; equal keys are in one part.
+    """Rows with a field `key`, partitioned by hash so that equal keys lie in one part.
 
-    So what must be compared with all others needs one part at a time. Rows of a part keep the order
-    in which they were added.
+    Each part fits into memory, so rows of equal keys are compared one part at a time. Rows of a
+    part keep the order in which they were added.
     """
 
     def __init__(self, folder: Path, dtype: Any, expected_rows: int) -> None:
@@ -76,7 +76,7 @@ class Parted:
         self._most_pending = max(_PENDING_ROWS, _PENDING_ROWS_PER_PART * len(self._parts))
 
     def add(self, rows: NDArray[Any]) -> None:
-        """Append rows of the given type."""
+        """Append rows of the given dtype."""
         if len(rows) == 0:
             return
         self._pending.append(rows)
@@ -97,6 +97,6 @@ class Parted:
         part_of = ((rows["key"] * _SPREAD) >> np.uint64(32)) % np.uint64(len(self._parts))
         order = np.argsort(part_of, kind="stable")
         ends = np.searchsorted(part_of[order], np.arange(1, len(self._parts)))
-        for part, found in zip(self._parts, np.split(order, ends), strict=True):
-            if len(found):
-                part.add(rows[found])
+        for part, members in zip(self._parts, np.split(order, ends), strict=True):
+            if len(members):
+                part.add(rows[members])

@@ -1,4 +1,4 @@
-"""What a recording sounds like in 23 bits every 20 ms, robust to level, codec and resampling.
+"""Audio fingerprints of 23 bits every 20 ms, robust to level, codec and resampling.
 
 After Haitsma and Kalker, "A Highly Robust Audio Fingerprinting System" (ISMIR 2002): each bit is
 the sign of a difference along frequency of a difference along time of band energies. Here the
@@ -7,7 +7,7 @@ part of a frame hardly matters, and compared as logarithms over 120 ms, so that 
 nor a fixed filter changes a sign. The bands span 0.2 to 3.8 kHz, which the telephone and the
 lowest bit rates keep.
 
-A recording takes 200 bytes a second.
+A fingerprint takes 200 bytes a second.
 """
 
 from collections.abc import Sequence
@@ -32,15 +32,15 @@ _NUM_MEL_BINS = 80
 _EDGES = np.linspace(5, 61, NUM_BITS + 2).round().astype(int)
 """Bands begin and end at these mel channels: two or three channels each."""
 _SMOOTHING = torch.hann_window(27, periodic=False)[1:-1]
-"""Weights of the 25 mel frames (10 ms each) that a sub-fingerprint looks at."""
+"""Weights of the 25 mel frames (10 ms each) that a sub-fingerprint averages."""
 _LAG = 6
-"""Mel frames before and after, whose energies are compared."""
+"""Mel frames before and after whose energies are compared."""
 _FLOOR = 1e-4
-"""Share of the loudest frame's mean band energy below which all is silence (-40 dB)."""
+"""Share of the loudest frame's mean band energy below which a band counts as silent (-40 dB)."""
 
 
 def mel_powers(waveforms: Sequence[NDArray[np.float32]]) -> list[Tensor]:
-    """Mel power [80, frames of 10 ms] of clips at 16 kHz, 80 dB below the loudest at least.
+    """Mel power [80, frames of 10 ms] of clips at 16 kHz, floored 80 dB below the loudest frame.
 
     Raises:
         AudioError: a clip is too short for one audio token.
@@ -53,7 +53,7 @@ def mel_powers(waveforms: Sequence[NDArray[np.float32]]) -> list[Tensor]:
 
 
 def fingerprint(power: Tensor) -> NDArray[np.uint32]:
-    """Sub-fingerprints uint32 [hops] of mel power [80, frames]."""
+    """Compute the fingerprint, uint32 [hops], of mel power [80, frames]."""
     bands = torch.stack([power[low:high].sum(0) for low, high in pairwise(_EDGES)])
     reach = len(_SMOOTHING) // 2 + _LAG
     smooth = functional.conv1d(

@@ -1,4 +1,4 @@
-"""Recordings that share sound, found without comparing all pairs.
+"""Search for recordings with similar fingerprints, without comparing all pairs.
 
 An inverted index: equal sub-fingerprints of two recordings propose the pair and how far one is
 shifted; the bit error rate over all they then have in common decides. The index is made part by
@@ -6,8 +6,8 @@ part on disk, so memory does not grow with the corpus.
 
 Of N sub-fingerprints about N^2 / 2^23 pairs are equal by chance. So the larger the corpus, the more
 bits of the sub-fingerprint 120 ms later belong to the key: one for each doubling. Chance then
-proposes about as many pairs a recording in every corpus, and the work grows with its size and not
-with the square.
+proposes about as many pairs per recording in every corpus, and the work grows linearly with its
+size.
 """
 
 from collections.abc import Iterator, Sequence
@@ -26,58 +26,59 @@ MIN_HOPS = 8
 MOST_POSTINGS = 64
 """Keys that occur more often propose nothing: silence, fading, steady tones."""
 _CHANCE_BITS = 19
-"""Below 2^19 sub-fingerprints, three hours, the key is one of them alone."""
+"""Below 2^19 sub-fingerprints (three hours) the key is a single one, without later bits."""
 _LATER = 6
 """Hops to the sub-fingerprint that lengthens a key: closer ones are too much alike."""
-_POSTING = np.dtype([("key", "<u8"), ("place", "<i8")])
-_FOUND = np.dtype(
+_POSTING = np.dtype([("key", "<u8"), ("hop", "<i8")])
+"""Index of a hop among those of all recordings, by its key."""
+_MATCH = np.dtype(
     [("key", "<u8"), ("first", "<i8"), ("second", "<i8"), ("offset", "<i8"), ("bit_error", "<f8")]
 )
 """A `Match`, by a hash of its recordings."""
 _MIX = np.uint64(0xD6E8FEB86659FD93)
-"""Odd: so that products of different numbers differ."""
+"""Odd, so that products of different numbers differ."""
 _HOPS_AT_ONCE = 250_000
 _PROPOSALS_AT_ONCE = 1_000_000
 _HOPS_PER_BATCH = 1_000_000
 
 
 @dataclass(frozen=True)
-class Prints:
-    """The fingerprints of many recordings behind one another."""
+class Fingerprints:
+    """Fingerprints of many recordings, concatenated."""
 
     bits: NDArray[np.uint32]
     starts: NDArray[np.int64]
-    """Where each recording begins in `bits`; one more entry for the end."""
+    """Index in `bits` where each recording begins; one more entry for the end."""
     twins: NDArray[np.int64]
-    """A recording that speaks for each, mostly itself; no other is proposed."""
+    """For each recording the one that represents it, mostly itself; no other is proposed."""
 
     @classmethod
-    def join(cls, prints: Sequence[NDArray[np.uint32]]) -> "Prints":
-        """Of one array a recording."""
-        lengths = [len(found) for found in prints]
+    def join(cls, prints: Sequence[NDArray[np.uint32]]) -> "Fingerprints":
+        """Concatenate the fingerprints of recordings, one array each."""
+        lengths = [len(bits) for bits in prints]
         bits = np.concatenate(prints) if prints else np.zeros(0, np.uint32)
         starts = np.concatenate([[0], np.cumsum(lengths, dtype=np.int64)])
         return cls(bits, starts, np.arange(len(prints)))
 
     def lengths(self, recordings: NDArray[np.int64]) -> NDArray[np.int64]:
-        """Hops of some recordings."""
-        found: NDArray[np.int64] = self.starts[recordings + 1] - self.starts[recordings]
-        return found
+        """Number of hops of some recordings."""
+        hops: NDArray[np.int64] = self.starts[recordings + 1] - self.starts[recordings]
+        return hops
 
 
 class Match(NamedTuple):
-    """Two recordings that agree where one is shifted against the other."""
+    """Two recordings whose fingerprints agree at an offset."""
 
     first: int
     second: int
     offset: int
     """Hop of `first` at which `second` begins; may be negative."""
     bit_error: float
-    """Share of differing bits over what they have in common."""
+    """Share of differing bits where both overlap."""
 
 
 class _Proposals(NamedTuple):
-    """Pairs to be compared, as columns."""
+    """Pairs of recordings to be compared, and their offsets, as columns."""
 
     first: NDArray[np.int64]
     second: NDArray[np.int64]
@@ -88,66 +89,66 @@ class _Proposals(NamedTuple):
 
 
 def extra_bits(num_hops: int) -> int:
-    """How many bits of a later sub-fingerprint a key has in a corpus of so many."""
+    """Number of bits of a later sub-fingerprint that keys have in a corpus of `num_hops`."""
     return min(NUM_BITS, max(0, num_hops.bit_length() - _CHANCE_BITS))
 
 
 def find_matches(
-    prints: Prints, folder: Path, max_bit_error: float, min_overlap: float
+    prints: Fingerprints, folder: Path, max_bit_error: float, min_overlap: float
 ) -> Iterator[Match]:
-    """Pairs of recordings with at most `max_bit_error`, each once, at its best offset.
+    """Find pairs of recordings with at most `max_bit_error`, each once, at its best offset.
 
     Args:
-        folder: where the index is made; left to be deleted.
-        min_overlap: share of the shorter recording that both must have in common.
+        folder: for the files of the index; left to be deleted.
+        min_overlap: share of the shorter recording that must overlap.
     """
-    found = Parted(folder / "matches", _FOUND, len(prints.starts))
+    matches = Parted(folder / "matches", _MATCH, len(prints.starts))
     for proposed in _proposals(prints, _index(prints, folder)):
         for batch in _batches(prints, proposed, min_overlap):
             errors = _bit_errors(prints, batch)
             close = errors <= max_bit_error
-            rows = np.empty(int(close.sum()), _FOUND)
+            rows = np.empty(int(close.sum()), _MATCH)
             rows["first"], rows["second"], rows["offset"] = batch.take(close)
             rows["bit_error"] = errors[close]
             rows["key"] = rows["first"].astype(np.uint64) * _MIX + rows["second"].astype(np.uint64)
-            found.add(rows)
-    for part in found:
+            matches.add(rows)
+    for part in matches:
         ordered = part[np.argsort(part, order=("first", "second", "bit_error", "offset"))]
         _, best = np.unique(ordered[["first", "second"]], return_index=True)
-        yield from (Match(*row[1:]) for row in ordered[best].tolist())
+        yield from (Match(*row) for row in ordered[best][list(Match._fields)].tolist())
 
 
-def _index(prints: Prints, folder: Path) -> Parted:
-    """All places, by key."""
+def _index(prints: Fingerprints, folder: Path) -> Parted:
+    """Index of all hops by key, without silent ones and without recordings that have a twin."""
     index = Parted(folder / "index", _POSTING, len(prints.bits))
     more = extra_bits(len(prints.bits))
     later = _LATER if more else 0
     for start in range(0, len(prints.bits), _HOPS_AT_ONCE):
         words = prints.bits[start : start + _HOPS_AT_ONCE + later].astype(np.uint64)
-        places = np.arange(start, min(start + _HOPS_AT_ONCE, len(prints.bits) - later))
-        following = np.searchsorted(prints.starts, places, side="right")
+        hops = np.arange(start, min(start + _HOPS_AT_ONCE, len(prints.bits) - later))
+        following = np.searchsorted(prints.starts, hops, side="right")
         # A recording's last hops have no later one of their own.
-        indexed = places + later < prints.starts[following]
+        indexed = hops + later < prints.starts[following]
         indexed &= prints.twins[following - 1] == following - 1
         # A hop without a bit is silence, of which there may be any amount under one key.
-        places = places[indexed & (words[places - start] != 0)]
-        extra = words[places - start + later] & np.uint64((1 << more) - 1)
-        rows = np.empty(len(places), _POSTING)
-        rows["key"] = words[places - start] | extra << np.uint64(NUM_BITS)
-        rows["place"] = places
+        hops = hops[indexed & (words[hops - start] != 0)]
+        extra = words[hops - start + later] & np.uint64((1 << more) - 1)
+        rows = np.empty(len(hops), _POSTING)
+        rows["key"] = words[hops - start] | extra << np.uint64(NUM_BITS)
+        rows["hop"] = hops
         index.add(rows)
     return index
 
 
-def _proposals(prints: Prints, index: Parted) -> Iterator[_Proposals]:
-    """Pairs of which a key is equal, in portions."""
+def _proposals(prints: Fingerprints, index: Parted) -> Iterator[_Proposals]:
+    """Pairs that share a key, in batches."""
     for part in index:
         rows = part[np.argsort(part["key"], kind="stable")]
         _, inverse, counts = np.unique(rows["key"], return_inverse=True, return_counts=True)
         rows = rows[(counts[inverse] > 1) & (counts[inverse] <= MOST_POSTINGS)]
-        keys, places = rows["key"], rows["place"]
-        recordings = np.searchsorted(prints.starts, places, side="right") - 1
-        hops = places - prints.starts[recordings]
+        keys = rows["key"]
+        recordings = np.searchsorted(prints.starts, rows["hop"], side="right") - 1
+        hops = rows["hop"] - prints.starts[recordings]
         waiting: list[_Proposals] = []
         for step in range(1, MOST_POSTINGS):
             same = np.nonzero(keys[step:] == keys[:-step])[0]
@@ -157,7 +158,7 @@ def _proposals(prints: Prints, index: Parted) -> Iterator[_Proposals]:
             same = same[recordings[same] != recordings[same + step]]
             offset = hops[same] - hops[same + step]
             waiting.append(_Proposals(recordings[same], recordings[same + step], offset))
-            if sum(len(found.first) for found in waiting) >= _PROPOSALS_AT_ONCE:
+            if sum(len(batch.first) for batch in waiting) >= _PROPOSALS_AT_ONCE:
                 yield _distinct(waiting)
                 waiting = []
         if waiting:
@@ -165,6 +166,7 @@ def _proposals(prints: Prints, index: Parted) -> Iterator[_Proposals]:
 
 
 def _distinct(proposals: Sequence[_Proposals]) -> _Proposals:
+    """Proposals joined and sorted, each once."""
     joined = _Proposals(*map(np.concatenate, zip(*proposals, strict=True)))
     joined = joined.take(np.lexsort(joined[::-1]))
     new = np.ones(len(joined.first), bool)
@@ -172,8 +174,10 @@ def _distinct(proposals: Sequence[_Proposals]) -> _Proposals:
     return joined.take(new)
 
 
-def _batches(prints: Prints, proposed: _Proposals, min_overlap: float) -> Iterator[_Proposals]:
-    """The proposals with enough in common, in batches of bounded work."""
+def _batches(
+    prints: Fingerprints, proposed: _Proposals, min_overlap: float
+) -> Iterator[_Proposals]:
+    """Proposals with enough overlap, in batches of bounded work."""
     shorter = np.minimum(prints.lengths(proposed.first), prints.lengths(proposed.second))
     least = np.maximum(MIN_HOPS, min_overlap * shorter)
     proposed = proposed.take(_common_hops(prints, proposed) >= least)
@@ -183,13 +187,14 @@ def _batches(prints: Prints, proposed: _Proposals, min_overlap: float) -> Iterat
             yield proposed.take(rows)
 
 
-def _common_hops(prints: Prints, proposed: _Proposals) -> NDArray[np.int64]:
+def _common_hops(prints: Fingerprints, proposed: _Proposals) -> NDArray[np.int64]:
+    """Number of hops in which both recordings of each proposal overlap."""
     first, second, offset = proposed
     end: NDArray[np.int64] = np.minimum(prints.lengths(first), offset + prints.lengths(second))
     return end - np.maximum(offset, 0)
 
 
-def _bit_errors(prints: Prints, proposed: _Proposals) -> NDArray[np.float64]:
+def _bit_errors(prints: Fingerprints, proposed: _Proposals) -> NDArray[np.float64]:
     """Share of differing bits of each proposal."""
     first, second, offset = proposed
     common = _common_hops(prints, proposed)

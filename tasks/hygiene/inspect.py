@@ -1,8 +1,8 @@
-"""Hygiene of a packed corpus, from top to bottom: what is looked for, and what follows.
+"""Hygiene of a packed corpus, from top to bottom: the search for findings and what follows.
 
-`examine` finds; `dropped` says which clips a recipe takes out because of it; `write_report` leaves
-`hygiene.jsonl`, all findings, and `hygiene.json` and `hygiene.html`, the foremost, behind; `check`
-is the contract that stops a run on leaks.
+`examine` finds; `dropped` lists the clips that the recipe takes out because of it; `write_report`
+writes all findings to `hygiene.jsonl` and the top ones to `hygiene.json` and `hygiene.html`;
+`check` is the contract that stops a run on leaks.
 """
 
 import shutil
@@ -34,42 +34,42 @@ from infra.storage.store import Store
 from model.audio import SAMPLE_RATE
 from tasks.context import StageContext
 from tasks.corpus.shards import JsonLines, ShardRows, write_rows
-from tasks.hygiene import audio_matches as pairs
 from tasks.hygiene import page
-from tasks.hygiene import text_matches as labels
-from tasks.hygiene.corpus_features import Gathered
+from tasks.hygiene.audio_matches import audio_findings, compare_audio
+from tasks.hygiene.corpus_features import CorpusFeatures
 from tasks.hygiene.language import LEAST_LETTERS
-from tasks.hygiene.shard_features import hear, is_heard
-from tasks.hygiene.shard_findings import Identified, judge, judged
-from tasks.hygiene.top_findings import Foremost
+from tasks.hygiene.shard_features import extract_features, has_features
+from tasks.hygiene.shard_findings import LanguageCounts, read_findings, write_findings
+from tasks.hygiene.text_matches import shared_texts
+from tasks.hygiene.top_findings import TopFindings
 
 FINDINGS = "hygiene.jsonl"
 REPORT = "hygiene.json"
 PAGE = "hygiene.html"
-_FOUND = "scratch/found.jsonl"
-"""All findings, also those about clips that are taken out then."""
+_ALL_FINDINGS = "scratch/findings.jsonl"
+"""Also those about clips that are taken out afterwards."""
 
 
 class HygieneRecipe(Recipe):
-    """What counts as the same recording or text, and what becomes of leaks."""
+    """What counts as the same recording or text, and what happens on leaks."""
 
     on_leak: Literal["stop", "report", "drop"] = "stop"
-    """A recording or held-out text in two splits stops the run, is only reported, or the clip
-    nearer to training is rejected."""
+    """What a recording or held-out text in two splits does: stop the run, be reported only, or have
+    the clip nearer to training rejected."""
     max_bit_error: float = Field(0.2, ge=0, le=0.5)
     """Share of differing fingerprint bits up to which waveforms are compared."""
     min_overlap: float = Field(0.5, gt=0, le=1)
-    """Share of the shorter recording that both must hold."""
+    """Share of the shorter recording that must overlap."""
     min_correlation: float = Field(0.88, gt=0, le=1)
-    """Waveforms that correlate as much are one recording."""
+    """Correlation from which two waveforms count as the same recording."""
     held_out_text: tuple[TaskName, ...] = ("asr", "s2tt", "voice_chat")
     """Tasks of recorded speech whose sentences may be in one split only; digits, questions and
     commands of kind digit, question, command repeat theirs by design."""
     min_similarity: float = Field(0.75, gt=0, le=1)
-    """Jaccard similarity of 4-grams from which texts are shown."""
+    """Jaccard similarity of 4-grams from which a pair of texts is a finding."""
 
-    def named(self, finding: Finding) -> Finding:
-        """The finding by the name under which a leak stops the run or not."""
+    def classified(self, finding: Finding) -> Finding:
+        """Rename a leak to `tolerated_leak` where the recipe only reports leaks."""
         if self.on_leak != "report" or finding.kind not in LEAKS:
             return finding
         return finding.model_copy(update={"kind": "tolerated_leak"})
@@ -77,7 +77,7 @@ class HygieneRecipe(Recipe):
 
 @dataclass(frozen=True)
 class Hygiene:
-    """What was found."""
+    """Result of the search, before clips are taken out."""
 
     findings: JsonLines[Finding]
     histograms: tuple[Histogram, ...]
@@ -85,57 +85,51 @@ class Hygiene:
     identifier: str
 
 
-def examine(context: StageContext, recipe: HygieneRecipe, found: ShardRows) -> Hygiene:
-    """Look at every recording of a packed corpus and at its labels.
+def examine(context: StageContext, recipe: HygieneRecipe, shards: ShardRows) -> Hygiene:
+    """Examine every recording of a packed corpus and its labels.
 
-    Shard by shard in parallel, twice: what each holds, and then how that looks beside all others.
-    What is compared with all lies on the local disk meanwhile, about 1 KB for each second of
-    audio; what is found goes into a file.
+    Shards are visited twice, in parallel: first for the features of each, then to compare these
+    with the whole corpus. Meanwhile features lie on the local disk, about 1 KB for each second of
+    audio; findings go into a file.
     """
-    directory, numbers = context.directory, range(found.num_shards)
-    unheard = (number for number in numbers if not is_heard(directory, number))
-    for _ in context.compute.map(partial(hear, found, recipe.held_out_text), unheard):
+    directory, numbers = context.directory, range(shards.num_shards)
+    missing = (number for number in numbers if not has_features(directory, number))
+    for _ in context.compute.map(partial(extract_features, shards, recipe.held_out_text), missing):
         pass
-    foremost = Foremost()
+    top = TopFindings()
     with _empty_folder(context.scratch / f"hygiene-{digest_of(directory.url)}") as folder:
-        gathered = Gathered(found, folder)
-        proposed = pairs.compare(
+        features = CorpusFeatures(shards, folder)
+        num_proposed = compare_audio(
             context,
-            gathered,
+            features,
             folder,
             recipe.max_bit_error,
             recipe.min_overlap,
             recipe.min_correlation,
         )
-        judging = partial(judge, found, gathered.spread.usual(), gathered.identifier)
-        identified = [*context.compute.map(judging, numbers)]
-        rows = gathered.recordings
-        everything = chain(
-            pairs.same_recordings(gathered.families, rows),
-            labels.shared_texts(gathered.texts, rows, folder, recipe.min_similarity),
-            chain.from_iterable(judged(directory, number) for number in numbers),
+        typical = features.distributions.typical()
+        task = partial(write_findings, shards, typical, features.identifier)
+        language_counts = [*context.compute.map(task, numbers)]
+        rows = features.recordings
+        findings = chain(
+            audio_findings(features.families, rows),
+            shared_texts(features.texts, rows, folder, recipe.min_similarity),
+            chain.from_iterable(read_findings(directory, number) for number in numbers),
         )
-        write_rows(directory, _FOUND, _counted(map(recipe.named, everything), foremost))
-    leaks = sum(foremost.counts[kind] for kind in LEAKS)
-    context.progress(f"hygiene: {leaks} leaks, {foremost.counts.total() - leaks} other findings")
+        write_rows(directory, _ALL_FINDINGS, top.counted(map(recipe.classified, findings)))
+    num_leaks = sum(top.counts[kind] for kind in LEAKS)
+    context.progress(f"hygiene: {num_leaks} leaks, {top.counts.total() - num_leaks} other findings")
     return Hygiene(
-        JsonLines(directory, _FOUND, Finding),
-        gathered.spread.histograms(),
-        proposed,
-        _known(gathered.identifier.languages, identified),
+        JsonLines(directory, _ALL_FINDINGS, Finding),
+        features.distributions.histograms(),
+        num_proposed,
+        _identifier_summary(features.identifier.languages, language_counts),
     )
-
-
-def _counted(findings: Iterable[Finding], foremost: Foremost) -> Iterator[Finding]:
-    """The same findings, counted on their way."""
-    for finding in findings:
-        foremost.add(finding)
-        yield finding
 
 
 @contextmanager
 def _empty_folder(path: Path) -> Iterator[Path]:
-    """A folder for the time of a block; what a killed run left there is deleted first."""
+    """Create a folder for the time of a block; leftovers of a killed run are deleted first."""
     shutil.rmtree(path, ignore_errors=True)
     path.mkdir(parents=True)
     try:
@@ -145,10 +139,10 @@ def _empty_folder(path: Path) -> Iterator[Path]:
 
 
 def dropped(hygiene: Hygiene, recipe: HygieneRecipe, clips: Iterable[PackedClip]) -> list[Rejected]:
-    """The clips to take out: of each leak the one nearer to training, and what is made of it."""
+    """List the clips to take out: the one of each leak nearer to training, and its compositions."""
     if recipe.on_leak != "drop":
         return []
-    leaks = {found.clip: found.detail for found in hygiene.findings if found.kind in LEAKS}
+    leaks = {leak.clip: leak.detail for leak in hygiene.findings if leak.kind in LEAKS}
     return [
         Rejected(id=clip.id, reason="leak", detail=f"{part}: {leaks[part]}")
         for clip in clips
@@ -163,32 +157,32 @@ def write_report(
     clips: Iterable[PackedClip],
     suites: Mapping[str, Sequence[EvaluationItem]],
 ) -> None:
-    """Leave the findings about the clips that stayed: all, and the foremost as JSON and as a page.
+    """Write the findings about the remaining clips: all, and the top ones as JSON and as a page.
 
-    A leak into a suite names it: the suites that ask about the clip or a composition of it.
+    A leak into suites names them: those that ask about the clip or a composition of it.
 
     Args:
-        leaks: the ids of the clips that were taken out.
-        clips: those that stayed; gone through some times and never held.
+        leaks: ids of the clips that were taken out.
+        clips: the remaining ones; iterated several times and never held.
     """
-    asked = _suites_by_recording(clips, suites)
-    census, foremost = _Census(), Foremost()
+    suites_of = _suites_by_recording(clips, suites)
+    census, top = _Census(), TopFindings()
     for clip in clips:
         census.count(clip)
-    stayed = (
-        _name_suites(found, asked)
-        for found in hygiene.findings
-        if found.clip not in leaks and found.other not in leaks
+    remaining = (
+        _name_suites(finding, suites_of)
+        for finding in hygiene.findings
+        if finding.clip not in leaks and finding.other not in leaks
     )
-    write_rows(directory, FINDINGS, _counted(stayed, foremost))
+    write_rows(directory, FINDINGS, top.counted(remaining))
     report = HygieneReport(
         recordings=census.recordings,
         seconds=round(census.samples / SAMPLE_RATE, 1),
         compositions=census.compositions,
         clips_by=census.clips_by(),
         histograms=hygiene.histograms,
-        counts=dict(foremost.counts),
-        findings=foremost.findings(),
+        counts=dict(top.counts),
+        findings=top.findings(),
         proposed_pairs=hygiene.proposed_pairs,
         identifier=hygiene.identifier,
     )
@@ -197,7 +191,7 @@ def write_report(
 
 
 def check(directory: Store) -> ContractResult:
-    """The contract on leaks, of a corpus whose report is written."""
+    """Validate the contract on leaks for a corpus whose report is written."""
     findings = JsonLines(directory, FINDINGS, Finding)
     return validate(HYGIENE, hygiene_frame(findings), "hygiene")
 
@@ -205,6 +199,7 @@ def check(directory: Store) -> ContractResult:
 def _suites_by_recording(
     clips: Iterable[PackedClip], suites: Mapping[str, Sequence[EvaluationItem]]
 ) -> Mapping[str, set[str]]:
+    """Names of the suites that ask about each recording, alone or in a composition."""
     names: dict[str, set[str]] = defaultdict(set)
     for name, items in suites.items():
         for item in items:
@@ -214,7 +209,7 @@ def _suites_by_recording(
     for clip in clips:
         for part in clip.origin if clip.id in names else ():
             asked[part] |= names[clip.id]
-    # Of clips that are the same recording, such as two captions of one, a leak names any.
+    # A leak names any of the clips of one recording, such as two captions of it.
     same: dict[str, set[str]] = defaultdict(set)
     for clip in clips:
         if clip.id in asked:
@@ -222,18 +217,17 @@ def _suites_by_recording(
     return asked | {clip.id: same[clip.sha256] for clip in clips if clip.sha256 in same}
 
 
-def _name_suites(found: Finding, asked: Mapping[str, set[str]]) -> Finding:
-    names = asked.get(found.other or "", set())
-    if not names or found.kind not in LEAKS | {"tolerated_leak", "shared_question"}:
-        return found
-    return found.model_copy(
-        update={"detail": f"{found.detail}, asked in {', '.join(sorted(names))}"}
-    )
+def _name_suites(finding: Finding, suites_of: Mapping[str, set[str]]) -> Finding:
+    names = suites_of.get(finding.other or "", set())
+    if not names or finding.kind not in LEAKS | {"tolerated_leak", "shared_question"}:
+        return finding
+    detail = f"{finding.detail}, asked in {', '.join(sorted(names))}"
+    return finding.model_copy(update={"detail": detail})
 
 
-def _known(languages: Sequence[str], judgements: Sequence[Identified]) -> str:
-    identified = sum(each.identified for each in judgements)
-    agreed = sum(each.agreed for each in judgements)
+def _identifier_summary(languages: Sequence[str], counts: Sequence[LanguageCounts]) -> str:
+    identified = sum(shard.identified for shard in counts)
+    agreed = sum(shard.agreed for shard in counts)
     share = f"{agreed / identified:.1%}" if identified else "none"
     return (
         f"character trigrams of {', '.join(languages) or 'no language'}: of {identified} "
@@ -243,14 +237,14 @@ def _known(languages: Sequence[str], judgements: Sequence[Identified]) -> str:
 
 
 class _Census:
-    """What a corpus consists of, counted clip by clip."""
+    """Composition of a corpus, counted clip by clip."""
 
     def __init__(self) -> None:
         self.recordings = self.compositions = self.samples = 0
         self._counts: dict[str, Counter[tuple[str, Split]]] = defaultdict(Counter)
 
     def count(self, clip: PackedClip) -> None:
-        """Count a clip."""
+        """Count a clip, as a recording or as a composition."""
         if clip.origin != (clip.id,):
             self.compositions += 1
             return
@@ -262,11 +256,11 @@ class _Census:
             self._counts["task"][task, clip.split] += 1
 
     def clips_by(self) -> dict[str, dict[str, dict[str, int]]]:
-        """Recordings by language, kind and task, and there by value and split."""
+        """Count recordings by language, kind and task, then by value and split."""
         return {
             title: {
-                value: {split: found[value, split] for split in get_args(Split)}
-                for value in sorted({value for value, _ in found})
+                value: {split: counts[value, split] for split in get_args(Split)}
+                for value in sorted({value for value, _ in counts})
             }
-            for title, found in self._counts.items()
+            for title, counts in self._counts.items()
         }

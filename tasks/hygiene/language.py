@@ -1,8 +1,8 @@
-"""Whether a transcript can be in the language that its row names: by script, then by n-grams.
+"""Checks whether a transcript is in the language of its row: by script, then by n-grams.
 
 The identifier is naive Bayes over character trigrams (Cavnar and Trenkle, 1994, for the idea),
-trained on the corpus's own training transcripts, each left out of its own judgement. It finds
-rows whose text and language were swapped; of few or short texts it knows nothing and says nothing.
+trained on the corpus's own training transcripts; each is left out when it is scored itself. It
+finds rows whose text and language were swapped; with few or short texts it gives no answer.
 """
 
 import hashlib
@@ -57,18 +57,18 @@ _WRITTEN_IN: Mapping[str, str] = {
     "HIRAGANA": "ja",
     "KATAKANA": "ja",
 }
-"""Script, as the first word in Unicode's names of its letters -> languages that are written with
-it. Of Pali, which is written with any, nothing is said."""
+"""Script, as the first word in Unicode's names of its letters -> languages that use it. Pali
+is missing, since it is written with any."""
 LEAST_LETTERS = 20
 _LEAST_TEXTS, _MOST_TEXTS = 30, 5000
 _MARGIN = 0.5
-"""Nats a trigram by which another language must be likelier; the tests hold how many transcripts of
-the embedded corpus it accuses, and how many with another language it finds."""
+"""Nats a trigram by which another language must be likelier; the tests bound the false alarms among
+the transcripts of the embedded corpus and the share of swapped languages that are found."""
 
 
 def wrong_script(text: str, language: str | None) -> str | None:
-    """The script of most letters where it is not one of the language's, else None."""
-    expected = [script for script, found in _WRITTEN_IN.items() if language in found.split()]
+    """Return the script of most letters if the language is not written with it, else None."""
+    expected = [script for script, codes in _WRITTEN_IN.items() if language in codes.split()]
     letters = [character for character in text if character.isalpha()]
     if not expected or not letters:
         return None
@@ -78,55 +78,56 @@ def wrong_script(text: str, language: str | None) -> str | None:
 
 
 def transcript(row: PackedClip) -> str:
-    """The normalised words of a row that has a language; empty where there are none."""
+    """Normalised transcript of a row that has a language; empty where it has none."""
     return normalise(row.targets.get("asr", "")) if row.language else ""
 
 
 class Sample:
-    """Some different texts of each language, the same in any order and from any parts.
+    """Sample of distinct texts of each language, whatever the order in which they are added.
 
-    Those whose hashes are smallest, at most 5,000 of a language: no more are needed to know it.
+    It keeps the texts with the smallest hashes, at most 5,000 per language: enough to identify it.
     """
 
     def __init__(self) -> None:
         self._hashes: dict[str, dict[str, bytes]] = defaultdict(dict)
 
     def add(self, language: str | None, texts: Iterable[str]) -> None:
-        """Take texts of a language; empty ones are none."""
+        """Add texts of a language; empty ones are skipped."""
         if not language:
             return
-        found = self._hashes[language]
-        found.update((text, _hash(text)) for text in texts if text and text not in found)
-        if len(found) > 2 * _MOST_TEXTS:  # not each time: that would sort them over and over
-            self._hashes[language] = _smallest(found)
+        hashes = self._hashes[language]
+        hashes.update((text, _hash(text)) for text in texts if text and text not in hashes)
+        if len(hashes) > 2 * _MOST_TEXTS:  # not each time: that would sort them over and over
+            self._hashes[language] = _smallest(hashes)
 
     def texts(self) -> dict[str, list[str]]:
-        """By language."""
+        """The sampled texts by language."""
         return {
-            language: list(_smallest(found))
-            for language, found in sorted(self._hashes.items())
-            if found
+            language: list(_smallest(hashes))
+            for language, hashes in sorted(self._hashes.items())
+            if hashes
         }
 
 
-class Verdict(NamedTuple):
-    """The likeliest language of a text, and by how many nats a trigram it beats the claimed one."""
+class Identification(NamedTuple):
+    """The likeliest language of a text."""
 
     language: str
     margin: float
+    """Nats a trigram by which it is likelier than the language of the row."""
 
     @property
-    def is_strange(self) -> bool:
-        """Whether the row should be looked at."""
+    def is_suspicious(self) -> bool:
+        """Whether the row's language is probably wrong."""
         return self.margin >= _MARGIN
 
 
 class Identifier:
-    """Tells languages apart of which it has texts enough."""
+    """Identifies the language of a text, among those with enough texts to learn from."""
 
     def __init__(self, texts: Mapping[str, Collection[str]]) -> None:
-        """Learn from different normalised texts by language."""
-        known = {name: set(found) for name, found in texts.items() if len(found) >= _LEAST_TEXTS}
+        """Learn from distinct normalised texts by language."""
+        known = {name: set(own) for name, own in texts.items() if len(own) >= _LEAST_TEXTS}
         self.languages = sorted(known)
         self._texts = known
         self._counts = {
@@ -140,8 +141,15 @@ class Identifier:
         self._totals = table.sum(0) + len(pieces)
         self._logs = np.log(table + 1)
 
-    def judge(self, text: str, language: str) -> Verdict | None:
-        """Identify a normalised text, by all it learnt from but this text; None: it can't tell."""
+    def identify(self, text: str, language: str) -> Identification | None:
+        """Identify the language of a normalised text by all learnt texts but this one.
+
+        Args:
+            language: that of the row, which `margin` refers to.
+
+        Returns:
+            None where the text is too short or the row's language is not among the known ones.
+        """
         if language not in self._texts or len(self.languages) < 2 or len(text) < LEAST_LETTERS:
             return None
         pieces = _trigrams(text)
@@ -153,7 +161,7 @@ class Identifier:
             rest = np.array([counts[piece] - own[piece] for piece in pieces])
             scores[claimed] = np.log((rest + 1) / (self._totals[claimed] - len(pieces))).mean()
         best = int(np.argmax(scores))
-        return Verdict(self.languages[best], float(scores[best] - scores[claimed]))
+        return Identification(self.languages[best], float(scores[best] - scores[claimed]))
 
 
 def _hash(text: str) -> bytes:
@@ -161,10 +169,10 @@ def _hash(text: str) -> bytes:
 
 
 def _smallest(hashes: Mapping[str, bytes]) -> dict[str, bytes]:
-    """The first texts in the order of their hashes."""
+    """The texts with the smallest hashes, in their order."""
     return dict(sorted(hashes.items(), key=lambda item: (item[1], item[0]))[:_MOST_TEXTS])
 
 
 def _trigrams(text: str) -> list[str]:
     padded = f" {text} "
-    return [padded[at : at + 3] for at in range(len(padded) - 2)]
+    return [padded[start : start + 3] for start in range(len(padded) - 2)]

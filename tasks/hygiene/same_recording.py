@@ -1,8 +1,8 @@
-"""Which recordings are one, as it comes to light pair by pair: kept on disk, so memory stays flat.
+"""Families of recordings that are the same, built pair by pair on disk, so memory stays flat.
 
-Clips of one source that are the same to the byte are what the manifest itself declares, such as
-five captions of one recording or one sentence in fifteen languages. Inside a split that is no
-finding, and one of them speaks for all; in two splits it is a leak like any other.
+Clips of one source that are the same to the byte are declared by the manifest itself, such as five
+captions of one recording or one sentence in fifteen languages. Inside a split that is no finding,
+and one of them represents all; in two splits it is a leak like any other.
 """
 
 from collections.abc import Iterator
@@ -17,10 +17,10 @@ from tasks.hygiene.disk_arrays import Parted, Spool
 from tasks.hygiene.text import text_key
 
 IDENTITY = np.dtype([("bytes", "<u8"), ("source", "<u8"), ("rank", "i1")])
-"""Of a recording: hash of its bytes, hash of these and of the file that they were made of, and its
-split by its place in `SPLITS`. By chance two are alike once in 2^64 pairs."""
+"""Identity of a recording: hash of its bytes, hash of these and of the file that they were made of,
+and the index of its split in `SPLITS`. Two hashes are equal by chance once in 2^64 pairs."""
 SAME = np.dtype([("first", "<i8"), ("second", "<i8"), ("value", "<f4"), ("bit_error", "<f4")])
-"""Two recordings by number that are one, by what measure."""
+"""Numbers of two recordings that are the same, with their correlation and bit error."""
 
 _STATE = np.dtype(
     [
@@ -32,16 +32,20 @@ _STATE = np.dtype(
         ("lowest", "<f4"),
     ]
 )
-"""Of a recording by number: the first one with its bytes in its split; an earlier one that is the
-same, itself where there is none; one of a later split that is the same, -1 where there is none, and
-by what measure; the lowest correlation that holds its family together, of its root."""
+"""State of a recording, by number.
+
+twin: the first recording with the same bytes in the same split.
+root: an earlier recording that is the same, itself where there is none.
+far, value, bit_error: a recording of a later split that is the same (-1: none), and its measures.
+lowest: of a root, the lowest correlation within its family.
+"""
 _NUMBERED = np.dtype([("key", "<u8"), ("number", "<i8")])
 _MEMBER = np.dtype([("key", "<u8"), ("source", "<u8"), ("number", "<i8")])
 _AT_ONCE = 50_000
 
 
 class Leak(NamedTuple):
-    """A recording that is in a later split too; numbers of recordings."""
+    """A recording that is also in a later split; `near` and `far` are numbers of recordings."""
 
     near: int
     far: int
@@ -56,46 +60,46 @@ class Repeat(NamedTuple):
     other: int
     num_sources: int
     lowest: float
-    """Correlation of the pairs that make it one."""
+    """Lowest correlation of the pairs that make up the family."""
 
 
 def identities(rows: list[PackedClip], ranks: NDArray[np.int8]) -> NDArray[Any]:
-    """IDENTITY of each of some recordings."""
-    found = np.empty(len(rows), IDENTITY)
-    found["bytes"] = [int(row.sha256[:16], 16) for row in rows]
-    found["source"] = [text_key(row.sha256, _source(row)) for row in rows]
-    found["rank"] = ranks
-    return found
+    """[rows] of IDENTITY."""
+    identity = np.empty(len(rows), IDENTITY)
+    identity["bytes"] = [int(row.sha256[:16], 16) for row in rows]
+    identity["source"] = [text_key(row.sha256, _source(row)) for row in rows]
+    identity["rank"] = ranks
+    return identity
 
 
 def _source(row: PackedClip) -> str:
-    """The file of a recording; a row that names none has a source of its own."""
+    """Name the files of a recording; a row without files has a source of its own."""
     return "\n".join(f"{file.sha256} {file.audio}" for file in row.sources) or f"id {row.id}"
 
 
 class Families:
-    """Of all recordings of a corpus; what is found does not hang on the order of `add`."""
+    """Families of all recordings of a corpus; the result does not depend on the order of `add`."""
 
-    def __init__(self, found: NDArray[Any], folder: Path) -> None:
+    def __init__(self, identity: NDArray[Any], folder: Path) -> None:
         """Begin with recordings that are the same to the byte.
 
         Args:
-            found: [recordings] of IDENTITY.
+            identity: [recordings] of IDENTITY.
             folder: for files, left to be deleted.
         """
         folder.mkdir()
-        self._identities, self._folder = found, folder
+        self._identities, self._folder = identity, folder
         spool = Spool(folder / "state", _STATE)
-        for numbers in _portions(len(found)):
+        for numbers in _batches(len(identity)):
             rows = np.zeros(len(numbers), _STATE)
             rows["twin"] = rows["root"] = numbers
             rows["far"], rows["lowest"] = -1, 1
             spool.add(rows)
         self._state = spool.mapped("r+")
-        numbered = Parted(folder / "bytes", _NUMBERED, len(found))
-        for numbers in _portions(len(found)):
+        numbered = Parted(folder / "bytes", _NUMBERED, len(identity))
+        for numbers in _batches(len(identity)):
             rows = np.empty(len(numbers), _NUMBERED)
-            rows["key"], rows["number"] = found["bytes"][numbers], numbers
+            rows["key"], rows["number"] = identity["bytes"][numbers], numbers
             numbered.add(rows)
         for part in numbered:
             self._take_equal(part)
@@ -107,7 +111,7 @@ class Families:
         return twins
 
     def add(self, pairs: NDArray[Any]) -> None:
-        """Take some pairs of SAME."""
+        """Add [pairs] of SAME."""
         for first, second, value, bit_error in pairs.tolist():
             near, far = sorted((first, second), key=lambda number: self._rank(number))
             if self._rank(near) == self._rank(far):
@@ -116,17 +120,18 @@ class Families:
                 self._leak(near, far, value, bit_error)
 
     def leaks(self) -> Iterator[Leak]:
-        """Of each recording that is in a later split too the one that is likest, in the last."""
-        for numbers in _portions(len(self._state)):
+        """Each recording that is also in a later split, with the likest one of the last split."""
+        for numbers in _batches(len(self._state)):
             states = self._state[self._state["twin"][numbers]]
-            for place in np.flatnonzero(states["far"] >= 0).tolist():
-                _, _, far, value, bit_error, _ = states[place].tolist()
-                yield Leak(int(numbers[place]), far, value, bit_error)
+            leaking = states["far"] >= 0
+            leaks = states[leaking][["far", "value", "bit_error"]].tolist()
+            for near, leak in zip(numbers[leaking].tolist(), leaks, strict=True):
+                yield Leak(near, *leak)
 
     def repeats(self) -> Iterator[Repeat]:
         """Each family inside a split that has more than one source, once."""
         members = Parted(self._folder / "members", _MEMBER, len(self._state))
-        for numbers in _portions(len(self._state)):
+        for numbers in _batches(len(self._state)):
             roots = self._state["root"][numbers]
             while np.any((above := self._state["root"][roots]) != roots):
                 roots = above
@@ -150,7 +155,7 @@ class Families:
         return int(self._identities["rank"][number])
 
     def _take_equal(self, part: NDArray[Any]) -> None:
-        """Twins of a part, and the first of each split against that of the last one."""
+        """Set the twins of a part, and pair the first of each split with that of the last split."""
         part = _repeated(part)
         ranks = self._identities["rank"][part["number"]]
         order = np.lexsort((part["number"], ranks, part["key"]))
@@ -191,7 +196,7 @@ class Families:
 
 
 def _repeated(part: NDArray[Any]) -> NDArray[Any]:
-    """The rows whose key is there twice, which are few: all that follows is made of them."""
+    """Rows whose key occurs more than once, in their order; they are few."""
     order = np.argsort(part["key"], kind="stable")
     equal = np.diff(part["key"][order]) == 0
     again = np.zeros(len(part), bool)
@@ -200,7 +205,7 @@ def _repeated(part: NDArray[Any]) -> NDArray[Any]:
     return part[np.sort(order[again])]
 
 
-def _portions(count: int) -> Iterator[NDArray[np.int64]]:
-    """The numbers of all recordings, some at a time."""
+def _batches(count: int) -> Iterator[NDArray[np.int64]]:
+    """Numbers of all recordings, in batches."""
     for start in range(0, count, _AT_ONCE):
         yield np.arange(start, min(start + _AT_ONCE, count))

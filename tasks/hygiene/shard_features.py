@@ -1,7 +1,7 @@
-"""What is kept of one shard's recordings: as much as comparing needs, as little as that takes.
+"""Features of one shard's recordings: what hygiene compares, extracted once and kept on disk.
 
-A shard is read once, from one end to the other. What it gave is kept beside it until the corpus is
-finished, so that a run that was killed goes on. Compositions are left out: the recordings that
+A shard is read once, from one end to the other. Its features lie beside it until the corpus is
+finished, so that a run that was killed continues. Compositions are left out: the recordings that
 they are made of are in the corpus themselves.
 """
 
@@ -27,119 +27,136 @@ from tasks.hygiene.fingerprint import fingerprint, mel_powers
 from tasks.hygiene.language import Sample, transcript
 from tasks.hygiene.same_recording import identities
 from tasks.hygiene.text import Texts
-from tasks.hygiene.waveform import background
+from tasks.hygiene.waveform import Background, background
 from tasks.recordings.codec import decode_audio
 
-MEASURES = ("seconds", "level", "speaking_rate", "snr_db", "quiet_share", "flat_top_share")
-"""Columns of `Heard.measures`; NaN where there is none.
+MEASURES = np.dtype(
+    [
+        ("seconds", "<f4"),
+        ("level", "<f4"),
+        ("speaking_rate", "<f4"),
+        ("snr_db", "<f4"),
+        ("quiet_share", "<f4"),
+        ("flat_top_share", "<f4"),
+    ]
+)
+"""Measures of a recording; NaN where there is none.
 
 level: dB below full scale, of the root mean square.
 speaking_rate: characters a second of recorded speech with a transcript.
-The others: `waveform.background`; snr_db of rows with a language only.
+The others: `waveform.Background`; snr_db of rows with a language only.
 """
 _CLIPS_AT_ONCE = 64
 _SECONDS_AT_ONCE = 600
 
 
 @dataclass(frozen=True)
-class Heard:
+class ShardFeatures:
     """Arrays with an entry for each recording of a shard, in order, unless said otherwise."""
 
-    places: NDArray[np.int32]
-    """Which of the shard's clips it is."""
+    positions: NDArray[np.int32]
+    """Position of the recording among the shard's clips."""
     ranks: NDArray[np.int8]
-    """Of its split in `leaks.SPLITS`."""
+    """Index of its split in `split_leaks.SPLITS`."""
     kinds: NDArray[np.str_]
     languages: NDArray[np.str_]
-    """`none` where there is none."""
-    measures: NDArray[np.float32]
-    """[recordings, len(MEASURES)]."""
+    """ISO 639-1 codes; `none` where there is none."""
+    measures: NDArray[Any]
+    """[recordings] of MEASURES."""
     hops: NDArray[np.int64]
     """Length of its fingerprint."""
     bits: NDArray[np.uint32]
-    """[sum of hops]: all fingerprints."""
+    """[sum of hops]: all fingerprints, concatenated."""
     identities: NDArray[Any]
-    """Of `families.IDENTITY`."""
+    """[recordings] of `same_recording.IDENTITY`."""
     words: NDArray[np.uint8]
     sentences: NDArray[Any]
     bands: NDArray[Any]
     """The shard's `Texts`; recordings count from its first."""
-    spoken: NDArray[np.uint8]
+    transcripts: NDArray[np.uint8]
     """JSON: a sample of the training transcripts, by language."""
 
     def save(self, directory: Store, number: int) -> None:
-        """Keep it beside shard `number`."""
+        """Write the features beside shard `number`."""
         buffer = io.BytesIO()
         np.savez(buffer, **vars(self))
         directory.write_bytes(_key(number), buffer.getvalue())
 
     @classmethod
-    def load(cls, directory: Store, number: int) -> "Heard":
-        """What was kept of shard `number`."""
-        with np.load(io.BytesIO(directory.read_bytes(_key(number)))) as found:
-            return cls(**found)
+    def load(cls, directory: Store, number: int) -> "ShardFeatures":
+        """Read the features of shard `number`."""
+        with np.load(io.BytesIO(directory.read_bytes(_key(number)))) as arrays:
+            return cls(**arrays)
 
     @cached_property
     def sample(self) -> dict[str, list[str]]:
-        """Of `spoken`."""
-        found: dict[str, list[str]] = json.loads(self.spoken.tobytes())
-        return found
+        """The sample of `transcripts`: normalised texts by language."""
+        texts: dict[str, list[str]] = json.loads(self.transcripts.tobytes())
+        return texts
 
 
-def is_heard(directory: Store, number: int) -> bool:
-    """Whether shard `number` need not be read again."""
+def has_features(directory: Store, number: int) -> bool:
+    """Whether the features of shard `number` are there, so that it need not be read again."""
     return directory.exists(_key(number))
 
 
-def hear(found: ShardRows, held_out: Collection[TaskName], number: int) -> None:
-    """Read shard `number` and keep what comparing needs.
+def extract_features(shards: ShardRows, held_out: Collection[TaskName], number: int) -> None:
+    """Read shard `number` and write its features beside it.
 
     Raises:
-        DamagedClipError: a clip is not what its row says.
+        DamagedClipError: the bytes of a clip are not those that its row names.
     """
-    directory = found.directory
-    clips = list(found.shard(number))
-    places = [place for place, clip in enumerate(clips) if clip.origin == (clip.id,)]
-    rows = [clips[place] for place in places]
-    prints, measured = [np.zeros(0, np.uint32)], []
+    directory = shards.directory
+    clips = list(shards.shard(number))
+    positions = [index for index, clip in enumerate(clips) if clip.origin == (clip.id,)]
+    rows = [clips[index] for index in positions]
+    prints: list[NDArray[np.uint32]] = []
+    sounds: list[Background] = []
     with directory.open(shard_key(number)) as stream:
-        for portion in _portions(rows):
-            waveforms = [_read(directory, stream, row) for row in portion]
+        for batch in _batches(rows):
+            waveforms = [_read(directory, stream, row) for row in batch]
             for waveform, power in zip(waveforms, mel_powers(waveforms), strict=True):
                 prints.append(fingerprint(power))
-                measured.append(background(waveform, power))
+                sounds.append(background(waveform, power))
     texts = Texts.of(rows, held_out)
     ranks = np.array([SPLIT_ORDER[row.split] for row in rows], np.int8)
-    Heard(
-        places=np.array(places, np.int32),
+    ShardFeatures(
+        positions=np.array(positions, np.int32),
         ranks=ranks,
         kinds=np.array([row.kind for row in rows], np.str_),
         languages=np.array([row.language or "none" for row in rows], np.str_),
-        measures=_measures(rows, np.array(measured, np.float32).reshape(len(rows), 3)),
-        hops=np.array([len(found) for found in prints[1:]], np.int64),
-        bits=np.concatenate(prints),
+        measures=_measures(rows, sounds),
+        hops=np.array([len(bits) for bits in prints], np.int64),
+        bits=np.concatenate([np.zeros(0, np.uint32), *prints]),
         identities=identities(rows, ranks),
         words=texts.words,
         sentences=texts.sentences,
         bands=texts.bands,
-        spoken=np.frombuffer(json.dumps(_spoken(rows)).encode(), np.uint8),
+        transcripts=np.frombuffer(json.dumps(_transcripts(rows)).encode(), np.uint8),
     ).save(directory, number)
 
 
 def _key(number: int) -> str:
-    return f"scratch/heard-{number:05d}.npz"
+    return f"scratch/features-{number:05d}.npz"
 
 
-def _measures(rows: Sequence[PackedClip], sound: NDArray[np.float32]) -> NDArray[np.float32]:
-    seconds = [row.num_samples / SAMPLE_RATE for row in rows]
-    level = [-20 * np.log10(max(row.rms, 1e-6)) for row in rows]
+def _measures(rows: Sequence[PackedClip], sounds: Sequence[Background]) -> NDArray[Any]:
+    """[recordings] of MEASURES."""
+    measures = np.empty(len(rows), MEASURES)
+    measures["seconds"] = [row.num_samples / SAMPLE_RATE for row in rows]
+    measures["level"] = [-20 * np.log10(max(row.rms, 1e-6)) for row in rows]
     rates = clip_tables.characters_per_second(rows)
-    rate = np.where([row.kind == "speech" for row in rows], rates, np.nan)
-    snr = np.where([row.language is not None for row in rows], sound[:, 0], np.nan)
-    return np.column_stack([seconds, level, rate, snr, sound[:, 1:]]).astype(np.float32)
+    measures["speaking_rate"] = np.where([row.kind == "speech" for row in rows], rates, np.nan)
+    measures["snr_db"] = [
+        sound.snr_db if row.language is not None else np.nan
+        for row, sound in zip(rows, sounds, strict=True)
+    ]
+    measures["quiet_share"] = [sound.quiet_share for sound in sounds]
+    measures["flat_top_share"] = [sound.flat_top_share for sound in sounds]
+    return measures
 
 
-def _spoken(rows: Sequence[PackedClip]) -> dict[str, list[str]]:
+def _transcripts(rows: Sequence[PackedClip]) -> dict[str, list[str]]:
     sample = Sample()
     for row in rows:
         if row.split == "train":
@@ -148,7 +165,9 @@ def _spoken(rows: Sequence[PackedClip]) -> dict[str, list[str]]:
 
 
 def _read(directory: Store, stream: BinaryIO, row: PackedClip) -> NDArray[np.float32]:
-    """The waveform of the next clip of a shard; only what lies between two is skipped."""
+    """Decode a clip of an open shard and check its bytes. Clips come in order, so that the seek
+    skips only the labels in between.
+    """
     stream.seek(row.offset)
     data = stream.read(row.size)
     if digest_of_bytes(data) != row.sha256:
@@ -156,15 +175,15 @@ def _read(directory: Store, stream: BinaryIO, row: PackedClip) -> NDArray[np.flo
     return decode_audio(data)
 
 
-def _portions(rows: Sequence[PackedClip]) -> Iterator[list[PackedClip]]:
+def _batches(rows: Sequence[PackedClip]) -> Iterator[list[PackedClip]]:
     """Clips that are decoded and transformed at once: bounded in number and length."""
-    portion: list[PackedClip] = []
+    batch: list[PackedClip] = []
     seconds = 0.0
     for row in rows:
-        portion.append(row)
+        batch.append(row)
         seconds += row.num_samples / SAMPLE_RATE
-        if len(portion) == _CLIPS_AT_ONCE or seconds > _SECONDS_AT_ONCE:
-            yield portion
-            portion, seconds = [], 0.0
-    if portion:
-        yield portion
+        if len(batch) == _CLIPS_AT_ONCE or seconds > _SECONDS_AT_ONCE:
+            yield batch
+            batch, seconds = [], 0.0
+    if batch:
+        yield batch

@@ -1,4 +1,4 @@
-"""What one shard's recordings are judged by, once the whole corpus is known."""
+"""Findings about single recordings of a shard, once the whole corpus is known."""
 
 from collections.abc import Iterator
 from typing import NamedTuple
@@ -8,56 +8,58 @@ from data_contracts.jsonl import iter_jsonl
 from data_contracts.records import PackedClip
 from infra.storage.store import Store
 from tasks.corpus.shards import ShardRows, write_rows
-from tasks.hygiene.distributions import Usual, outliers
+from tasks.hygiene.distributions import TypicalValues, outliers
 from tasks.hygiene.language import Identifier, transcript, wrong_script
-from tasks.hygiene.shard_features import Heard
+from tasks.hygiene.shard_features import ShardFeatures
 
 
-class Identified(NamedTuple):
-    """What the language identifier made of a shard."""
+class LanguageCounts(NamedTuple):
+    """How often the language identifier agreed with the rows of a shard."""
 
     identified: int
-    """Transcripts that were long enough to tell their language."""
+    """Transcripts that were long enough to identify their language."""
     agreed: int
-    """Those that were put into the language of their row."""
+    """Those that were identified as the language of their row."""
 
 
-def judge(found: ShardRows, usual: Usual, identifier: Identifier, number: int) -> Identified:
-    """Judge the recordings of shard `number`, each by itself; the findings go into a file."""
-    heard = Heard.load(found.directory, number)
-    clips = list(found.shard(number))
-    rows = [clips[place] for place in heard.places]
-    findings = list(outliers(heard, rows, usual))
+def write_findings(
+    shards: ShardRows, typical: TypicalValues, identifier: Identifier, number: int
+) -> LanguageCounts:
+    """Examine the recordings of shard `number`, each by itself, and write down the findings."""
+    features = ShardFeatures.load(shards.directory, number)
+    clips = list(shards.shard(number))
+    rows = [clips[index] for index in features.positions]
+    findings = list(outliers(features, rows, typical))
     identified = agreed = 0
     for row in rows:
         text = transcript(row)
         findings += _script(row, text)
-        if text and row.language and (verdict := identifier.judge(text, row.language)):
+        if text and row.language and (result := identifier.identify(text, row.language)):
             identified += 1
-            agreed += verdict.language == row.language
-            if verdict.is_strange:
+            agreed += result.language == row.language
+            if result.is_suspicious:
                 findings.append(
                     Finding(
                         kind="other_language",
                         clip=row.id,
-                        detail=f"{text!r} looks like {verdict.language}, the language is "
-                        f"{row.language}; {verdict.margin:.2f} nats a trigram",
-                        value=round(verdict.margin, 3),
+                        detail=f"{text!r} looks like {result.language}, the language is "
+                        f"{row.language}; {result.margin:.2f} nats a trigram",
+                        value=round(result.margin, 3),
                     )
                 )
-    write_rows(found.directory, _key(number), findings)
-    return Identified(identified, agreed)
+    write_rows(shards.directory, _key(number), findings)
+    return LanguageCounts(identified, agreed)
 
 
-def judged(directory: Store, number: int) -> Iterator[Finding]:
-    """What `judge` found in shard `number`."""
+def read_findings(directory: Store, number: int) -> Iterator[Finding]:
+    """Read what `write_findings` wrote about shard `number`."""
     key = _key(number)
     with directory.open(key) as stream:
         yield from iter_jsonl(stream, Finding, directory.path(key))
 
 
 def _key(number: int) -> str:
-    return f"scratch/judged-{number:05d}.jsonl"
+    return f"scratch/findings-{number:05d}.jsonl"
 
 
 def _script(row: PackedClip, text: str) -> Iterator[Finding]:

@@ -1,4 +1,4 @@
-"""Texts that occur twice: equal once normalised, or nearly equal (MinHash, banded).
+"""Keys of texts for finding repeated ones: equal once normalised, or nearly equal (banded MinHash).
 
 Near duplicates after Broder, "On the resemblance and containment of documents" (1997): the share of
 equal minimal hashes of two texts' 4-grams estimates their Jaccard similarity. Texts whose minima
@@ -28,8 +28,8 @@ SENTENCE = np.dtype(
         ("task", "i1"),
     ]
 )
-"""A held-out text: hash of task, language and text; whose; where its bytes are; its split by its
-place in `SPLITS`, its task by that in `TASKS`."""
+"""A held-out text: hash of task, language and text; number of its recording; range of its bytes in
+`Texts.words`; index of its split in `SPLITS` and of its task in `TASKS`."""
 CONVERSATION = "conversation"
 TASKS = (
     "asr", "s2tt", "lid", "digits", "sound", "caption", "vocal", "ser", "instrument", "family",
@@ -37,17 +37,17 @@ TASKS = (
 )  # fmt: skip
 """Their places are in files: a new name comes last."""
 ASKED = frozenset({"choice", CONVERSATION})
-"""Question and answer together. Many recordings may be asked alike, so this stops nothing."""
+"""Question and answer together. Many recordings may share a question, so this stops no run."""
 BAND = np.dtype([("key", "<u8"), ("sentence", "<i8")])
-"""What texts that may be alike have in common: hash of task, language and a band's minima. Of what
-is `ASKED` there are none: questions that follow one pattern are alike."""
+"""Key that similar texts share: hash of task, language and a band's minima. Texts of `ASKED` have
+none: questions that follow one pattern are all similar."""
 
 _SPELLED: tuple[TaskName, ...] = ("asr", "s2tt")
-"""Targets that are the sentence itself. The answer of a voice chat is not: its question is the
-transcript, or the phrase of the row."""
+"""Targets that are the spoken sentence itself. The answer of a voice chat is not: its question is
+the transcript, or the phrase of the row."""
 _NOT_WORDS = re.compile(r"[\W_]+")
 _SHINGLE = 4
-"""Characters."""
+"""Characters of a shingle."""
 _BANDS, _ROWS = 20, 4
 """Two texts of similarity s meet in a band with 1 - (1 - s^4)^20: 0.98 for 0.65, 0.15 for 0.3."""
 _PRIME = np.uint64((1 << 31) - 1)
@@ -56,18 +56,18 @@ _MIN_SHINGLES = 8
 
 @dataclass(frozen=True)
 class Texts:
-    """Held-out texts, each of a recording that is known by its number."""
+    """Held-out texts of recordings, which are known by their numbers."""
 
     words: NDArray[np.uint8]
-    """[bytes]: normalised texts in UTF-8, behind one another."""
+    """[bytes]: normalised texts in UTF-8, concatenated."""
     sentences: NDArray[Any]
     """[texts] of SENTENCE."""
     bands: NDArray[Any]
-    """[20 times the texts that are long enough] of BAND."""
+    """[20 per text that is long enough] of BAND."""
 
     @classmethod
     def of(cls, rows: Sequence[PackedClip], held_out: Collection[TaskName]) -> "Texts":
-        """What rows say and other splits must not, of the tasks `held_out` and of all `ASKED`."""
+        """Collect the texts of rows that no other split may have: tasks `held_out` and `ASKED`."""
         words, bands = bytearray(), [np.zeros(0, BAND)]
         sentences: list[tuple[int, ...]] = []
         for recording, row in enumerate(rows):
@@ -75,22 +75,23 @@ class Texts:
                 group, begin = f"{task} {language}", len(words)
                 words += text.encode()
                 keys = np.zeros(0, np.uint64) if task in ASKED else band_keys(group, text)
-                found = np.empty(len(keys), BAND)
-                found["key"], found["sentence"] = keys, len(sentences)
-                bands.append(found)
-                place = begin, len(words), SPLIT_ORDER[row.split], TASKS.index(task)
-                sentences.append((text_key(group, text), recording, *place))
+                own = np.empty(len(keys), BAND)
+                own["key"], own["sentence"] = keys, len(sentences)
+                bands.append(own)
+                rank, number = SPLIT_ORDER[row.split], TASKS.index(task)
+                key = text_key(group, text)
+                sentences.append((key, recording, begin, len(words), rank, number))
         return cls(
             np.frombuffer(words, np.uint8), np.array(sentences, SENTENCE), np.concatenate(bands)
         )
 
     def text(self, sentence: NDArray[Any]) -> str:
-        """The normalised text of an entry of `sentences`."""
+        """Normalised text of an entry of `sentences`."""
         return self.words[sentence["begin"] : sentence["end"]].tobytes().decode()
 
 
 def normalise(text: str) -> str:
-    """Compatibility forms unified, case and punctuation gone, single spaces."""
+    """Unify compatibility forms, fold case, and replace punctuation and spaces by single spaces."""
     folded = unicodedata.normalize("NFKC", text).casefold()
     return _NOT_WORDS.sub(" ", folded).strip()
 
@@ -98,14 +99,14 @@ def normalise(text: str) -> str:
 def held_out_texts(
     row: PackedClip, held_out: Collection[TaskName]
 ) -> Iterator[tuple[str, str | None, str]]:
-    """Task, language and normalised text of what a row says and other splits must not."""
+    """Task, language and normalised text of each text of a row that no other split may have."""
     if "choice" in row.targets:
         yield "choice", row.language, normalise(f"{row.question}\n{row.targets['choice']}")
     if row.conversation:
         said = "\n".join(f"{turn.role}: {turn.text}" for turn in row.conversation)
         yield CONVERSATION, row.language, normalise(said)
     if row.kind != "speech":
-        return  # digits, questions and commands repeat theirs: what is held out is the voice
+        return  # digits, questions and commands repeat their sentences: the voice is held out
     for task in _SPELLED:
         if task in held_out and (text := normalise(row.targets.get(task, ""))):
             yield task, row.language if task == "asr" else row.target_language, text
@@ -115,13 +116,13 @@ def held_out_texts(
 
 
 def text_key(group: str, text: str) -> int:
-    """64 bits that texts of a group share only if they are equal, or once in 2^64 pairs."""
+    """Hash of 64 bits that differs for different texts of a group, but for one in 2^64 pairs."""
     data = f"{group}\n{text}".encode()
     return int.from_bytes(hashlib.blake2b(data, digest_size=8).digest(), "little")
 
 
 def band_keys(group: str, text: str) -> NDArray[np.uint64]:
-    """One hash a band, the same in every process; none for texts below 11 characters, of which one
+    """One hash per band, the same in every process; none for texts below 11 characters, where one
     letter makes another word.
     """
     codes = np.unique(_shingle_codes(text))
@@ -134,22 +135,22 @@ def band_keys(group: str, text: str) -> NDArray[np.uint64]:
 
 
 def shingles(text: str) -> frozenset[str]:
-    """All character 4-grams of a normalised text; a shorter text is its own."""
+    """All character 4-grams of a normalised text; a shorter text is its only one."""
     last = max(len(text) - _SHINGLE, 0)
-    return frozenset(text[at : at + _SHINGLE] for at in range(last + 1))
+    return frozenset(text[start : start + _SHINGLE] for start in range(last + 1))
 
 
 def jaccard(first: frozenset[str], second: frozenset[str]) -> float:
-    """Common over all, 1 for equal sets."""
+    """Jaccard similarity: size of the intersection over that of the union."""
     return len(first & second) / len(first | second)
 
 
 def _shingle_codes(text: str) -> NDArray[np.uint64]:
-    """A number below 2^31 for each 4-gram."""
+    """Numbers below 2^31, one for each 4-gram."""
     points = np.frombuffer(text.encode("utf-32-le"), np.uint32).astype(np.uint64)
     codes = np.zeros(max(len(points) - _SHINGLE + 1, 0), np.uint64)
-    for place in range(_SHINGLE):
-        codes = (codes * np.uint64(0x10FFFF) + points[place : place + len(codes)]) % _PRIME
+    for offset in range(_SHINGLE):
+        codes = (codes * np.uint64(0x10FFFF) + points[offset : offset + len(codes)]) % _PRIME
     return codes
 
 

@@ -1,4 +1,4 @@
-"""Held-out texts in two splits: equal ones, and pairs that are nearly so."""
+"""Held-out texts that occur in two splits: equal ones, and similar pairs."""
 
 from collections.abc import Iterator
 from itertools import combinations
@@ -15,29 +15,29 @@ from tasks.hygiene.disk_arrays import Parted
 from tasks.hygiene.text import ASKED, TASKS, Texts, jaccard, shingles
 
 _MOST_IN_BUCKET = 50
-"""Different texts; where more have a band in common it is a formula."""
+"""Distinct texts that share a band; more of them follow one formula and are not compared."""
 _ROWS_AT_ONCE = 250_000
 _PAIR = np.dtype([("key", "<u8"), ("near", "<i8"), ("far", "<i8")])
-"""Places of two texts among all, by a hash of both."""
+"""Indices of two texts in `Texts.sentences`, by a hash of both."""
 _MIX = np.uint64(0xD6E8FEB86659FD93)
 """Odd, so that the order of a pair matters."""
 
 
 class Rows(Protocol):
-    """The recordings by number."""
+    """Rows of recordings by number."""
 
     def __getitem__(self, number: int, /) -> PackedClip: ...
 
 
 def shared_texts(texts: Texts, rows: Rows, folder: Path, least: float) -> Iterator[Finding]:
-    """Sentences that are in two splits, equal or `least` alike.
+    """Find sentences that are in two splits, equal or with a similarity of at least `least`.
 
     Args:
-        folder: where texts are parted by key; left to be deleted.
+        folder: for the texts, partitioned by key; left to be deleted.
     """
     for part in _parted(texts.sentences, folder / "texts"):
         for sharing in _in_two_splits(part, part["rank"]):
-            yield from _equal(texts, rows, sharing)
+            yield from _equal_texts(texts, rows, sharing)
     proposed = Parted(folder / "pairs", _PAIR, len(texts.sentences))
     for part in _parted(texts.bands, folder / "bands"):
         ranks = texts.sentences["rank"][part["sentence"]]
@@ -47,7 +47,7 @@ def shared_texts(texts: Texts, rows: Rows, folder: Path, least: float) -> Iterat
         _, first = np.unique(part["key"], return_index=True)  # mostly in several bands
         for pair in part[np.sort(first)]:
             near, far = texts.sentences[pair["near"]], texts.sentences[pair["far"]]
-            if finding := _alike(texts, rows, near, far, least):
+            if finding := _similar_texts(texts, rows, near, far, least):
                 yield finding
 
 
@@ -59,7 +59,7 @@ def _parted(rows: NDArray[Any], folder: Path) -> Iterator[NDArray[Any]]:
 
 
 def _in_two_splits(rows: NDArray[Any], ranks: NDArray[np.int8]) -> Iterator[NDArray[Any]]:
-    """The rows of each key that is in more than one split, in their order."""
+    """Rows of each key that is in more than one split, in their order."""
     if len(rows) == 0:
         return
     order = np.argsort(rows["key"], kind="stable")
@@ -71,8 +71,8 @@ def _in_two_splits(rows: NDArray[Any], ranks: NDArray[np.int8]) -> Iterator[NDAr
         yield rows[order[start:end]]
 
 
-def _equal(texts: Texts, rows: Rows, sharing: NDArray[Any]) -> Iterator[Finding]:
-    """One finding for every clip with the text that is nearer to training than the farthest."""
+def _equal_texts(texts: Texts, rows: Rows, sharing: NDArray[Any]) -> Iterator[Finding]:
+    """A finding for every clip with a text that is nearer to training than the farthest."""
     far = sharing[np.argmax(sharing["rank"])]
     text, other = texts.text(far), rows[int(far["recording"])]
     for near in sharing[sharing["rank"] < far["rank"]]:
@@ -90,7 +90,7 @@ def _equal(texts: Texts, rows: Rows, sharing: NDArray[Any]) -> Iterator[Finding]
 def _proposed(sentences: NDArray[Any], numbers: NDArray[np.int64]) -> NDArray[Any]:
     """Pairs of different texts in different splits, the one nearer to training first.
 
-    Of the recordings of a text in a split the first speaks for all.
+    The first recording of a text in a split represents all of them.
     """
     sharing = sentences[numbers]
     _, first = np.unique(sharing[["key", "rank"]], return_index=True)
@@ -107,7 +107,7 @@ def _proposed(sentences: NDArray[Any], numbers: NDArray[np.int64]) -> NDArray[An
     return pairs
 
 
-def _alike(
+def _similar_texts(
     texts: Texts, rows: Rows, near: NDArray[Any], far: NDArray[Any], least: float
 ) -> Finding | None:
     one, other = texts.text(near), texts.text(far)

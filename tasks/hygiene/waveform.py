@@ -1,8 +1,10 @@
-"""What waveforms say: how clean a recording is, and whether two are one.
+"""Measures of waveforms: how clean a recording is, and whether two recordings are the same.
 
 Two copies of a recording keep their phase through level, codec and resampling; two renditions of
-the same words, however alike, do not. So this decides where fingerprints only propose.
+the same words, however alike, do not. So waveforms decide where fingerprints only propose.
 """
+
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -13,16 +15,25 @@ from tasks.recordings.levels import QUIET_POWER
 _SLACK = 800
 """Samples (50 ms) by which the proposed offset may be wrong: codecs delay, and hops are coarse."""
 _MIN_SAMPLES = 1600
-"""100 ms: of less, chance finds correlation."""
+"""100 ms: shorter overlaps correlate by chance."""
 _FLAT_TOP = 0.9999
+"""Share of the peak from which a sample counts as being at the peak."""
 
 
-def background(waveform: NDArray[np.float32], power: torch.Tensor) -> tuple[float, float, float]:
-    """Signal to noise in dB, share of quiet, share of flat tops.
+class Background(NamedTuple):
+    """How clean a recording is."""
 
-    The first is the 95th over the 5th percentile of the power of 10 ms frames: an estimate for
-    speech with pauses, after NIST's STNR, of at most 80 dB. Quiet are frames over 40 dB below the
-    loudest. Flat tops are runs of three and more samples at the peak: clipped before packing.
+    snr_db: float
+    """Signal to noise: the 95th over the 5th percentile of the power of 10 ms frames; an estimate
+    for speech with pauses, after NIST's STNR, of at most 80 dB."""
+    quiet_share: float
+    """Share of frames over 40 dB below the loudest."""
+    flat_top_share: float
+    """Share of samples in runs of three and more at the peak: clipped before packing."""
+
+
+def background(waveform: NDArray[np.float32], power: torch.Tensor) -> Background:
+    """Measure noise, quiet and clipping of a recording.
 
     Args:
         waveform: [num_samples] at 16 kHz.
@@ -36,11 +47,11 @@ def background(waveform: NDArray[np.float32], power: torch.Tensor) -> tuple[floa
     run = np.zeros(len(top), bool)
     for shift in range(3):
         run[shift : len(run) - 2 + shift] |= middle
-    return 10 * float(np.log10(high / low)), quiet, float(run.mean())
+    return Background(10 * float(np.log10(high / low)), quiet, float(run.mean()))
 
 
 def correlation(first: NDArray[np.float32], second: NDArray[np.float32], offset: int) -> float:
-    """Largest absolute normalised cross-correlation, 0 to 1, over what the two have in common.
+    """Largest absolute normalised cross-correlation, 0 to 1, over the overlap of two recordings.
 
     Args:
         first, second: [num_samples] at 16 kHz.

@@ -1,4 +1,4 @@
-"""One recording: its location, bytes, samples, levels, truncation and parts.
+"""Everything about one recording: its location, bytes, samples, levels, truncation and segments.
 
-`decode.py` makes samples of bytes; `read.py` fetches the bytes.
+`read.py` fetches its bytes; `decode.py` turns them into samples.
 """

@@ -1,6 +1,6 @@
-"""How a clip's waveform lies in a shard: as FLAC, or as Ogg Opus, a fifth of the size and lossy.
+"""Encodes clips for shards as FLAC, or as Ogg Opus, which is lossy and a fifth of the size.
 
-Whoever reads a clip decides by its bytes, here; nothing else need know.
+Decoding recognises the codec by the first bytes, so that no other module need know it.
 """
 
 import io
@@ -13,23 +13,23 @@ import soundfile
 from model.audio import SAMPLE_RATE
 
 Codec = Literal["flac", "opus"]
-"""Also the ending of the clip's name in a shard."""
+"""Codec of a clip, and the file extension of its name in a shard."""
 
 _MAGIC: dict[bytes, Codec] = {b"fLaC": "flac", b"OggS": "opus"}
 _MEDIA_TYPES: dict[Codec, str] = {"flac": "audio/flac", "opus": "audio/ogg"}
 _SERIAL = slice(14, 18)
 _CRC = slice(22, 26)
 _PAGE_HEADER_BYTES = 27
-"""Ogg page (RFC 3533, section 6): before its table of segments, whose length is the last byte."""
+"""Header of an Ogg page (RFC 3533, section 6); its last byte counts the segments that follow it."""
 _REVERSED = bytes(int(f"{byte:08b}"[::-1], 2) for byte in range(256))
 
 
 class UnknownCodecError(ValueError):
-    """The bytes of a clip are in no codec that shards are written in."""
+    """The bytes of a clip are in none of the codecs that shards use."""
 
 
 def encode_audio(waveform: np.ndarray, codec: Codec) -> bytes:
-    """16-bit FLAC, or Ogg Opus, of a 16 kHz mono waveform; the same samples give the same bytes.
+    """Encode a 16 kHz mono waveform as 16-bit FLAC or as Ogg Opus; same samples, same bytes.
 
     Opus has libsndfile's default quality, 31 kbit/s on recordings of `data/`, a fifth of FLAC, and
     keeps the number of samples.
@@ -43,11 +43,11 @@ def encode_audio(waveform: np.ndarray, codec: Codec) -> bytes:
 
 
 def decode_audio(data: bytes) -> np.ndarray:
-    """float32 [num_samples] of a clip that `encode_audio` wrote.
+    """Decode a clip that `encode_audio` wrote to float32 [num_samples].
 
     Raises:
-        UnknownCodecError: it did not write these bytes.
-        soundfile.LibsndfileError: they are damaged.
+        UnknownCodecError: the bytes are in neither codec.
+        soundfile.LibsndfileError: the bytes are damaged.
     """
     codec_of(data)
     with soundfile.SoundFile(io.BytesIO(data)) as sound:
@@ -56,10 +56,10 @@ def decode_audio(data: bytes) -> np.ndarray:
 
 
 def codec_of(data: bytes) -> Codec:
-    """What a clip's bytes are encoded in.
+    """Recognise the codec of a clip by its first bytes.
 
     Raises:
-        UnknownCodecError: they are neither.
+        UnknownCodecError: the bytes are in neither codec.
     """
     codec = _MAGIC.get(data[:4])
     if codec is None:
@@ -71,12 +71,12 @@ def codec_of(data: bytes) -> Codec:
 
 
 def media_type(data: bytes) -> str:
-    """What a browser calls it, such as audio/flac."""
+    """Media type of a clip's bytes, such as audio/flac."""
     return _MEDIA_TYPES[codec_of(data)]
 
 
 def _with_fixed_serial(ogg: bytes) -> bytes:
-    """libsndfile draws the serial number of an Ogg stream at random: make it 0 on every page."""
+    """Set the serial number of an Ogg stream, which libsndfile draws at random, to 0."""
     pages, start = bytearray(ogg), 0
     while start < len(pages):
         num_segments = pages[start + _PAGE_HEADER_BYTES - 1]
@@ -90,8 +90,8 @@ def _with_fixed_serial(ogg: bytes) -> bytes:
 
 
 def _ogg_crc(page: memoryview) -> int:
-    """CRC-32 of polynomial 0x04C11DB7 from the highest bit on, from 0. zlib's begins with the
-    lowest bit and with ones, and inverts the result.
+    """CRC-32 of polynomial 0x04C11DB7, highest bit first, starting from 0. zlib's takes the lowest
+    bit first, starts from ones and inverts the result.
     """
     mirrored = zlib.crc32(bytes(page).translate(_REVERSED), 0xFFFF_FFFF) ^ 0xFFFF_FFFF
     return int(f"{mirrored:032b}"[::-1], 2)

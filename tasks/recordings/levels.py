@@ -1,6 +1,6 @@
-"""Optional limits on how quiet a recording may be; what is beyond them is rejected with its value.
+"""Optional limits on how quiet a recording may be; a recording beyond them is rejected.
 
-Hygiene reports odd levels of what was packed; these keep it out.
+Hygiene reports odd levels among packed clips; these limits keep such recordings out.
 """
 
 import numpy as np
@@ -15,13 +15,13 @@ QUIET_POWER = 1e-4
 
 
 class LevelRecipe(Recipe):
-    """Levels of the recordings that are packed; empty: any but silence."""
+    """Limits on the levels of packed recordings; without them all but silence is packed."""
 
     min_dbfs: float | None = Field(None, le=0)
-    """Quieter recordings are rejected: root mean square, dB full scale."""
+    """Root mean square, in dB full scale, below which a recording is rejected."""
     max_quiet_share: float | None = Field(None, ge=0, le=1)
-    """Recordings of which more is quiet are rejected: share of 10 ms frames over 40 dB below the
-    loudest."""
+    """Share of quiet frames (10 ms, over 40 dB below the loudest) above which a recording is
+    rejected."""
 
     def refuse(self, waveform: np.ndarray, name: str) -> None:
         """Refuse a recording, float32 [num_samples], that is beyond a limit.
@@ -35,12 +35,12 @@ class LevelRecipe(Recipe):
                 f"{name} has {level:.1f} dB full scale; "
                 f"ingest.levels.min_dbfs is {self.min_dbfs:g}. Record it louder or lower the limit",
             )
-        most = self.max_quiet_share
-        if most is not None and (share := _quiet_share(waveform)) > most:
+        limit = self.max_quiet_share
+        if limit is not None and (share := _quiet_share(waveform)) > limit:
             raise DecodeError(
                 "mostly_quiet",
-                f"{share:.1%} of {name} are over 40 dB below its loudest 10 ms; "
-                f"ingest.levels.max_quiet_share is {most:g}. Trim it or raise the limit",
+                f"{share:.1%} of {name} is over 40 dB below its loudest 10 ms; "
+                f"ingest.levels.max_quiet_share is {limit:g}. Trim it or raise the limit",
             )
 
 
@@ -50,7 +50,7 @@ def _dbfs(waveform: np.ndarray) -> float:
 
 
 def _quiet_share(waveform: np.ndarray) -> float:
-    """Over whole frames; a recording shorter than one has none that is quiet."""
+    """Share of quiet whole frames; 0 for a recording shorter than a frame."""
     whole = len(waveform) // HOP_LENGTH * HOP_LENGTH
     if whole == 0:
         return 0.0

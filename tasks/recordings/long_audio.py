@@ -1,7 +1,7 @@
-"""What becomes of recordings that last longer than the 30 s which the encoder hears at once.
+"""Policies for recordings longer than the 30 s that the encoder takes at once.
 
-`reject` leaves them out. `windows` packs them whole: the encoder hears 30 s at a time. `cut` packs
-the first 30 s, but never of a recording with an answer about all of it, such as a transcript: the
+`reject` leaves them out. `windows` packs them whole: the encoder takes 30 s at a time. `cut` packs
+the first 30 s, but rejects a recording with an answer about all of it, such as a transcript: the
 label would go on where the audio ends. Whatever is left out is counted in seconds.
 """
 
@@ -23,17 +23,17 @@ from tasks.recordings.decode import DecodeError
 
 
 class Kept(NamedTuple):
-    """What is packed of a recording."""
+    """The part of a recording that is packed."""
 
     waveform: np.ndarray
     """float32 [num_samples]."""
     cut_seconds: float
-    """What is left out behind it."""
+    """Seconds that are left out after it."""
 
 
 @dataclass(frozen=True)
 class LengthRule:
-    """The policy of a corpus."""
+    """The long-audio policy of a corpus, with its limit."""
 
     policy: LongAudioPolicy
     max_window_seconds: float
@@ -47,21 +47,21 @@ class LengthRule:
         return self.max_window_seconds if self.policy == "windows" else MAX_SECONDS
 
     def keep(self, waveform: np.ndarray, seconds: float, clip: Clip) -> Kept:
-        """What is packed of a recording that lasts `seconds`.
+        """Keep what the policy packs of a recording that lasts `seconds`.
 
         Args:
             waveform: float32 [num_samples], complete where it is no longer than `max_seconds`.
             clip: its labels decide whether it may be cut.
 
         Raises:
-            DecodeError: `too_long`, or `too_long_to_cut` where a label would lie.
+            DecodeError: `too_long`, or `too_long_to_cut` where a label would become wrong.
         """
-        most = round(self.max_seconds * SAMPLE_RATE)
-        if len(waveform) <= most:
+        limit = round(self.max_seconds * SAMPLE_RATE)
+        if len(waveform) <= limit:
             if len(waveform) <= MAX_SAMPLES:
                 return Kept(waveform, 0.0)
-            heard = sum(window_lengths(len(waveform)))  # too short a rest is no window
-            return Kept(waveform[:heard], (len(waveform) - heard) / SAMPLE_RATE)
+            length = sum(window_lengths(len(waveform)))  # without a remainder that is too short
+            return Kept(waveform[:length], (len(waveform) - length) / SAMPLE_RATE)
         lasts = f"{clip.id} lasts {seconds:.3f} s"
         if self.policy != "cut":
             raise DecodeError(
@@ -71,13 +71,13 @@ class LengthRule:
         if answers := answers_about_the_whole(clip, self.about_the_whole):
             raise DecodeError(
                 "too_long_to_cut",
-                f"{lasts}; its {answers} may be about what lies behind the first "
+                f"{lasts}; its {answers} may be about what follows the first "
                 f"{MAX_SECONDS} s. Split it, or set ingest.long_audio = windows",
             )
-        return Kept(waveform[:most], seconds - self.max_seconds)
+        return Kept(waveform[:limit], seconds - self.max_seconds)
 
     def summary(self, packed: Iterable[PackedClip]) -> LongAudio:
-        """What the policy did to a corpus."""
+        """Summarise what the policy did to a corpus."""
         long_clips, cut_clips, cut_seconds = 0, 0, 0.0
         for clip in packed:
             long_clips += clip.num_samples > MAX_SAMPLES

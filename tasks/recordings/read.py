@@ -1,4 +1,4 @@
-"""Reads the bytes of recordings; many rows may take parts of one, one after the other."""
+"""Reads the bytes of recordings; successive rows may take parts of one file."""
 
 import errno
 
@@ -8,44 +8,39 @@ from infra.storage.source_files import FileTooLargeError, read_url
 from tasks.recordings.decode import DecodeError
 from tasks.recordings.locations import RefusedLocationError, check_location
 
+MAX_FILE_BYTES = 1 << 30
+"""A recording is decoded in memory: an hour of 24-bit stereo at 48 kHz fits."""
+_MISSING = (FileNotFoundError, IsADirectoryError, NotADirectoryError, PermissionError)
+_MISSING_ERRNO = (errno.ENAMETOOLONG, errno.ELOOP)
+
 
 class LastRead:
     """Reads the files of clips and holds the last: a talk of an hour has hundreds of segments."""
 
     def __init__(self) -> None:
-        self._place: tuple[str, int, int | None] | None = None
-        self._found = (b"", "")
+        self._location: tuple[str, int, int | None] | None = None
+        self._result = (b"", "")
 
     def __call__(self, clip: Clip) -> tuple[bytes, str]:
-        """The bytes that a clip is made of, and their sha256.
+        """Return the bytes that a clip is made of, and their sha256.
 
         Raises:
-            DecodeError: as of `read_audio`.
+            DecodeError: like `read_audio`.
         """
-        place = (clip.audio, clip.begin_byte, clip.num_bytes)
-        if place != self._place:
-            data = read_audio(*place)
-            self._place, self._found = place, (data, digest_of_bytes(data))
-        return self._found
-
-
-MAX_FILE_BYTES = 1 << 30
-"""A recording is decoded in memory: an hour of 24-bit stereo at 48 kHz fits."""
-
-
-_MISSING = (FileNotFoundError, IsADirectoryError, NotADirectoryError, PermissionError)
-
-
-_MISSING_ERRNO = (errno.ENAMETOOLONG, errno.ELOOP)
+        location = (clip.audio, clip.begin_byte, clip.num_bytes)
+        if location != self._location:
+            data = read_audio(*location)
+            self._location, self._result = location, (data, digest_of_bytes(data))
+        return self._result
 
 
 def read_audio(url: str, begin_byte: int = 0, num_bytes: int | None = None) -> bytes:
-    """Bytes of a recording on a path or fsspec URL, or that lies in the file there.
+    """Read the bytes of a recording at a path or fsspec URL, or inside the file there.
 
     Raises:
         DecodeError: `refused_url` for a protocol that is not a file store, `missing_file`,
             `too_large`.
-        OSError: the store itself does not answer; the run can continue later.
+        OSError: the store itself fails; the run can continue later.
     """
     try:
         check_location(url)

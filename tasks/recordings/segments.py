@@ -1,8 +1,10 @@
-"""Recordings of any length whose words have times: clips that the encoder hears at once.
+"""Cuts recordings whose texts have times into clips that the encoder takes at once.
 
-A row of a manifest may give `task` and `segments` instead of `text`, as transcripts of talks and
-calls come. It becomes as few clips as `model.audio.MAX_SECONDS` allows, cut where nobody speaks, so
-that each text is what is said in its clip.
+A row of a manifest may give `task` and `segments` instead of `text`, the form of transcripts of
+talks and calls. It becomes as few clips as `model.audio.MAX_SECONDS` allows, cut where nobody
+speaks, so that each text is what is said in its clip.
+
+Messages of errors are part of a source's digest (`manifest.source_digest`): they stay as they are.
 """
 
 from collections.abc import Iterable, Iterator
@@ -15,25 +17,25 @@ from data_contracts.records import Clip, OneLine, Record, TaskName, Text
 from model.audio import MAX_SECONDS
 
 _ROUNDING_SECONDS = 0.01
-"""Times that differ by less are the same: one segment ends as the next begins."""
+"""Times that differ by less are equal: one segment ends where the next begins."""
 OVERSHOOT_SECONDS = 0.5
-"""How far a segment may reach behind the end of its recording, as Kaldi's extract-segments allows:
-times are rounded, and counted in other programs.
+"""How far a segment may reach beyond the end of its recording, as Kaldi's extract-segments allows:
+times are rounded, and counted by other programs.
 """
-_TOLD_BY_SEGMENTS = ("text", "targets", "conversation", "begin_seconds", "end_seconds")
+_GIVEN_BY_SEGMENTS = ("text", "targets", "conversation", "begin_seconds", "end_seconds")
 
 
 class Segment(Record):
-    """What is said from one moment of a recording to another."""
+    """A part of a recording and what is said in it."""
 
     begin_seconds: float = Field(ge=0, le=1e6)
     end_seconds: float = Field(gt=0, le=1e6)
     text: Text
-    """Blank where nothing is said: such a segment is left out."""
+    """Blank where nothing is said; such a segment is left out."""
 
     @property
     def name(self) -> str:
-        """In the ids of clips."""
+        """Name of the segment in the ids of clips."""
         return f"{self.begin_seconds:.3f}-{self.end_seconds:.3f}"
 
     @model_validator(mode="after")
@@ -56,7 +58,7 @@ class _SegmentedRow(BaseModel):
 
     @model_validator(mode="after")
     def _says_it_once(self) -> "_SegmentedRow":
-        if doubled := [name for name in _TOLD_BY_SEGMENTS if name in self.other_fields]:
+        if doubled := [name for name in _GIVEN_BY_SEGMENTS if name in self.other_fields]:
             raise ValueError(f"a row with segments has no {', '.join(doubled)}: they tell it")
         if not any(segment.text.strip() for segment in self.segments):
             raise ValueError("no segment has a text")
@@ -68,7 +70,7 @@ class _SegmentedRow(BaseModel):
 
 
 def clips_of_line(line: str) -> list[Clip]:
-    """The clips that a line of a manifest is about: one, or those that its segments make.
+    """Parse a line of a manifest into clips: one, or those of its segments.
 
     Raises:
         ValidationError: the line is no row.
@@ -97,15 +99,15 @@ def _has_segments(line: str) -> bool:
     try:
         fields = from_json(line)
     except ValueError:
-        return False  # which a clip's own rules tell
+        return False  # the validation of a clip will say so
     return isinstance(fields, dict) and "segments" in fields
 
 
 def joined(segments: Iterable[Segment], max_seconds: float = MAX_SECONDS) -> Iterator[Segment]:
-    """Segments behind one another as one, while that lasts no longer than `max_seconds`.
+    """Join successive segments as long as the result lasts at most `max_seconds`.
 
-    Only a segment that is itself longer makes a longer one, or several that overlap: there is no
-    place to cut. What is said at the same time stands in the order in which it begins.
+    A result is longer only if a segment itself is, or several that overlap: there is no moment at
+    which to cut. Texts that overlap stand in the order in which they begin.
     """
     group: Segment | None = None
     for unit in _apart(segments):
@@ -121,7 +123,7 @@ def joined(segments: Iterable[Segment], max_seconds: float = MAX_SECONDS) -> Ite
 
 
 def _apart(segments: Iterable[Segment]) -> Iterator[Segment]:
-    """What is said, in time's order; segments that overlap are one."""
+    """Segments with a text in the order of time; those that overlap are joined."""
     unit: Segment | None = None
     spoken = (segment for segment in segments if segment.text.strip())
     for segment in sorted(spoken, key=lambda segment: segment.begin_seconds):

@@ -1,4 +1,4 @@
-"""Form of the recipes in `corpora/`: a public corpus's own layout, turned into manifest rows."""
+"""Form of a corpus recipe (`corpora/`): reads a public corpus's own layout as manifest rows."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -9,11 +9,11 @@ from tasks.sources.corpus_files import CorpusFiles
 
 
 class Row(TypedDict, total=False):
-    """What a corpus says of one recording, in its own names; the fields are those of `Clip`.
+    """One recording as the corpus describes it; the fields are those of `Clip`.
 
-    `id`, `speaker` and `phrase` get the name of the corpus in front; `split`, and `license` where
-    it is absent, are filled in. Nothing is checked here: a row that breaks a
-    field's rule is rejected by itself, and listed.
+    `id`, `speaker` and `phrase` are prefixed with the name of the corpus; `split`, and `license`
+    where it is absent, are filled in. Nothing is checked here: a row that breaks a field's rule is
+    rejected by itself and listed.
     """
 
     id: str
@@ -35,7 +35,7 @@ class Row(TypedDict, total=False):
 
 
 Rows = Callable[[CorpusFiles, str], Iterator[Row | Rejected]]
-"""(files below the root, split) -> its rows in a fixed order, never all of them in memory."""
+"""(files below the root, split) -> rows in a fixed order, never all of them in memory."""
 
 
 @dataclass(frozen=True)
@@ -43,30 +43,30 @@ class Corpus:
     """A corpus as its authors publish it."""
 
     name: str
-    """As in `q2a ingest --corpus NAME=ROOT`, and every row's `source`."""
+    """Name in `q2a ingest --corpus NAME=ROOT`, and every row's `source`."""
     title: str
     license: str
-    """SPDX identifier, or the words of the corpus where there is none."""
+    """SPDX identifier, or the corpus's own words where there is none."""
     homepage: str
     tasks: tuple[str, ...]
     """Each the name of a task, or "conversation"."""
     languages: tuple[str, ...]
     """ISO 639-1 codes; none where nobody speaks."""
     splits: Mapping[str, Split]
-    """The corpus's own name of each split, as "train-clean-100", and the split that it becomes."""
+    """The corpus's own name of a split, such as "train-clean-100" -> the split that it becomes."""
     layout: str
-    """The files that the recipe reads, below the root, as `--list` prints it."""
+    """Files below the root that the recipe reads, in the words that `--list` prints."""
     rows: Rows
     is_form: bool = False
-    """Whether this is a form that many corpora have: rows are named after their folder then, and
-    nobody knows their licence."""
+    """Whether this is a layout that many corpora have: rows are then named after their folder, and
+    their licence is unknown."""
 
     @property
     def is_by_language(self) -> bool:
-        """Whether every split is one of a language, "fr/train", so that a source must name some."""
+        """Whether splits are per language, such as "fr/train", so that a source must name some."""
         return all("/" in name for name in self.splits)
 
 
 def by_language(languages: Iterable[str], splits: Mapping[str, Split]) -> dict[str, Split]:
-    """Splits of a corpus that has each of them in each language, as "fr/train"."""
+    """Splits of a corpus that has each of them in each language, such as "fr/train"."""
     return {f"{language}/{name}": split for language in languages for name, split in splits.items()}

@@ -1,4 +1,7 @@
-"""Tables of text: a line that is none, or no row, costs itself and not the table."""
+"""Reads tables of text; a line that can't be read is rejected alone and does not cost the table.
+
+Wordings of rejected lines are part of a source's digest (`manifest.source_digest`): they stay.
+"""
 
 import csv
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -11,9 +14,9 @@ from tasks.sources.corpus_files import CorpusError, CorpusFiles
 T = TypeVar("T")
 U = TypeVar("U")
 MAX_TEXT_BYTES = 1 << 17
-"""Of one line or one small text: no label of a recording is longer."""
+"""Longest line or small text: no label of a recording is longer."""
 _MAX_BAD_LINES = 1000
-"""Behind one another: what has more of them is another file than the table."""
+"""Unreadable lines in a row after which the file can't be the table."""
 
 
 def map_rows(
@@ -35,7 +38,7 @@ class Readable(Protocol):
 
 
 def read_lines(files: CorpusFiles, key: str) -> Iterator[str | Rejected]:
-    """The lines of a UTF-8 text that are not blank, without their ends.
+    """Read the lines of a UTF-8 text that are not blank, without their ends.
 
     Raises:
         CorpusError: there is no such file.
@@ -46,7 +49,7 @@ def read_lines(files: CorpusFiles, key: str) -> Iterator[str | Rejected]:
 
 
 def read_pairs(files: CorpusFiles, key: str) -> Iterator[tuple[str, str] | Rejected]:
-    """The first word of each line, which names something once, and the rest of it.
+    """Read lines of a unique name and a value: the first word of each line and the rest of it.
 
     Raises:
         CorpusError: there is no such file.
@@ -65,7 +68,7 @@ def read_pairs(files: CorpusFiles, key: str) -> Iterator[tuple[str, str] | Rejec
 
 
 def read_into(table: dict[str, str], files: CorpusFiles, key: str) -> Iterator[Rejected]:
-    """Fill a table with all pairs of a file; what is none is told.
+    """Fill a table with all pairs of a file; yield the lines that are rejected.
 
     Raises:
         CorpusError: there is no such file.
@@ -86,14 +89,14 @@ def read_table(
     encoding: str = "utf-8-sig",
     **dialect: Any,
 ) -> Iterator[dict[str, str] | Rejected]:
-    """The rows of a CSV file by column name; with `delimiter="\\t"` and such of a TSV file.
+    """Read the rows of a CSV file by column name; with `delimiter="\\t"` and such of a TSV file.
 
     Args:
-        columns: that must be there; without a header, all columns in their order.
+        columns: required columns; without a header, all columns in their order.
 
     Raises:
-        CorpusError: there is no such file, a column is missing, or quotation marks leave open where
-            the next row begins.
+        CorpusError: there is no such file, a column is missing, or unpaired quotation marks leave
+            it open where the next row begins.
     """
     lines = _Lines(files, key, encoding)
     reader = csv.reader(lines, strict=True, **dialect)
@@ -107,22 +110,8 @@ def read_table(
             f"{files.place(key)} has the columns {', '.join(names)[:500]}; {absent} are missing. "
             "Is this the version of the corpus that --list describes?"
         )
-    while True:
-        why = ""
-        try:
-            fields = next(reader)
-        except StopIteration:
-            yield from lines.take_bad()
-            return
-        except csv.Error as error:
-            if dialect.get("quoting") != csv.QUOTE_NONE:
-                raise CorpusError(
-                    f"line {lines.number} of {files.place(key)} can't be read: {error}. Unpack the "
-                    "corpus again."
-                ) from error
-            fields, why = [], str(error)
-        if lines.is_torn:
-            why = "a line within it can't be read"
+    is_quoted = dialect.get("quoting") != csv.QUOTE_NONE
+    for fields, why in _parsed(reader, lines, files.place(key), is_quoted):
         yield from lines.take_bad()
         if fields and not why and len(fields) != len(names):
             why = f"it has {len(fields)} columns, the table has {len(names)}"
@@ -130,12 +119,37 @@ def read_table(
             yield _rejected(key, lines.number, why)
         elif fields:
             yield dict(zip(names, fields, strict=True))
+    yield from lines.take_bad()
+
+
+def _parsed(
+    reader: Iterator[list[str]], lines: "_Lines", path: str, is_quoted: bool
+) -> Iterator[tuple[list[str], str]]:
+    """Fields of each row, and why it is rejected, if it is.
+
+    Raises:
+        CorpusError: a row with quotation marks can't be parsed, so nobody knows where it ends.
+    """
+    while True:
+        why = ""
+        try:
+            fields = next(reader)
+        except StopIteration:
+            return
+        except csv.Error as error:
+            if is_quoted:
+                raise CorpusError(
+                    f"line {lines.number} of {path} can't be read: {error}. Unpack the corpus "
+                    "again."
+                ) from error
+            fields, why = [], str(error)
+        yield fields, "a line within it can't be read" if lines.is_torn else why
 
 
 def numbered_lines(
     stream: Readable, key: str, encoding: str = "utf-8-sig", max_bytes: int = MAX_TEXT_BYTES
 ) -> Iterator[tuple[int, str | Rejected]]:
-    """The lines of a file with their numbers from 1; none is read that is longer than is sane."""
+    """Read the lines of a file with their numbers from 1; those over `max_bytes` are rejected."""
     for number in count(1):
         line = stream.readline(max_bytes + 1)
         if not line:
@@ -153,16 +167,16 @@ def numbered_lines(
 
 
 class _Lines:
-    """The lines of a table as `csv` wants them; those that are none wait until its row is told."""
+    """Lines of a table for `csv`; unreadable ones wait until the row they belong to is complete."""
 
     def __init__(self, files: CorpusFiles, key: str, encoding: str) -> None:
         self._files, self._key, self._encoding = files, key, encoding
         self._bad: list[Rejected] = []
         self._has_begun = False
         self.number = 0
-        """Of the last line that was read."""
+        """Number of the last line that was read."""
         self.is_torn = False
-        """Whether a bad line came behind a good one of the same row."""
+        """Whether an unreadable line followed a good one of the same row."""
 
     def __iter__(self) -> Iterator[str]:
         with self._files.open(self._key) as stream:
@@ -177,12 +191,12 @@ class _Lines:
                 if len(self._bad) > _MAX_BAD_LINES:
                     raise CorpusError(
                         f"{self._files.place(self._key)} is no table: over {_MAX_BAD_LINES} lines "
-                        f"behind one another can't be read, such as line {self.number}: "
-                        f"{line.detail}. Unpack the corpus again."
+                        f"in a row can't be read, such as line {self.number}: {line.detail}. "
+                        "Unpack the corpus again."
                     )
 
     def take_bad(self) -> list[Rejected]:
-        """What waited; another row begins."""
+        """Return the lines that waited; another row begins."""
         bad, self._bad = self._bad, []
         self._has_begun = self.is_torn = False
         return bad

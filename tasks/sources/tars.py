@@ -1,4 +1,4 @@
-"""Tars of recordings and their texts, read where they lie, each in one pass over one open file."""
+"""Reads tars of recordings and their texts in place, each in one pass over one open file."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,7 +11,7 @@ from tasks.sources.tables import MAX_TEXT_BYTES
 
 
 class TarMember(NamedTuple):
-    """Where a member's bytes lie in an uncompressed tar."""
+    """Byte range of a member in an uncompressed tar."""
 
     name: str
     begin_byte: int
@@ -19,33 +19,32 @@ class TarMember(NamedTuple):
 
 
 class CorpusTar:
-    """An uncompressed tar that is open."""
+    """An open, uncompressed tar."""
 
-    def __init__(self, stream: BinaryIO, place: str) -> None:
-        self._stream, self._place = stream, place
+    def __init__(self, stream: BinaryIO, path: str) -> None:
+        self._stream, self._path = stream, path
 
     def members(self) -> Iterator[TarMember | Rejected]:
-        """Where the plain files lie, in their order, and what is no such file: links, devices,
-        names that lead out.
+        """Iterate over the plain files in order; reject links, devices and names that lead out.
 
         Raises:
-            CorpusError: it is compressed, cut off or no tar.
+            CorpusError: the file is compressed, cut off or no tar.
         """
         try:
             for member in scan_tar(self._stream):
                 if isinstance(member, Refused):
-                    detail = f"in {self._place}: {member.rule}"
+                    detail = f"in {self._path}: {member.rule}"
                     yield Rejected(id=member.name, reason="refused_member", detail=detail)
                 else:
                     yield TarMember(member.name, member.offset, member.size)
         except TarError as error:
-            raise CorpusError(f"{self._place} is no plain tar: {error}") from error
+            raise CorpusError(f"{self._path} is no plain tar: {error}") from error
 
     def text(self, member: TarMember) -> str:
-        """A small text, also while the members are gone through.
+        """Read a small text, also while iterating over the members.
 
         Raises:
-            ValueError: it is no small UTF-8 text.
+            ValueError: it is too long or not UTF-8.
         """
         if member.num_bytes > MAX_TEXT_BYTES:
             raise ValueError(f"its text {member.name!r} has over {MAX_TEXT_BYTES} bytes")
@@ -61,7 +60,7 @@ def open_tar(files: CorpusFiles, key: str) -> Iterator[CorpusTar]:
     """Open a tar of a corpus.
 
     Raises:
-        CorpusError: it is not there.
+        CorpusError: there is no such file.
     """
     with files.open(key) as stream:
         yield CorpusTar(stream, files.place(key))

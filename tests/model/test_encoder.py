@@ -80,7 +80,7 @@ def test_gradients_equal_the_reference(
         (80, 7, "has 7 mel frames, 7 of them"),
         (80, 3004, "has 3004 mel frames, 2 of them"),
         (80, 6009, "has 6009 mel frames, 5 of them"),
-        (128, 100, "has 128 mel bins; this encoder hears 80. Make"),
+        (128, 100, "has 128 mel bins; this encoder takes 80. Make"),
     ],
 )
 def test_features_of_another_form_are_refused(

@@ -81,7 +81,7 @@ def test_what_does_not_fit_is_refused(model: Model) -> None:
     frames, targets = random(6, 32, seed=1), random(6, 32, seed=2)
     with pytest.raises(ValueError, match=r"frames are \(6, 32\) and targets \(5, 32\)"):
         fit_projector(model, frames, targets[:5], 1.0)
-    with pytest.raises(ValueError, match=r"frames are \(6, 31\) .* wants \[N, 32\]"):
+    with pytest.raises(ValueError, match=r"frames are \(6, 31\) .* needs \[N, 32\]"):
         fit_projector(model, frames[:, 1:], targets, 1.0)
     with pytest.raises(ValueError, match=r"one N above 0"):
         fit_projector(model, frames[:0], targets[:0], 1.0)

@@ -118,15 +118,15 @@ def test_control_tokens_in_a_text_are_refused(
 @pytest.mark.parametrize(
     ("conversation", "message"),
     [
-        (chat("c", ("user", "a", ()), ("system", "b", ())), "turn 1 .*'system'; a chat wants"),
+        (chat("c", ("user", "a", ()), ("system", "b", ())), "turn 1 .*'system'; a chat needs"),
         (chat("c", ("assistant", "a", ("odd",))), "only a user can be heard"),
         (
             completion("c", (), "a", "b").model_copy(update={"turns": (Turn(role="system"),)}),
-            "'system'; a completion wants user",
+            "'system'; a completion needs user",
         ),
         (
             completion("c", (), "a", "b").model_copy(update={"turns": (Turn(role="user"),) * 3}),
-            "turn 1 .*'user'; a completion wants assistant",
+            "turn 1 .*'user'; a completion needs assistant",
         ),
     ],
 )

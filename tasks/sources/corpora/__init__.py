@@ -1,1 +1,1 @@
-"""Holds one file a public corpus or layout, each with its `CORPUS`; `catalogue.py` finds them."""
+"""One file per public corpus or layout, each with its `CORPUS`; `catalogue.py` finds them."""

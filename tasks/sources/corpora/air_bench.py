@@ -11,7 +11,7 @@ INSTRUCTION = (
     "Choose the most suitable answer from options A, B, C, and D to respond the question in next "
     "line, you may only choose A or B or C or D."
 )
-"""The published evaluation asks with it."""
+"""Instruction of the published evaluation."""
 
 
 def _rows(files: CorpusFiles, split: str) -> Iterator[Row | Rejected]:
@@ -30,7 +30,9 @@ def _rows(files: CorpusFiles, split: str) -> Iterator[Row | Rejected]:
 
 
 def _choice(files: CorpusFiles, item: dict[str, Any]) -> Row:
-    """Tasks keep their published names, misspelt ones too; two choices are a question's least."""
+    """Row of a question with at least two choices; published names of tasks are kept, misspelt or
+    not.
+    """
     letters = {letter: item.get(f"choice_{letter.lower()}") for letter in "ABCD"}
     choices = {letter: str(text) for letter, text in letters.items() if text is not None}
     answers = [letter for letter, text in choices.items() if text == str(item["answer_gt"])]
@@ -51,13 +53,13 @@ def _choice(files: CorpusFiles, item: dict[str, Any]) -> Row:
 
 
 def _chat(files: CorpusFiles, item: dict[str, Any]) -> Row:
-    asked = Turn(role="user", text=str(item["question"]))
-    answered = Turn(role="assistant", text=str(item["answer_gt"]))
+    question = Turn(role="user", text=str(item["question"]))
+    answer = Turn(role="assistant", text=str(item["answer_gt"]))
     folder = f"Chat/{item['task_name']}_{item['dataset_name']}"
     return {
         "id": f"Chat/{item['uniq_id']}",
         "audio": files.place(f"{folder}/{item['path']}"),
-        "conversation": (asked, answered),
+        "conversation": (question, answer),
     }
 
 

@@ -11,12 +11,12 @@ from tasks.sources.tables import read_into
 
 def _rows(files: CorpusFiles, split: str) -> Iterator[Row | Rejected]:
     language, folder = split.split("/")
-    places: dict[str, str] = {}
+    paths: dict[str, str] = {}
     texts: dict[str, str] = {}
     speakers: dict[str, str] = {}
     segments: dict[str, str] = {}
-    yield from read_into(places, files, f"{folder}/wav.scp")
-    if piped := next((value for value in places.values() if "|" in value), None):
+    yield from read_into(paths, files, f"{folder}/wav.scp")
+    if piped := next((value for value in paths.values() if "|" in value), None):
         raise CorpusError(
             f"{files.place(folder)}/wav.scp has the command {piped!r}: a recipe runs no command. "
             "Write the recordings to files first (`wav-copy scp:wav.scp scp:NEW.scp`) and list "
@@ -29,7 +29,7 @@ def _rows(files: CorpusFiles, split: str) -> Iterator[Row | Rejected]:
     if f"{folder}/segments" in present:
         yield from read_into(segments, files, f"{folder}/segments")
     else:
-        segments = {name: name for name in places}
+        segments = {name: name for name in paths}
     several = {
         words[0]
         for words in (segment.split() for segment in segments.values())
@@ -43,25 +43,26 @@ def _rows(files: CorpusFiles, split: str) -> Iterator[Row | Rejected]:
             row["speaker"] = speakers[utterance]
         try:
             recording, part = _part(segment, several)
-            if not places.get(recording):
+            if not paths.get(recording):
                 raise ValueError(f"wav.scp has no path for its recording {recording!r}")
         except ValueError as error:
             yield Rejected(id=row["id"], reason="invalid_row", detail=str(error))
         else:
-            yield row | part | {"audio": files.resolve(places[recording])}
+            yield row | part | {"audio": files.resolve(paths[recording])}
     for utterance in texts:
         detail = "text has a transcript for it, wav.scp and segments have no recording"
         yield Rejected(id=f"{folder}/{utterance}", reason="invalid_row", detail=detail)
 
 
 def _part(segment: str, several: set[str]) -> tuple[str, Row]:
-    """Of `RECORDING BEGIN END [CHANNEL]`, or of RECORDING alone, which is the whole.
+    """Parse `RECORDING BEGIN END [CHANNEL]`, or RECORDING alone, which means all of it.
 
     Args:
         several: recordings of which more channels than the first are named.
 
     Raises:
-        ValueError: it is none of this, or one channel of several, since those are averaged here.
+        ValueError: the segment has another form, or names one of several channels, which are
+            averaged here.
     """
     match segment.split():
         case [recording]:

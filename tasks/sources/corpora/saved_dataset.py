@@ -1,6 +1,7 @@
 """A `datasets.Dataset` or `DatasetDict` of transcribed speech that `save_to_disk` wrote."""
 
 from collections.abc import Iterator
+from itertools import pairwise
 from typing import Any
 
 import pyarrow as pa
@@ -12,13 +13,15 @@ from tasks.sources.corpus_files import CorpusError, CorpusFiles
 
 _TEXTS = ("text", "sentence", "transcription", "transcript")
 _SPEAKERS = ("speaker_id", "speaker", "client_id")
+_LOCATION = "location of the audio"
+"""Key beside the names of columns."""
 _SPLITS: dict[str, Split] = {"train": "train", "validation": "dev", "test": "test"}
 
 
 def _rows(files: CorpusFiles, split: str) -> Iterator[Row | Rejected]:
-    language, asked = split.split("/")
+    language, wanted = split.split("/")
     # A Dataset that was saved alone lies in the root itself.
-    folder = "" if "state.json" in files.names() else f"{asked}/"
+    folder = "" if "state.json" in files.names() else f"{wanted}/"
     audio, text, speaker = _columns(files, f"{folder}dataset_info.json")
     if not files.is_local:
         raise CorpusError(
@@ -26,12 +29,12 @@ def _rows(files: CorpusFiles, split: str) -> Iterator[Row | Rejected]:
             "Copy the data set to a local folder."
         )
     number = 0
-    for name in _data_files(files, f"{folder}state.json", asked):
+    for name in _data_files(files, f"{folder}state.json", wanted):
         for row in _arrow_rows(files.place(f"{folder}{name}"), audio):
             row_id = f"{folder}{number}"
             number += 1
-            place = row.pop("place")
-            if place is None:
+            location = row.pop(_LOCATION)
+            if location is None:
                 detail = f"its column {audio} has neither bytes nor a path"
                 yield Rejected(id=row_id, reason="missing_file", detail=detail)
                 continue
@@ -39,11 +42,11 @@ def _rows(files: CorpusFiles, split: str) -> Iterator[Row | Rejected]:
             labels["language"] = language
             if speaker is not None and row[speaker] is not None:
                 labels["speaker"] = str(row[speaker])
-            yield {**labels, **place, "audio": files.resolve(place["audio"])}
+            yield {**labels, **location, "audio": files.resolve(location["audio"])}
 
 
 def _columns(files: CorpusFiles, key: str) -> tuple[str, str, str | None]:
-    """Names of the columns with the audio, its text, and who speaks."""
+    """Names of the columns of the audio, its text and its speaker."""
     features = _object(files, key).get("features")
     kinds = {
         name: kind.get("_type")
@@ -61,8 +64,8 @@ def _columns(files: CorpusFiles, key: str) -> tuple[str, str, str | None]:
     return audio, text, next((name for name in _SPEAKERS if name in kinds), None)
 
 
-def _data_files(files: CorpusFiles, key: str, asked: str) -> list[str]:
-    """The names of the Arrow files, whose rows are all of the data set's."""
+def _data_files(files: CorpusFiles, key: str, wanted: str) -> list[str]:
+    """Names of the Arrow files that together hold all rows of the data set."""
     state = _object(files, key)
     if state.get("_indices_data_files"):
         raise CorpusError(
@@ -70,8 +73,8 @@ def _data_files(files: CorpusFiles, key: str, asked: str) -> list[str]:
             "saved what was selected or shuffled. Save it again: "
             "`load_from_disk(OLD).flatten_indices().save_to_disk(NEW)`."
         )
-    if (own := state.get("_split")) in _SPLITS and own != asked:
-        raise CorpusError(f"{files.place(key)} is of the split {own}, not {asked}. Name that one.")
+    if (own := state.get("_split")) in _SPLITS and own != wanted:
+        raise CorpusError(f"{files.place(key)} is of the split {own}, not {wanted}. Name that one.")
     try:
         return [str(data_file["filename"]) for data_file in state["_data_files"]]
     except (KeyError, TypeError) as error:
@@ -81,34 +84,33 @@ def _data_files(files: CorpusFiles, key: str, asked: str) -> list[str]:
 
 
 def _object(files: CorpusFiles, key: str) -> dict[str, Any]:
-    found = files.json(key)
-    if not isinstance(found, dict):
+    document = files.json(key)
+    if not isinstance(document, dict):
         raise CorpusError(f"{files.place(key)} is no JSON object. Save the data set again.")
-    return found
+    return document
 
 
 def _arrow_rows(path: str, audio: str) -> Iterator[dict[str, Any]]:
-    """All columns but the audio's, and in `place` where that lies: in this very file, or beside it.
+    """All columns but the audio's, and the audio's location: in this very file, or beside it.
 
-    The file is mapped, not read: the address of a value tells its place in the file.
+    The file is mapped, not read: the address of a value gives its offset in the file.
     """
     try:
         with pa.memory_map(path) as mapped:
             whole = mapped.read_buffer()
             for batch in pa.ipc.open_stream(whole):
                 others = batch.drop_columns([audio]).to_pylist()
-                for row, place in zip(
-                    others, _places(batch.column(audio), whole, path), strict=True
-                ):
-                    yield row | {"place": place}
+                locations = _locations(batch.column(audio), whole, path)
+                for row, location in zip(others, locations, strict=True):
+                    yield row | {_LOCATION: location}
     except (OSError, pa.ArrowException, KeyError, UnicodeDecodeError) as error:
         raise CorpusError(
             f"{path} is no Arrow stream of this data set: {error}. Save it again."
         ) from error
 
 
-def _places(column: Any, whole: Any, path: str) -> Iterator[dict[str, Any] | None]:
-    """A column of structs {bytes, path}."""
+def _locations(column: Any, whole: Any, path: str) -> Iterator[dict[str, Any] | None]:
+    """Location of each recording of a column of structs {bytes, path}; None where there is none."""
     fields = (
         {field.name: field.type for field in column.type} if pa.types.is_struct(column.type) else {}
     )
@@ -126,15 +128,13 @@ def _places(column: Any, whole: Any, path: str) -> Iterator[dict[str, Any] | Non
         [None, offsets],
         offset=contents.offset,
     ).to_pylist()
-    for i, (is_there, outside) in enumerate(
-        zip(contents.is_valid().to_pylist(), paths, strict=True)
-    ):
-        if is_there and bounds[i + 1] > bounds[i]:
-            begin = values.address + bounds[i] - whole.address
+    is_there = contents.is_valid().to_pylist()
+    for there, outside, (start, end) in zip(is_there, paths, pairwise(bounds), strict=True):
+        if there and end > start:
+            begin = values.address + start - whole.address
             if not 0 <= begin < whole.size:
                 raise CorpusError(f"{path} is compressed. Save the data set without compression.")
-            size = bounds[i + 1] - bounds[i]
-            yield {"audio": path, "begin_byte": begin, "num_bytes": size}
+            yield {"audio": path, "begin_byte": begin, "num_bytes": end - start}
         else:
             yield {"audio": outside} if outside else None
 

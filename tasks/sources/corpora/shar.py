@@ -16,7 +16,7 @@ from tasks.sources.tables import numbered_lines
 from tasks.sources.tars import TarMember, open_tar
 
 _MAX_CUT_BYTES = 1 << 20
-"""Of one cut: alignments make it longer than other lines are."""
+"""Longest line of a cut; alignments make it longer than other lines."""
 
 
 def _rows(files: CorpusFiles, split: str) -> Iterator[Row | Rejected]:
@@ -52,7 +52,7 @@ def _rows(files: CorpusFiles, split: str) -> Iterator[Row | Rejected]:
 
 
 def _recordings(files: CorpusFiles, key: str) -> dict[str, TarMember]:
-    """By cut. Of each the tar has CUT.flac and CUT.json, or CUT.nodata and CUT.nometa."""
+    """Recordings of a tar by cut; a cut has CUT.flac and CUT.json, or CUT.nodata and CUT.nometa."""
     with open_tar(files, key) as tar:
         return {
             member.name.rpartition(".")[0]: member
@@ -63,7 +63,7 @@ def _recordings(files: CorpusFiles, key: str) -> dict[str, TarMember]:
 
 
 def _lines(files: CorpusFiles, key: str) -> Iterator[tuple[int, str | Rejected]]:
-    """The lines of a shard of cuts with their numbers."""
+    """Read the lines of a shard of cuts with their numbers."""
     with files.open(key) as packed:
         stream = gzip.GzipFile(fileobj=packed) if key.endswith(".gz") else packed
         try:
@@ -75,20 +75,20 @@ def _lines(files: CorpusFiles, key: str) -> Iterator[tuple[int, str | Rejected]]
 
 
 def _rows_of(cut: dict[str, Any]) -> tuple[str, list[Row]]:
-    """The id of a cut and its rows, of one that is longer than the encoder hears several. Its audio
-    begins at 0.
+    """Return the id of a cut and its rows, several if it is longer than the encoder's window. Its
+    audio begins at 0.
 
     Raises:
-        ValueError: and its like, where it is no cut, or something is said outside of it.
+        ValueError: something is said outside of the cut; other errors where it is no cut at all.
     """
     cut_id, seconds = cut["id"], float(cut["duration"])
     if not isinstance(cut_id, str):
         raise TypeError(f"its id {cut_id!r:.50} is no text")
-    spoken = sorted(cut.get("supervisions") or [], key=lambda said: float(said["start"]))
+    supervisions = sorted(cut.get("supervisions") or [], key=lambda one: float(one["start"]))
     shared: Row = {}
-    if speaker := next((said["speaker"] for said in spoken if said.get("speaker")), None):
+    if speaker := next((one["speaker"] for one in supervisions if one.get("speaker")), None):
         shared["speaker"] = str(speaker)
-    segments = [_segment(said, seconds) for said in spoken]
+    segments = [_segment(supervision, seconds) for supervision in supervisions]
     if not any(segment.text.strip() for segment in segments):
         raise ValueError("none of its supervisions has a text")
     if seconds > MAX_SECONDS:
@@ -106,16 +106,16 @@ def _rows_of(cut: dict[str, Any]) -> tuple[str, list[Row]]:
     return cut_id, [{**shared, "id": cut_id, "targets": {"asr": text}, "seconds": seconds}]
 
 
-def _segment(said: dict[str, Any], seconds: float) -> Segment:
-    """What a supervision says, in a cut of `seconds`; a cut may begin or end within a sentence."""
-    begin = float(said["start"])
-    end = begin + float(said["duration"])
+def _segment(supervision: dict[str, Any], seconds: float) -> Segment:
+    """Segment of a supervision in a cut of `seconds`, which may begin or end within a sentence."""
+    begin = float(supervision["start"])
+    end = begin + float(supervision["duration"])
     if begin < -OVERSHOOT_SECONDS or end > seconds + OVERSHOOT_SECONDS:
         raise ValueError(
             f"its supervision from {begin:g} to {end:g} s reaches out of its {seconds:g} s, so "
             "nobody knows how much of the text is heard. Cut at the supervisions"
         )
-    text = str(said.get("text") or "")
+    text = str(supervision.get("text") or "")
     return Segment(begin_seconds=max(begin, 0.0), end_seconds=min(end, seconds), text=text)
 
 

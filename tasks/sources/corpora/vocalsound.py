@@ -38,11 +38,11 @@ def _rows(files: CorpusFiles, split: str) -> Iterator[Row | Rejected]:
         }
 
 
-def _entries(listed: Any, place: str) -> list[Any]:
-    entries = listed.get("data") if isinstance(listed, dict) else None
+def _entries(document: Any, path: str) -> list[Any]:
+    entries = document.get("data") if isinstance(document, dict) else None
     if not isinstance(entries, list):
         raise CorpusError(
-            f'{place} is not {{"data": [{{"wav": PATH, ...}}, ...]}}. Unpack the corpus again.'
+            f'{path} is not {{"data": [{{"wav": PATH, ...}}, ...]}}. Unpack the corpus again.'
         )
     return entries
 

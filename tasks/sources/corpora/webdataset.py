@@ -28,7 +28,7 @@ def _located(audio: str, language: str, row: Row) -> Iterator[Row]:
 
 
 def _samples(tar: CorpusTar, stem: str) -> Iterator[Row | Rejected]:
-    """Keys are those of a tar: its name stands before each."""
+    """Rows of a tar; ids are the keys of its samples, prefixed with its name."""
     keys = set()
     for key, members in groupby(tar.members(), _sample):
         row_id = f"{stem}/{key}"
@@ -57,8 +57,8 @@ def _samples(tar: CorpusTar, stem: str) -> Iterator[Row | Rejected]:
         if problem:
             yield Rejected(id=row_id, reason="invalid_row", detail=problem)
         elif recordings:
-            row["begin_byte"], row["num_bytes"] = recordings[0][1:]
-            yield row
+            (member,) = recordings
+            yield {**row, "begin_byte": member.begin_byte, "num_bytes": member.num_bytes}
         elif not refused:
             detail = f"it has no file named *.{', *.'.join(AUDIO)}"
             yield Rejected(id=row_id, reason="missing_file", detail=detail)
@@ -84,7 +84,7 @@ CORPUS = Corpus(
     languages=tuple(LANGUAGES),
     splits=by_language(LANGUAGES, {"train": "train", "dev": "dev", "test": "test"}),
     layout="SPLIT/*.tar, not compressed; of each sample KEY.{flac,wav,mp3,ogg,opus,m4a} and "
-    "KEY.txt with its transcript, behind one another",
+    "KEY.txt with its transcript, next to one another",
     rows=_rows,
     is_form=True,
 )

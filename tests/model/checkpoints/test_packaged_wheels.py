@@ -52,20 +52,20 @@ def whisper() -> WhisperForConditionalGeneration:
 def as_ctranslate2(whisper: WhisperForConditionalGeneration) -> Variables:
     """The same weights under CTranslate2's names, fused by hand."""
     state = {name: t.numpy() for name, t in whisper.model.state_dict().items()}
-    found: Variables = {"decoder/num_heads": np.array(2, np.int16)}
+    variables: Variables = {"decoder/num_heads": np.array(2, np.int16)}
 
     def norm(theirs: str, ours: str) -> None:
-        found[f"{theirs}/gamma"] = state[f"{ours}.weight"]
-        found[f"{theirs}/beta"] = state[f"{ours}.bias"]
+        variables[f"{theirs}/gamma"] = state[f"{ours}.weight"]
+        variables[f"{theirs}/beta"] = state[f"{ours}.bias"]
 
     def linear(theirs: str, *ours: str) -> None:
         width = len(state[f"{ours[0]}.weight"])
         biases = [state.get(f"{name}.bias", np.zeros(width, np.float32)) for name in ours]
-        found[f"{theirs}/weight"] = np.concatenate([state[f"{name}.weight"] for name in ours])
-        found[f"{theirs}/bias"] = np.concatenate(biases)
+        variables[f"{theirs}/weight"] = np.concatenate([state[f"{name}.weight"] for name in ours])
+        variables[f"{theirs}/bias"] = np.concatenate(biases)
 
     for side in ("encoder", "decoder"):
-        found[f"{side}/position_encodings/encodings"] = state[f"{side}.embed_positions.weight"]
+        variables[f"{side}/position_encodings/encodings"] = state[f"{side}.embed_positions.weight"]
         norm(f"{side}/layer_norm", f"{side}.layer_norm")
         for i in range(2):
             theirs, ours = f"{side}/layer_{i}", f"{side}.layers.{i}"
@@ -84,9 +84,9 @@ def as_ctranslate2(whisper: WhisperForConditionalGeneration) -> Variables:
             linear(f"{theirs}/ffn/linear_1", f"{ours}.fc2")
     for number in (1, 2):
         linear(f"encoder/conv{number}", f"encoder.conv{number}")
-    found["decoder/embeddings/weight"] = state["decoder.embed_tokens.weight"]
-    halves = {n: v.astype(np.float16) for n, v in found.items() if v.dtype == np.float32}
-    return found | halves
+    variables["decoder/embeddings/weight"] = state["decoder.embed_tokens.weight"]
+    halves = {n: v.astype(np.float16) for n, v in variables.items() if v.dtype == np.float32}
+    return variables | halves
 
 
 def test_every_weight_of_a_whisper_comes_back(whisper: WhisperForConditionalGeneration) -> None:
@@ -101,8 +101,11 @@ def test_every_weight_of_a_whisper_comes_back(whisper: WhisperForConditionalGene
     ("damage", "message"),
     [
         (lambda data: data[:-40], "unreadable at byte"),
-        (lambda data: data + b"more", "4 bytes behind its end"),
-        (lambda data: data.replace(b"conv1", b"conv9"), "encoder/conv9/weight .* has no place"),
+        (lambda data: data + b"more", "4 bytes after its end"),
+        (
+            lambda data: data.replace(b"conv1", b"conv9"),
+            "encoder/conv9/weight .* is no parameter of Whisper",
+        ),
     ],
 )
 def test_a_file_that_is_not_whispers_is_refused(

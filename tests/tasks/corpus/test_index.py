@@ -58,7 +58,7 @@ def test_blank_lines_and_a_missing_last_newline_change_nothing(tmp_path: Path) -
     assert list(CorpusIndex(store)) == read_index(store) == [first, second]
 
 
-def test_it_travels_as_its_place(tmp_path: Path) -> None:
+def test_it_pickles_as_the_location_of_its_file(tmp_path: Path) -> None:
     store = Store(str(tmp_path))
     write_index(store, rows_of([f"clip {i}" for i in range(1000)]))
     index = CorpusIndex(store)

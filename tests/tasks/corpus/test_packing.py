@@ -1,4 +1,4 @@
-"""What is taken of a file for a row: the whole, or the part that the row is about."""
+"""Packing takes a whole file or the part that a row is about, and accounts for each record."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -11,14 +11,16 @@ import numpy as np
 import pytest
 
 from data_contracts.jsonl import from_jsonl
-from data_contracts.records import PackedClip, Rejected, SourceFile
+from data_contracts.records import Clip, PackedClip, Rejected, SourceFile
 from infra.storage.store import Store
 from tasks import ingest
 from tasks.corpus import packing
+from tasks.corpus.compose import plain
 from tasks.corpus.reader import ClipReader
 from tasks.corpus.shards import read_index
 from tasks.ingest import IngestRecipe
 from tasks.recordings import read as last_read
+from tasks.recordings.long_audio import LengthRule
 from tasks.recordings.read import read_audio
 from tasks.sources.manifest import source_digest
 from tests.support.recordings import noise, row, sound_file, stage_context, write_manifest
@@ -61,9 +63,9 @@ def test_a_recording_that_ends_before_its_row_says_is_rejected_with_both_lengths
     assert packed["rounded part"].num_samples == 16_000
     assert {bad.reason for bad in rejected.values()} == {"ends_early"}
     assert rejected.keys() == {"half of it", "part of half of it", "behind the end"}
-    for name, told in (("half of it", 4), ("part of half of it", 4), ("behind the end", 20)):
+    for name, seconds in (("half of it", 4), ("part of half of it", 4), ("behind the end", 20)):
         assert (
-            f"ends 2.000 s after its begin; its row speaks of {told}.000" in rejected[name].detail
+            f"ends 2.000 s after its beginning; its row says {seconds}.000" in rejected[name].detail
         )
 
 
@@ -74,10 +76,10 @@ def test_progress_tells_shards_hours_speed_and_the_time_that_is_left(
     monkeypatch.setattr(packing, "time", SimpleNamespace(monotonic=lambda: next(seconds)))
     (tmp_path / "a.wav").write_bytes(sound_file(noise(30, 1)))
     source = write_manifest(tmp_path, [row(name, audio="a.wav") for name in "abcdefg"])
-    told: list[str] = []
-    context = replace(stage_context(tmp_path / "out"), progress=told.append)
+    lines: list[str] = []
+    context = replace(stage_context(tmp_path / "out"), progress=lines.append)
     ingest.run(context, IngestRecipe(clips_per_shard=2), source)
-    assert told[:4] == [
+    assert lines[:4] == [
         "shard 0 written: [#####---------------] 1 of 4, 0.02 h of audio at 0.002 h/s, "
         "about 0:00:30 left",
         "shard 1 written: [##########----------] 2 of 4, 0.03 h of audio at 0.002 h/s, "
@@ -88,10 +90,25 @@ def test_progress_tells_shards_hours_speed_and_the_time_that_is_left(
         "about 0:00:00 left",
     ]
     (tmp_path / "out/corpus/shard-00001.tar").unlink()
-    told.clear()
+    lines.clear()
     ingest.run(context, IngestRecipe(clips_per_shard=2), source)
-    assert told[0].startswith("shard 1 written: [##########----------] 2 of 4, 0.02 h of audio")
-    assert "about 0:00:20 left" in told[0]
+    assert lines[0].startswith("shard 1 written: [##########----------] 2 of 4, 0.02 h of audio")
+    assert "about 0:00:20 left" in lines[0]
+
+
+def test_a_shard_with_another_number_of_records_than_planned_is_refused_by_its_name(
+    two_seconds: Path,
+) -> None:
+    """An interrupted run wrote it; then a row was added to the source."""
+    clips = [plain(Clip.model_validate(row(name, audio=f"{two_seconds}/a.wav"))) for name in "ab"]
+    context = stage_context(two_seconds / "out")
+    packing_rules = packing.Packing(LengthRule("reject", 30))
+    jobs = [packing.ShardJob(0, (clips[0],))]
+    (summary,) = packing.pack(context, jobs, 1, packing_rules, [])
+    assert (summary.clips, summary.rejected) == (1, 0)
+    message = r"shard-00000\.tar accounts for 1 records and 2 were planned.*delete this file"
+    with pytest.raises(packing.ShardCountError, match=message):
+        packing.pack(context, [packing.ShardJob(0, tuple(clips))], 1, packing_rules, [])
 
 
 def test_a_clip_names_the_part_of_the_file_that_it_was_made_of(tmp_path: Path) -> None:
@@ -122,16 +139,16 @@ def test_a_clip_knows_how_much_of_it_is_cut_off_at_full_scale(tmp_path: Path) ->
     assert packed["loud"].clipped_share == 0.01
 
 
-def test_a_file_is_read_once_for_all_the_rows_behind_one_another_that_take_parts_of_it(
+def test_a_file_is_read_once_for_successive_rows_that_take_parts_of_it(
     two_seconds: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     read: list[str] = []
 
-    def counted(url: str, *place: Any) -> bytes:
+    def recorded(url: str, *byte_range: Any) -> bytes:
         read.append(url)
-        return read_audio(url, *place)
+        return read_audio(url, *byte_range)
 
-    monkeypatch.setattr(last_read, "read_audio", counted)
+    monkeypatch.setattr(last_read, "read_audio", recorded)
     (two_seconds / "b.wav").write_bytes(sound_file(noise(2, 2)))
     times = [{"begin_seconds": i / 4, "end_seconds": i / 4 + 0.25} for i in range(8)]
     rows = [row(f"{n}{i}", audio=f"{n}.wav", **t) for n in "ab" for i, t in enumerate(times)]

@@ -102,7 +102,7 @@ def test_a_fetch_reads_no_wide_gap_and_no_more_than_the_most_at_once(
     assert reads == [rows[1].offset + rows[1].size - rows[0].offset, rows[apart].size]
 
 
-def test_a_damaged_clip_that_was_fetched_is_told_when_it_is_asked_for(tmp_path: Path) -> None:
+def test_a_damaged_clip_that_was_fetched_raises_when_it_is_asked_for(tmp_path: Path) -> None:
     store = Store(str(tmp_path))
     rows = packed_noise(store, 0, 3)
     whole = bytearray(store.read_bytes(rows[1].shard))

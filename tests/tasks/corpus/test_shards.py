@@ -128,9 +128,9 @@ def test_whether_a_clip_is_known_is_answered_without_reading_it(tmp_path: Path) 
         reader["another"]
 
 
-def flip_byte(path: Path, place: int) -> None:
+def flip_byte(path: Path, offset: int) -> None:
     data = bytearray(path.read_bytes())
-    data[place] ^= 1
+    data[offset] ^= 1
     with path.open("r+b") as stream:
         stream.write(data)
 

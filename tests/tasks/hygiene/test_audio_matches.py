@@ -17,7 +17,7 @@ from tasks.hygiene.fingerprint import (
     fingerprint,
     mel_powers,
 )
-from tasks.hygiene.fingerprint_search import MIN_HOPS, Match, Prints, find_matches
+from tasks.hygiene.fingerprint_search import MIN_HOPS, Fingerprints, Match, find_matches
 from tasks.hygiene.inspect import HygieneRecipe
 from tasks.hygiene.waveform import correlation
 from tasks.recordings.codec import decode_audio, encode_audio
@@ -39,10 +39,10 @@ def propose(waveforms: Sequence[np.ndarray]) -> list[Match]:
     return matches(prints(waveforms))
 
 
-def matches(found: Sequence[np.ndarray]) -> list[Match]:
+def matches(arrays: Sequence[np.ndarray]) -> list[Match]:
     with TemporaryDirectory() as folder:
-        prints = Prints.join(found)
-        return [*find_matches(prints, Path(folder), RECIPE.max_bit_error, RECIPE.min_overlap)]
+        joined = Fingerprints.join(arrays)
+        return [*find_matches(joined, Path(folder), RECIPE.max_bit_error, RECIPE.min_overlap)]
 
 
 def same(waveforms: Sequence[np.ndarray]) -> set[tuple[int, int]]:
@@ -84,13 +84,13 @@ def test_the_longer_keys_of_a_million_recordings_still_find_copies(
 
 def test_silence_is_in_no_index(tmp_path: Path) -> None:
     """Hours of it would all lie under one key, in the one part of the index that is in memory."""
-    found = fingerprint(mel_powers([np.zeros(16_000, np.float32) + 1e-9])[0])
+    silent = fingerprint(mel_powers([np.zeros(16_000, np.float32) + 1e-9])[0])
     draw_from = np.random.default_rng(0)
     other = draw_from.integers(1, 1 << NUM_BITS, 100, dtype=np.uint32)
-    joined = Prints.join([found, np.concatenate([found, other, found])])
-    assert not found.any()
+    joined = Fingerprints.join([silent, np.concatenate([silent, other, silent])])
+    assert not silent.any()
     (part,) = search._index(joined, tmp_path)
-    assert part["place"].tolist() == list(range(2 * len(found), 2 * len(found) + 100))
+    assert part["hop"].tolist() == list(range(2 * len(silent), 2 * len(silent) + 100))
 
 
 def test_a_key_is_a_bit_longer_for_each_doubling_of_the_corpus() -> None:
@@ -119,7 +119,7 @@ def test_the_same_digit_twice_by_one_voice_is_two_recordings() -> None:
         for voice in sorted(voices)
         for digit in "0123456789"
     ]
-    pairs = [(read(found[0]), read(found[1])) for found in twice if len(found) == 2]
+    pairs = [(read(takes[0]), read(takes[1])) for takes in twice if len(takes) == 2]
     assert len(pairs) >= 100
     assert [number for number, pair in enumerate(pairs) if same(pair)] == []
 
@@ -139,7 +139,7 @@ def test_two_renditions_of_a_word_are_alike_in_bits_but_not_in_phase() -> None:
     assert correlation(*pair, match.offset * HOP_SAMPLES) < 0.5
 
 
-def test_a_fingerprint_is_small_and_does_not_hang_on_the_level(speech: list[np.ndarray]) -> None:
+def test_a_fingerprint_is_small_and_does_not_depend_on_the_level(speech: list[np.ndarray]) -> None:
     quiet = [waveform / 8 for waveform in speech]
     for loud, soft, waveform in zip(prints(speech), prints(quiet), speech, strict=True):
         assert loud.dtype == np.uint32
@@ -148,18 +148,18 @@ def test_a_fingerprint_is_small_and_does_not_hang_on_the_level(speech: list[np.n
     assert BYTES_PER_SECOND == 200
 
 
-def test_a_fingerprint_does_not_hang_on_its_batch(speech: list[np.ndarray]) -> None:
+def test_a_fingerprint_does_not_depend_on_its_batch(speech: list[np.ndarray]) -> None:
     together = prints(speech)
-    for waveform, found in zip(speech, together, strict=True):
-        assert np.array_equal(found, prints([waveform])[0])
+    for waveform, bits in zip(speech, together, strict=True):
+        assert np.array_equal(bits, prints([waveform])[0])
 
 
 def test_a_recording_of_several_windows_is_fingerprinted_along_all_of_it() -> None:
     long = np.random.default_rng(0).normal(0, 0.1, 70 * 16_000).astype(np.float32)
-    (found,) = prints([long])
-    assert len(found) == 70 * 50
+    (whole,) = prints([long])
+    assert len(whole) == 70 * 50
     (tail,) = prints([long[62 * 16_000 :]])
-    wrong = np.bitwise_count(found[62 * 50 + 20 :] ^ tail[20:]).mean() / NUM_BITS
+    wrong = np.bitwise_count(whole[62 * 50 + 20 :] ^ tail[20:]).mean() / NUM_BITS
     assert wrong < 0.02
 
 
@@ -215,9 +215,9 @@ def test_correlation_is_that_of_numpy_and_knows_no_sign(speech: list[np.ndarray]
         abs(np.dot(part, second)) / np.linalg.norm(part) / np.linalg.norm(second)
         for part in (first[lag : lag + 4300] for lag in range(1700))
     )
-    found = correlation(first.astype(np.float32), second.astype(np.float32), 400)
-    assert found == pytest.approx(by_numpy, abs=2e-3)
-    assert found > 0.9
+    result = correlation(first.astype(np.float32), second.astype(np.float32), 400)
+    assert result == pytest.approx(by_numpy, abs=2e-3)
+    assert result > 0.9
 
 
 def test_less_than_a_tenth_of_a_second_proves_nothing(speech: list[np.ndarray]) -> None:

@@ -20,8 +20,7 @@ from tasks import ingest
 from tasks.corpus.compose import ComposeRecipe
 from tasks.corpus.shards import read_index
 from tasks.hygiene import inspect as inspection
-from tasks.hygiene import page
-from tasks.hygiene import text_matches as labels
+from tasks.hygiene import page, text_matches
 from tasks.hygiene.disk_arrays import Parted
 from tasks.hygiene.fingerprint import mel_powers
 from tasks.hygiene.inspect import HygieneRecipe
@@ -184,18 +183,18 @@ def test_a_clean_corpus_passes_and_its_page_needs_nothing_from_outside(tmp_path:
         assert word not in text
 
 
-def test_a_run_that_was_killed_goes_on_with_the_shards_that_were_heard(tmp_path: Path) -> None:
+def test_a_run_that_was_killed_continues_with_the_features_that_it_has(tmp_path: Path) -> None:
     source = plant(tmp_path)
     out = tmp_path / "out"
     run(out, source)
     whole = digests(out)
-    heard = sorted((out / "scratch").glob("heard-*.npz"))
-    assert len(heard) == 2
-    before = {path: path.stat().st_ino for path in heard}
-    heard[0].unlink()
+    features = sorted((out / "scratch").glob("features-*.npz"))
+    assert len(features) == 2
+    kept = features[1].stat().st_ino
+    features[0].unlink()
     run(out, source)
     assert digests(out) == whole
-    assert heard[1].stat().st_ino == before[heard[1]]
+    assert features[1].stat().st_ino == kept
 
 
 def test_a_page_escapes_what_comes_from_data() -> None:
@@ -226,7 +225,7 @@ def shared(
     rows: Sequence[PackedClip], folder: Path, held_out: tuple[TaskName, ...] = HELD_OUT
 ) -> list[Finding]:
     folder.mkdir()
-    return list(labels.shared_texts(Texts.of(rows, held_out), rows, folder, 0.75))
+    return list(text_matches.shared_texts(Texts.of(rows, held_out), rows, folder, 0.75))
 
 
 @pytest.mark.parametrize(
@@ -291,7 +290,7 @@ def test_similar_texts_are_those_that_comparing_all_pairs_finds(tmp_path: Path) 
     assert sorted((f.clip, f.other) for f in found) == sorted(expected)
 
 
-def test_texts_and_places_are_parted_on_disk_and_none_is_lost(tmp_path: Path) -> None:
+def test_rows_are_partitioned_on_disk_and_none_is_lost(tmp_path: Path) -> None:
     """More rows than a part holds, a tenth of them of one key."""
     draw = np.random.default_rng(0)
     rows = np.zeros(2_500_000, np.dtype([("key", "<u8"), ("place", "<i8")]))
@@ -350,7 +349,7 @@ def test_the_script_of_most_letters_has_to_be_one_of_the_languages(
     assert wrong_script(normalise(text), language) == script
 
 
-def test_every_language_but_one_that_is_written_with_any_script_has_its_scripts() -> None:
+def test_every_language_has_its_scripts_but_pali_which_is_written_with_any() -> None:
     unjudged = {code for code in LANGUAGES if wrong_script("ⴰⵣⵓⵍ", code) is None}
     assert unjudged == {"pi"}
 
@@ -367,16 +366,17 @@ def test_swapped_languages_are_found_by_their_letters_and_few_others_are_accused
             if trains:
                 sample.add(language, [text])
         identifier = Identifier(sample.texts())
-        verdicts = {
-            number: verdict
+        results = {
+            number: result
             for number, (text, language) in enumerate(zip(texts, claimed, strict=True))
-            if (verdict := identifier.judge(text, language))
+            if (result := identifier.identify(text, language))
         }
-        agreed = sum(verdict.language == claimed[n] for n, verdict in verdicts.items())
-        return len(verdicts), agreed, {n: v.language for n, v in verdicts.items() if v.is_strange}
+        agreed = sum(result.language == claimed[n] for n, result in results.items())
+        suspicious = {n: r.language for n, r in results.items() if r.is_suspicious}
+        return len(results), agreed, suspicious
 
-    judged, agreed, accused = strange(languages)
-    assert agreed / judged > 0.9
+    identified, agreed, accused = strange(languages)
+    assert agreed / identified > 0.9
     assert len(accused) <= 3
     swapped = [
         number for number, text in enumerate(texts)
@@ -384,12 +384,12 @@ def test_swapped_languages_are_found_by_their_letters_and_few_others_are_accused
     ][:20]  # fmt: skip
     assert len(swapped) == 20
     wrong = ["es" if number in swapped else code for number, code in enumerate(languages)]
-    found_wrong = strange(wrong)[2]
-    found = [number for number in swapped if found_wrong.get(number) == "cs"]
-    assert len(found) >= 15  # of other voices' unseen sentences
+    suspicious = strange(wrong)[2]
+    detected = [number for number in swapped if suspicious.get(number) == "cs"]
+    assert len(detected) >= 15  # of other voices' unseen sentences
 
 
-def test_the_texts_that_a_language_is_known_by_do_not_hang_on_order_or_parts() -> None:
+def test_the_texts_that_a_language_is_learnt_from_do_not_depend_on_order_or_parts() -> None:
     texts = [f"text {number % 12_000}" for number in range(24_000)]
     whole, parts = Sample(), Sample()
     whole.add("en", texts)
@@ -402,7 +402,7 @@ def test_the_texts_that_a_language_is_known_by_do_not_hang_on_order_or_parts() -
     assert parts.texts() == {"en": kept}
 
 
-def test_no_language_is_known_by_nothing() -> None:
+def test_a_language_without_texts_is_not_learnt() -> None:
     sample = Sample()
     sample.add("en", [""])
     sample.add(None, ["text"])
@@ -411,15 +411,17 @@ def test_no_language_is_known_by_nothing() -> None:
 
 def test_measures_are_those_that_were_planted() -> None:
     half = np.concatenate([tone(1), 0.05 * tone(1)]).astype(np.float32)
-    snr, quiet, flat = background(half, mel_powers([half])[0])
-    assert snr == pytest.approx(26, abs=1)
-    assert quiet == 0
-    assert flat == 0
+    clean = background(half, mel_powers([half])[0])
+    assert clean.snr_db == pytest.approx(26, abs=1)
+    assert clean.quiet_share == 0
+    assert clean.flat_top_share == 0
     clipped = np.clip(4 * tone(2, 100), -0.6, 0.6).astype(np.float32)
     silent = np.concatenate([clipped, np.zeros(32_000, np.float32)])
-    _, quiet, flat = background(silent, mel_powers([silent])[0])
-    assert quiet == pytest.approx(0.5, abs=0.02)
-    assert flat == pytest.approx(0.5 * np.mean(np.abs(4 * tone(2, 100)) > 0.6), rel=0.2)
+    cut_off = background(silent, mel_powers([silent])[0])
+    assert cut_off.quiet_share == pytest.approx(0.5, abs=0.02)
+    assert cut_off.flat_top_share == pytest.approx(
+        0.5 * np.mean(np.abs(4 * tone(2, 100)) > 0.6), rel=0.2
+    )
 
 
 def test_hygiene_json_is_what_its_record_says(tmp_path: Path) -> None:

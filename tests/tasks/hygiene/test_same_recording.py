@@ -1,4 +1,4 @@
-"""Clips of one recording: what the manifest declares is no finding, what it does not say is one."""
+"""Clips of one recording: what the manifest declares is no finding, what it hides is one."""
 
 from itertools import combinations
 from pathlib import Path
@@ -43,7 +43,7 @@ def all_findings(directory: Store) -> list[Finding]:
 
 
 def about_audio(directory: Store) -> list[Finding]:
-    return [found for found in all_findings(directory) if found.kind in AUDIO]
+    return [finding for finding in all_findings(directory) if finding.kind in AUDIO]
 
 
 @pytest.mark.parametrize("part", [{}, {"begin_seconds": 0.2, "end_seconds": 0.9}])

@@ -26,7 +26,7 @@ ROOT = Path(__file__).parents[3]
 RECORDINGS = sorted((ROOT / "data/audio/tuxpaint").rglob("*.opus"))[::500]
 
 
-def heard(path: Path) -> np.ndarray:
+def samples_of(path: Path) -> np.ndarray:
     return decode(path.read_bytes(), path.name).waveform
 
 
@@ -40,12 +40,12 @@ def write(folder: Path, waveforms: list[np.ndarray]) -> list[PackedClip]:
 
 
 def pages(ogg: bytes) -> list[bytes]:
-    found = []
+    result = []
     while ogg:
         size = 27 + ogg[26] + sum(ogg[27 : 27 + ogg[26]])
-        found.append(ogg[:size])
+        result.append(ogg[:size])
         ogg = ogg[size:]
-    return found
+    return result
 
 
 def crc_of_rfc_3533(page: bytes) -> int:
@@ -73,10 +73,10 @@ def test_the_same_samples_give_the_same_flac_bytes() -> None:
 
 
 @pytest.mark.parametrize("path", RECORDINGS, ids=lambda path: path.stem)
-def test_opus_keeps_the_length_and_the_place_of_real_speech_in_a_fraction_of_the_bytes(
+def test_opus_keeps_the_length_and_the_position_of_real_speech_in_a_fraction_of_the_bytes(
     path: Path,
 ) -> None:
-    waveform = heard(path)
+    waveform = samples_of(path)
     data = encode_audio(waveform, "opus")
     decoded = decode_audio(data)
 
@@ -103,12 +103,12 @@ def test_opus_keeps_every_number_of_samples(num_samples: int) -> None:
 
 
 def test_every_page_of_an_opus_clip_has_serial_0_and_the_checksum_of_rfc_3533() -> None:
-    found = pages(encode_audio(noise(4, 5), "opus"))
+    written = pages(encode_audio(noise(4, 5), "opus"))
 
-    assert len(found) > 3
-    assert {page[14:18] for page in found} == {bytes(4)}
-    assert [int.from_bytes(page[22:26], "little") for page in found] == [
-        crc_of_rfc_3533(page) for page in found
+    assert len(written) > 3
+    assert {page[14:18] for page in written} == {bytes(4)}
+    assert [int.from_bytes(page[22:26], "little") for page in written] == [
+        crc_of_rfc_3533(page) for page in written
     ]
 
 
@@ -136,14 +136,14 @@ def test_two_processes_give_the_same_opus_bytes() -> None:
         ).stdout
         for _ in range(2)
     }  # fmt: skip
-    mine = hashlib.sha256(encode_audio(heard(RECORDINGS[0]), "opus")).hexdigest()
+    mine = hashlib.sha256(encode_audio(samples_of(RECORDINGS[0]), "opus")).hexdigest()
     assert digests == {f"{mine}\n"}
 
 
 def test_a_shard_of_opus_is_read_back_by_its_bytes_and_equals_itself_when_written_again(
     tmp_path: Path,
 ) -> None:
-    waveforms = [heard(path) for path in RECORDINGS[:3]]
+    waveforms = [samples_of(path) for path in RECORDINGS[:3]]
     rows = write(tmp_path / "one", waveforms)
     write(tmp_path / "two", waveforms)
 
@@ -173,6 +173,6 @@ def test_a_damaged_opus_clip_is_named(tmp_path: Path) -> None:
         reader["1"]
 
 
-def test_bytes_in_no_codec_of_ours_are_refused_with_what_they_are() -> None:
+def test_bytes_in_another_codec_are_refused_by_their_first_bytes() -> None:
     with pytest.raises(UnknownCodecError, match=r"begins with b'RIFF'.*flac or opus.*q2a run"):
         decode_audio(b"RIFF" + bytes(100))

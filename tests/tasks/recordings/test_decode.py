@@ -146,7 +146,7 @@ LONG_FILES = {
 
 
 @pytest.mark.parametrize("name", LONG_FILES)
-def test_of_a_long_file_a_second_more_than_is_allowed_is_decoded_and_its_length_is_told(
+def test_of_a_long_file_a_second_more_than_is_allowed_is_decoded_with_its_whole_length(
     name: str,
 ) -> None:
     whole, _ = decode(LONG_FILES[name], name, max_seconds=60)
@@ -183,7 +183,7 @@ def test_a_flac_that_claims_ten_hours_allocates_what_it_holds_and_is_refused() -
     assert peak < whole / 1_000
 
 
-def test_a_small_file_of_ten_real_hours_is_decoded_only_as_far_as_it_is_heard() -> None:
+def test_a_small_file_of_ten_real_hours_is_decoded_only_as_far_as_it_is_packed() -> None:
     data = sound_file(np.zeros(10 * 3_600 * 1_000, np.int16), 1_000, "FLAC")
     loud = sound_file(tone(40, HZ), container="FLAC")
     assert len(data) < 500_000  # 2.3 GB as 16 kHz float32
@@ -219,8 +219,8 @@ def test_a_part_of_a_file_is_damaged_and_not_a_shorter_clip(kind: str, kept: flo
 
 def without_count(mp3: bytes) -> bytes:
     """The same frames without the one that counts them."""
-    place = max(mp3.find(b"Xing"), mp3.find(b"Info"))
-    return mp3[: place + 7] + bytes([mp3[place + 7] & 0xFE]) + mp3[place + 8 :]
+    offset = max(mp3.find(b"Xing"), mp3.find(b"Info"))
+    return mp3[: offset + 7] + bytes([mp3[offset + 7] & 0xFE]) + mp3[offset + 8 :]
 
 
 def with_unknown_length(flac: bytes) -> bytes:
@@ -235,13 +235,13 @@ def vbr(seconds: float) -> np.ndarray:
 LENGTH_UNKNOWN = {
     "mp3 of a varying rate": without_count(sound_file(vbr(20), container="MP3")),
     "flac from a pipe": with_unknown_length(sound_file(vbr(20), container="FLAC")),
-    "two ogg behind one another": 2 * sound_file(vbr(10), container="OGG", subtype="VORBIS"),
-    "two opus behind one another": 2 * sound_file(vbr(10), container="OGG", subtype="OPUS"),
+    "two ogg in a row": 2 * sound_file(vbr(10), container="OGG", subtype="VORBIS"),
+    "two opus in a row": 2 * sound_file(vbr(10), container="OGG", subtype="OPUS"),
 }
 
 
 @pytest.mark.parametrize("name", LENGTH_UNKNOWN)
-def test_a_file_that_does_not_tell_its_length_is_heard_to_its_end(name: str) -> None:
+def test_a_file_that_does_not_know_its_length_is_decoded_to_its_end(name: str) -> None:
     waveform, seconds = decode(LENGTH_UNKNOWN[name], "a")
     assert len(waveform) / 16_000 == pytest.approx(20, abs=0.2)
     assert seconds == pytest.approx(20, abs=0.2)
@@ -249,12 +249,12 @@ def test_a_file_that_does_not_tell_its_length_is_heard_to_its_end(name: str) -> 
 
 def ogg_checksum(page: bytes) -> int:
     """RFC 3533, section 6: the generator is 0x04C11DB7, and nothing is inverted."""
-    found = 0
+    crc = 0
     for byte in page:
-        found ^= byte << 24
+        crc ^= byte << 24
         for _ in range(8):
-            found = (found << 1 ^ (0x04C11DB7 if found >> 31 else 0)) & 0xFFFF_FFFF
-    return found
+            crc = (crc << 1 ^ (0x04C11DB7 if crc >> 31 else 0)) & 0xFFFF_FFFF
+    return crc
 
 
 def as_written_by_others(name: str) -> bytes:
@@ -274,9 +274,9 @@ def as_written_by_others(name: str) -> bytes:
         ogg[page + 22 : page + 26] = ogg_checksum(ogg[page:]).to_bytes(4, "little")
         return bytes(ogg)
     else:
-        place = max(mp3.find(b"Xing"), mp3.find(b"Info"))
-        frames = int.from_bytes(mp3[place + 8 : place + 12], "big") + 1
-        mp3[place + 8 : place + 12] = frames.to_bytes(4, "big")
+        offset = max(mp3.find(b"Xing"), mp3.find(b"Info"))
+        frames = int.from_bytes(mp3[offset + 8 : offset + 12], "big") + 1
+        mp3[offset + 8 : offset + 12] = frames.to_bytes(4, "big")
         return bytes(mp3)
     return bytes(wav)
 
@@ -304,10 +304,14 @@ def test_integers_that_are_stored_as_floats_are_refused_and_not_packed_as_a_squa
 
 
 def test_a_header_with_a_rate_or_channels_of_no_recording_is_refused_before_decoding() -> None:
-    for place, value, claim in ((24, 4_000_000_000, "Hz"), (24, 7, "7 Hz"), (22, 1000, "channels")):
+    for offset, value, claim in (
+        (24, 4_000_000_000, "Hz"),
+        (24, 7, "7 Hz"),
+        (22, 1000, "channels"),
+    ):
         data = bytearray(sound_file(tone(1)))
-        size = 2 if place == 22 else 4
-        data[place : place + size] = value.to_bytes(size, "little")
+        size = 2 if offset == 22 else 4
+        data[offset : offset + size] = value.to_bytes(size, "little")
         with pytest.raises(DecodeError, match=rf"claims .*{claim}|can't be decoded") as caught:
             decode(bytes(data), "a.wav")
         assert caught.value.reason in ("not_audio", "empty")
@@ -338,8 +342,8 @@ def test_a_damaged_file_becomes_a_clip_or_a_decode_error(
     name: str, damages: list[tuple[float, int]], kept: float
 ) -> None:
     data = bytearray(FILES[name])
-    for place, value in damages:
-        data[int(place * (len(data) - 1))] = value
+    for offset, value in damages:
+        data[int(offset * (len(data) - 1))] = value
     try:
         waveform, _ = decode(bytes(data[: int(kept * len(data))]), name)
     except DecodeError:
@@ -390,16 +394,16 @@ def test_what_is_not_a_readable_file_is_missing(where: str, tmp_path: Path) -> N
 def test_a_device_a_pipe_and_a_link_to_one_are_never_read(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe.wav")
     (tmp_path / "link.wav").symlink_to("/dev/zero")
-    for place in ("/dev/zero", f"{tmp_path}/pipe.wav", f"{tmp_path}/link.wav"):
+    for path in ("/dev/zero", f"{tmp_path}/pipe.wav", f"{tmp_path}/link.wav"):
         with pytest.raises(DecodeError, match="device or a pipe") as caught:
-            read_audio(place)
+            read_audio(path)
         assert caught.value.reason == "missing_file"
 
 
 def test_a_file_of_more_than_a_gigabyte_is_refused_unread(tmp_path: Path) -> None:
     path = tmp_path / "huge.wav"
     path.touch()
-    os.truncate(path, MAX_FILE_BYTES + 1)  # a hole: it takes no place on the disk
+    os.truncate(path, MAX_FILE_BYTES + 1)  # a hole: it takes no room on the disk
     with pytest.raises(DecodeError, match=r"huge.wav has 1073741825 bytes.*Split") as caught:
         read_audio(str(path))
     assert caught.value.reason == "too_large"

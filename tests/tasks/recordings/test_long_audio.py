@@ -1,4 +1,4 @@
-"""Recordings over 30 s: refused, cut and counted, or packed whole and heard in windows."""
+"""Recordings over 30 s: refused, cut and counted, or packed whole and encoded in windows."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -127,7 +127,7 @@ def test_what_has_an_answer_about_all_of_it_is_never_cut(
     assert "ingest.long_audio = windows" in rejected.detail
 
 
-def test_windows_keep_everything_up_to_the_limit_but_a_rest_that_can_not_be_heard(
+def test_windows_keep_everything_up_to_the_limit_but_a_remainder_without_a_token(
     tmp_path: Path,
 ) -> None:
     write_noises(tmp_path, two=61, rest=30 + 320 / 16_000, limit=65, over=65.1)

@@ -94,10 +94,10 @@ def test_a_tar_is_opened_once_however_many_texts_it_has(
 def test_a_sample_of_a_tar_that_is_no_row_is_rejected_with_its_reason(tmp_path: Path) -> None:
     tree = TREES["webdataset"](tmp_path / "wds")
     rows = corpus_rows(source_of("webdataset", tmp_path / "wds", tree.splits))
-    found = [(row.id, row.detail) for row in rows if isinstance(row, Rejected)]
-    assert ("wds/train/000001/u6", "it has 2 recordings: u6.flac, u6.wav") in found
-    assert ("wds/train/000001/u8", "its text 'u8.txt' has over 131072 bytes") in found
-    assert ("wds/train/000001/u2", "an earlier sample has the key 'u2' too") in found
-    details = dict(found)
+    rejected = [(row.id, row.detail) for row in rows if isinstance(row, Rejected)]
+    assert ("wds/train/000001/u6", "it has 2 recordings: u6.flac, u6.wav") in rejected
+    assert ("wds/train/000001/u8", "its text 'u8.txt' has over 131072 bytes") in rejected
+    assert ("wds/train/000001/u2", "an earlier sample has the key 'u2' too") in rejected
+    details = dict(rejected)
     assert details["wds/train/000001/u7"].startswith("its text 'u7.txt' is not UTF-8: ")
     assert details["wds/train/000000/a/utt"].startswith("it has no file named *.flac, ")

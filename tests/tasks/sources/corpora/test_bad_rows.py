@@ -57,11 +57,11 @@ def test_a_bad_line_of_a_table_is_rejected_by_its_number_and_its_neighbours_are_
     meta.parent.mkdir()
     good = ESC_ROW.encode()
     meta.write_bytes(ESC_HEADER.encode() + good.replace(b"b.", b"a.") + line + b"\n" + good)
-    found = rows_of("esc50", tmp_path, "fold1")
-    assert found[0] == ("a", "dog")
-    assert found[1][0] == "meta/esc50.csv line 3"
-    assert found[1][1].startswith(why)
-    assert found[2:] == [("b", "dog")]
+    rows = rows_of("esc50", tmp_path, "fold1")
+    assert rows[0] == ("a", "dog")
+    assert rows[1][0] == "meta/esc50.csv line 3"
+    assert rows[1][1].startswith(why)
+    assert rows[2:] == [("b", "dog")]
 
 
 def test_a_table_that_is_none_ends_with_an_error_that_names_a_line(tmp_path: Path) -> None:
@@ -136,11 +136,11 @@ def test_what_the_tools_of_the_tsv_corpora_write_is_read_back(tmp_path: Path) ->
             lineterminator="\n",
         )  # fmt: skip
         writer.writerows([("path", "sentence"), *enumerate(said)])
-    found = read_table(
+    rows = read_table(
         CorpusFiles(str(tmp_path)), "t.tsv", ("path", "sentence"), delimiter="\t",
         quoting=csv.QUOTE_NONE, escapechar="\\",
     )  # fmt: skip
-    assert [row["sentence"] for row in found if isinstance(row, dict)] == said
+    assert [row["sentence"] for row in rows if isinstance(row, dict)] == said
 
 
 def test_fleurs_with_another_number_of_columns_rejects_the_line(tmp_path: Path) -> None:
@@ -161,22 +161,22 @@ def test_transcripts_that_are_none_or_are_there_twice_cost_their_own_line(tmp_pa
         + b"\n\n"
     )
     key = "dev-clean/1272/128104/1272-128104.trans.txt"
-    found = rows_of("librispeech", tmp_path, *tree.splits[1:])
-    assert [row_id for row_id, _ in found] == [
+    rows = rows_of("librispeech", tmp_path, *tree.splits[1:])
+    assert [row_id for row_id, _ in rows] == [
         f"{key} line 1", "1272-128104-0000", f"{key} line 3", f"{key} line 4"
     ]  # fmt: skip
-    assert found[1][1] == "MISTER"
-    assert found[2][1] == "an earlier line is about '1272-128104-0000' too"
-    assert found[3][1] == "it has over 131072 bytes"
+    assert rows[1][1] == "MISTER"
+    assert rows[2][1] == "an earlier line is about '1272-128104-0000' too"
+    assert rows[3][1] == "it has over 131072 bytes"
 
 
 def test_aishell2_without_a_path_or_a_speaker_rejects_the_row(tmp_path: Path) -> None:
     folder = tmp_path / "iOS/data"
     text(folder / "wav.scp", "IC1\nIC2\tIC2.wav\nIC3\twav/C3/IC3.wav\n")
     text(folder / "trans.txt", "IC1\t好\nIC2\t好\nIC3\t你 好\nIC4\t好\n")
-    found = dict(rows_of("aishell2", tmp_path, "train"))
+    rows = dict(rows_of("aishell2", tmp_path, "train"))
     wanted = "it; wanted is wav/SPEAKER/ID.wav"
-    assert found == {
+    assert rows == {
         "iOS/data/IC1": f"wav.scp has the path '' for {wanted}",
         "iOS/data/IC2": f"wav.scp has the path 'IC2.wav' for {wanted}",
         "iOS/data/IC3": "你 好",
@@ -187,8 +187,8 @@ def test_aishell2_without_a_path_or_a_speaker_rejects_the_row(tmp_path: Path) ->
 def test_vocalsound_rejects_an_entry_that_names_no_file(tmp_path: Path) -> None:
     entries = [{"wav": None}, "x", {"wav": "/x/f1_0_cough.wav"}]
     text(tmp_path / "datafiles/te.json", json.dumps({"data": entries}))
-    found = rows_of("vocalsound", tmp_path, "test")
-    assert [row_id for row_id, _ in found] == [
+    rows = rows_of("vocalsound", tmp_path, "test")
+    assert [row_id for row_id, _ in rows] == [
         "datafiles/te.json 0", "datafiles/te.json 1", "f1_0_cough"
     ]  # fmt: skip
 
@@ -236,9 +236,9 @@ def test_hostile_names_and_values_of_a_corpus_reject_their_own_row_only(tmp_path
         tmp_path / "c/fr/covost_v2.fr_en.dev.tsv",
         [header, *rows, ("long.mp3", "a", "b" * 11_000, "s")],
     )
-    found = list(corpus_rows(source_of("covost2", tmp_path / "c", ("fr_en/dev",))))
-    rejected = [row for row in found if isinstance(row, Rejected)]
-    assert [type(row) for row in found] == [Rejected, Rejected, Clip, Clip, Rejected, Rejected]
+    results = list(corpus_rows(source_of("covost2", tmp_path / "c", ("fr_en/dev",))))
+    rejected = [row for row in results if isinstance(row, Rejected)]
+    assert [type(row) for row in results] == [Rejected, Rejected, Clip, Clip, Rejected, Rejected]
     for row, message in zip(
         rejected, ("climbs out", "pattern", "empty text for s2tt", "at most 10000"), strict=True
     ):
@@ -323,13 +323,13 @@ def test_a_split_that_was_asked_for_and_has_no_record_is_an_error(
         list(corpus_rows(source_of(name, tmp_path / name, splits)))
 
 
-def test_a_row_with_a_bad_line_within_it_is_rejected_and_not_told_without_it(
+def test_a_row_with_a_bad_line_within_it_is_rejected_and_not_read_without_it(
     tmp_path: Path,
 ) -> None:
     lines = (b"id,text", b'1,"first', b"\xff", b'last"', b"\xff", b"2,whole", b'3,"two', b'lines"')
     (tmp_path / "a.csv").write_bytes(b"\n".join(lines) + b"\n")
-    found = list(read_table(CorpusFiles(str(tmp_path)), "a.csv", ("id", "text")))
-    assert [row.id if isinstance(row, Rejected) else row for row in found] == [
+    rows = list(read_table(CorpusFiles(str(tmp_path)), "a.csv", ("id", "text")))
+    assert [row.id if isinstance(row, Rejected) else row for row in rows] == [
         "a.csv line 3",
         "a.csv line 4",
         "a.csv line 5",
@@ -338,7 +338,7 @@ def test_a_row_with_a_bad_line_within_it_is_rejected_and_not_told_without_it(
     ]
 
 
-def test_a_quotation_mark_that_stays_open_in_the_header_is_told(tmp_path: Path) -> None:
+def test_a_quotation_mark_that_stays_open_in_the_header_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "a.csv").write_text('id,"text\n1,a\n')
     with pytest.raises(CorpusError, match=r"header of .*a\.csv can't be read"):
         list(read_table(CorpusFiles(str(tmp_path)), "a.csv", ("id", "text")))
