@@ -114,7 +114,7 @@ def test_a_talk_becomes_clips_whose_sound_and_text_belong_together(tmp_path: Pat
         ({"segments": [said(0, 3, " ")]}, "no segment has a text"),
         ({"segments": [said(0, 3, "a")], "text": "a"}, "a row with segments has no text"),
         ({"segments": [said(0, 3, "a")], "end_seconds": 3}, "has no end_seconds"),
-        ({"segments": [said(0, 3, "a")], "task": "sing"}, "Input should be 'asr'"),
+        ({"segments": [said(0, 3, "a")], "task": "Sing!"}, "String should match pattern"),
         ({"segments": [said(0, 3, "a")], "spekaer": "ann"}, "Extra inputs are not permitted"),
         ({"segments": [said(0, 3, "a" * 10_001)]}, "at most 10000 characters"),
     ],
