@@ -1,6 +1,7 @@
 """What a contract found in a table, and what stops a stage."""
 
 from data_contracts.contract import Severity
+from data_contracts.errors import DataError
 from data_contracts.records import Record
 
 Scalar = str | int | float | bool | None
@@ -57,7 +58,7 @@ class ContractResult(Record):
         return self.model_dump_json(indent=2)
 
 
-class ContractBreachError(ValueError):
+class ContractBreachError(DataError, ValueError):
     """A table breaks its contract. Holds the whole `result` and survives pickling (Ray)."""
 
     def __init__(self, result: ContractResult) -> None:

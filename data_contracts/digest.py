@@ -13,10 +13,12 @@ from typing import BinaryIO
 
 from pydantic import BaseModel
 
+from data_contracts.errors import UsageError
+
 _CHUNK_BYTES = 1 << 20
 
 
-class UnstableValueError(TypeError):
+class UnstableValueError(UsageError, TypeError):
     """A value without a canonical form was about to become part of an identity."""
 
 
