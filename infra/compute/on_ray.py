@@ -1,6 +1,5 @@
 """Ray: independent items in tasks, a training loop on a group that starts again when it fails."""
 
-import os
 import queue
 import threading
 import time
@@ -38,11 +37,13 @@ class OnRay:
         address: str,
         scratch: Path,
         say: Callable[[str], None] = print,
+        omp_num_threads: str = "1",
     ) -> None:
         self._resources = resources
         self._address = address
         self._scratch = scratch
         self._say = say
+        self._omp_num_threads = omp_num_threads
 
     def map(self, function: Callable[[T], U], items: Iterable[T]) -> Iterator[U]:
         """Apply `function` in Ray tasks, one CPU each; the first exception ends the map.
@@ -169,7 +170,7 @@ class OnRay:
                 logging_level="ERROR",
                 # Ray Train asks the State API, which the dashboard serves.
                 include_dashboard=None if self._address else True,
-                runtime_env={"env_vars": {"OMP_NUM_THREADS": os.environ["OMP_NUM_THREADS"]}},
+                runtime_env={"env_vars": {"OMP_NUM_THREADS": self._omp_num_threads}},
             )
         return ray
 

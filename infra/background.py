@@ -1,0 +1,42 @@
+"""Periodic work in a daemon thread, beside what the process is there for."""
+
+import logging
+import threading
+from collections.abc import Callable
+
+_log = logging.getLogger(__name__)
+
+
+class Periodic:
+    """Calls `work` every `every_seconds` in a daemon thread while its context is open.
+
+    The first call comes after the first period. Leaving the context waits for a call that is under
+    way, so `work` must not itself wait for the context's end. An exception of `work` does not end
+    the thread: of several in a row, the first is logged with its traceback.
+    """
+
+    def __init__(self, name: str, every_seconds: float, work: Callable[[], None]) -> None:
+        """`name`: the thread's, in messages and in stack dumps."""
+        self._every_seconds = every_seconds
+        self._work = work
+        self._ended = threading.Event()
+        self._thread = threading.Thread(target=self._repeat, name=name, daemon=True)
+
+    def __enter__(self) -> "Periodic":
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._ended.set()
+        self._thread.join()
+
+    def _repeat(self) -> None:
+        failed = False
+        while not self._ended.wait(self._every_seconds):
+            try:
+                self._work()
+                failed = False
+            except Exception:
+                if not failed:
+                    _log.exception("%s failed; it is tried again", self._thread.name)
+                failed = True
