@@ -1,6 +1,7 @@
 """Results of contracts: which rules a table breaks, and whether that stops a stage."""
 
 from data_contracts.contract import Severity
+from data_contracts.errors import DataError
 from data_contracts.records import Record
 
 Scalar = str | int | float | bool | None
@@ -62,8 +63,8 @@ class ContractResult(Record):
         return self.model_dump_json(indent=2)
 
 
-class ContractBreachError(ValueError):
-    """A table that breaks its contract; holds the whole `result` and survives pickling (Ray)."""
+class ContractBreachError(DataError, ValueError):
+    """A table breaks its contract. Holds the whole `result` and survives pickling (Ray)."""
 
     def __init__(self, result: ContractResult) -> None:
         super().__init__(result)

@@ -13,11 +13,13 @@ from typing import BinaryIO
 
 from pydantic import BaseModel
 
+from data_contracts.errors import UsageError
+
 _CHUNK_BYTES = 1 << 20
 
 
-class UnstableValueError(TypeError):
-    """A value without a canonical form that was to become part of an identity."""
+class UnstableValueError(UsageError, TypeError):
+    """A value without a canonical form was about to become part of an identity."""
 
 
 def canonical_json(value: object) -> str:

@@ -1,1 +1,1 @@
-"""What runs, in which order, when: the only package that imports Prefect."""
+"""What runs, in which order and when: the only package that imports Prefect."""

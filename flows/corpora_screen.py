@@ -1,4 +1,4 @@
-"""The corpora that have a recipe, as `q2a ingest --list` shows them."""
+"""Table of the corpora that have a recipe, as `q2a ingest --list` shows it."""
 
 import json
 
@@ -8,11 +8,11 @@ from rich.table import Table
 from tasks.sources.catalogue import Corpus, corpora
 
 _MANY = 24
-"""More languages than this are told by their number."""
+"""Most languages that are listed; of more, the number is shown."""
 
 
 def print_corpora(console: Console) -> None:
-    """A row for each corpus, its layout left out: JSON has it."""
+    """Print a row for each corpus, without its layout, which the JSON has."""
     table = Table(title="Corpora")
     for column in ("name", "title", "licence", "tasks", "languages", "splits"):
         table.add_column(column, overflow="fold", no_wrap=column == "name")
@@ -26,11 +26,11 @@ def print_corpora(console: Console) -> None:
             _splits(corpus),
         )
     console.print(table)
-    console.print("q2a ingest --corpus NAME:SPLIT,SPLIT=ROOT; --list --json tells each layout")
+    console.print("q2a ingest --corpus NAME:SPLIT,SPLIT=ROOT; --list --json shows each layout")
 
 
 def corpora_as_json() -> str:
-    """All that the recipes state."""
+    """Return all that the recipes state, as JSON."""
     described = [
         {
             "name": corpus.name,

@@ -1,4 +1,4 @@
-"""What a run needs on this machine: checked one by one, with a remedy for what is missing."""
+"""Checks of what a run needs on this machine, with a remedy for what is missing."""
 
 import shutil
 from collections.abc import Callable
@@ -12,7 +12,7 @@ from infra.storage.store import Store
 from infra.tracking import Tracking
 
 _FREE_BYTES = 5 << 30
-"""A demo run leaves about 1 GB; a full disk in the middle of a run costs more than asking."""
+"""Least free space. A demo run leaves about 1 GB; a disk that fills up ends a run half-way."""
 
 
 def diagnose(settings: Settings, console: Console) -> list[str]:
@@ -20,12 +20,12 @@ def diagnose(settings: Settings, console: Console) -> list[str]:
     problems = []
     for name, check in _CHECKS.items():
         try:
-            found = check(settings)
+            result = check(settings)
         except Exception as error:
             problems.append(f"{name}: {error}")
             console.print(f"[red]bad[/]  {name}: {error}", highlight=False)
         else:
-            console.print(f"[green]good[/] {name}: {found}", highlight=False)
+            console.print(f"[green]good[/] {name}: {result}", highlight=False)
     return problems
 
 
@@ -33,7 +33,7 @@ def _store(settings: Settings) -> str:
     store = Store(settings.store_url, settings.storage_options)
     store.write_bytes("doctor/probe", b"probe")
     if store.read_bytes("doctor/probe") != b"probe":
-        raise OSError(f"{store.url} gives back other bytes than were written; check the server")
+        raise OSError(f"{store.url} returns other bytes than were written; check the server")
     store.delete("doctor")
     return f"{store.url} can be written and read"
 
@@ -48,7 +48,7 @@ def _disk(settings: Settings) -> str:
     if free < _FREE_BYTES:
         raise OSError(
             f"{free >> 20} MiB are free below {settings.home.resolve()}, {_FREE_BYTES >> 30} GiB "
-            "are wanted. Free some, or set Q2A_HOME to another disk."
+            "are needed. Free some, or set Q2A_HOME to a folder on another disk."
         )
     return f"{free >> 30} GiB free below {settings.home.resolve()}"
 

@@ -1,6 +1,6 @@
-"""Carrying out one stage: contracts, ledger, lock, tracking, work, contracts, record.
+"""Execution of one stage: contracts, ledger, lock, tracking, work, contracts, record.
 
-The order is the design's: verify the inputs' contracts -> address -> hit? verify and link -> lock
+The order: verify the inputs' contracts -> address -> hit? verify and link -> lock
 -> MLflow child run -> work -> verify the output's contracts -> record -> log.
 """
 
@@ -30,7 +30,7 @@ _RECORDED_LIBRARIES = (
 
 @dataclass(frozen=True)
 class StageOutcome:
-    """One line of the table that a run ends with."""
+    """Outcome of one stage: a line of the table that a run ends with."""
 
     stage: str
     hit: bool
@@ -40,7 +40,7 @@ class StageOutcome:
 
 @dataclass
 class Session:
-    """One run of the pipeline: what its stages share, and what became of them so far."""
+    """A run of the pipeline: what its stages share, and what became of them so far."""
 
     ledger: Ledger
     tracking: Tracking
@@ -55,7 +55,7 @@ class Session:
 
 
 def execute(session: Session, call: StageCall) -> Artifact:
-    """Make the artifact of a call, or find it whole in the store.
+    """Make the artifact of a call, unless it is whole in the store.
 
     Raises:
         ContractBreachError: an input or the output breaks its contract.
@@ -65,7 +65,7 @@ def execute(session: Session, call: StageCall) -> Artifact:
     started = time.monotonic()
     with session.ledger.lock(stage.name, artifact.fingerprint) as waited:
         if waited:
-            session.progress(f"{stage.name}: waited for another run at the same artifact")
+            session.progress(f"{stage.name}: waited for another run that makes the same artifact")
         record = find_whole(session, artifact)
         hit = record is not None
         if record is None:
@@ -79,7 +79,7 @@ def execute(session: Session, call: StageCall) -> Artifact:
 
 
 def find_whole(session: Session, artifact: Artifact) -> StageRecord | None:
-    """The record of an artifact whose files all verify. A damaged one becomes unfinished."""
+    """Return the record of an artifact whose files all verify; a damaged one becomes unfinished."""
     record = session.ledger.find(artifact.stage.name, artifact.fingerprint)
     if record is None:
         return None
@@ -94,7 +94,7 @@ def find_whole(session: Session, artifact: Artifact) -> StageRecord | None:
 
 
 def link(session: Session, call: StageCall, record: StageRecord, hit: bool) -> None:
-    """Let the pipeline's run point at the run that produced an artifact, and register its model."""
+    """Link the pipeline's MLflow run to the one that made an artifact, and register its model."""
     producer = record.tracking_run
     session.parent.tags({f"q2a.artifact.{record.stage}": record.fingerprint})
     if hit:
@@ -111,13 +111,14 @@ def link(session: Session, call: StageCall, record: StageRecord, hit: bool) -> N
 
 
 def _producer(session: Session, call: StageCall, record: StageRecord) -> str:
-    """The MLflow run that made an artifact, written anew from the record where MLflow has none.
+    """Return the id of the MLflow run that made an artifact.
 
-    It has none where the data base is new, or where the process died between record and log.
+    Where MLflow has none, because the database is new or the process died between record and log,
+    a run is written from the record.
     """
-    found = session.tracking.producer_of(record.fingerprint)
-    if found is not None:
-        return str(found.info.run_id)
+    run = session.tracking.producer_of(record.fingerprint)
+    if run is not None:
+        return str(run.info.run_id)
     logger = _start_tracking(session, call)
     logger.params(call.recipe_values)
     _log_result(session, call, logger, record)
@@ -143,9 +144,9 @@ def _make(session: Session, call: StageCall) -> StageRecord:
         context = _context(session, call, logger)
         arguments = (call.source.value,) if call.source else ()
         result = stage.run(context, call.recipe, *arguments)
-        checked = stage.check(context.directory)
-        _log_contracts(logger, checked, f"{stage.name} leaves behind", "contracts_out")
-        for contract in checked:
+        contracts = stage.check(context.directory)
+        _log_contracts(logger, contracts, f"{stage.name} leaves behind", "contracts_out")
+        for contract in contracts:
             enforce(contract)
         record = _record(session, call, result, logger.run_id, time.monotonic() - started)
         session.ledger.complete(record)
@@ -163,7 +164,7 @@ def _make(session: Session, call: StageCall) -> StageRecord:
 def _context(session: Session, call: StageCall, logger: RunLogger) -> StageContext:
     return StageContext(
         directory=session.ledger.directory(call.stage.name, call.artifact.fingerprint),
-        inputs={name: _directory(session, found) for name, found in call.inputs.items()},
+        inputs={name: _directory(session, artifact) for name, artifact in call.inputs.items()},
         logger=logger,
         compute=session.compute,
         resources=session.resources,
@@ -181,10 +182,9 @@ def _check_inputs(session: Session, call: StageCall, logger: RunLogger) -> None:
     for name, artifact in call.inputs.items():
         directory = _directory(session, artifact)
         results += artifact.stage.check(directory)
-        rows = session.ledger.find(artifact.stage.name, artifact.fingerprint)
-        logger.dataset(
-            name, artifact.fingerprint, directory.url, rows.counts["records_out"] if rows else 0
-        )
+        record = session.ledger.find(artifact.stage.name, artifact.fingerprint)
+        num_rows = record.counts["records_out"] if record else 0
+        logger.dataset(name, artifact.fingerprint, directory.url, num_rows)
     if call.source:
         rows_in = sum(result.rows for result in results)
         logger.dataset("source", call.source.digest, str(call.source.value), rows_in)
@@ -221,7 +221,7 @@ def _record(
 
 
 def _log_result(session: Session, call: StageCall, logger: RunLogger, record: StageRecord) -> None:
-    """What MLflow shows of a finished artifact."""
+    """Log what MLflow shows of a finished artifact."""
     directory = _directory(session, call.artifact)
     logger.text(record.model_dump_json(indent=2), "record.json")
     logger.metrics({name: float(value) for name, value in record.counts.items()}, step=0)

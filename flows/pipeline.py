@@ -1,112 +1,121 @@
-"""The pipeline, read from top to bottom: every stage, then the order in which they run.
+"""The table of contents: every stage of the pipeline, then the order in which they run.
 
 ingest -> pretrain -> sft -> collect_preferences -> dpo -> evaluate
 
-The same function runs under Prefect (`flows/prefect_runner.py`), in this process (tests), or on
-paper (`q2a plan`): the runner decides what calling a stage means.
+A stage is one entry here. Its recipe becomes a key of every profile, `q2a plan` asks its estimate,
+and the same function `pipeline` runs it under Prefect (`flows/prefect_runner.py`), in this process
+(tests), or on paper (`q2a plan`): the runner decides what calling a stage means.
 """
 
-from collections.abc import Callable
-from functools import partial
+from collections.abc import Sequence
 
-from flows.config import PipelineConfig
-from flows.stage import Artifact, Runner, Source, Stage, StageCall
+from flows.config import PipelineConfig, with_recipes
+from flows.sources import open_recordings, open_weights
+from flows.stage import Artifact, Digest, Runner, Stage, StageCall
 from infra.storage.store import Store
 from tasks import collect_preferences, dpo, evaluate, ingest, pretrain, sft
+from tasks.estimates.answering_cost import estimate_evaluation, estimate_preferences
+from tasks.estimates.estimate import known_when_run
+from tasks.estimates.training_cost import estimate_dpo, estimate_pretrain, estimate_supervised
 from tasks.hygiene import inspect as inspection
-from tasks.initial_model.build import WeightSource, weights_digest
-from tasks.sources.manifest import DataSource, source_digest
 from tasks.training import fit as training
 
 INGEST = Stage(
     name="ingest",
     version=3,
-    inputs=(),
+    recipe=ingest.IngestRecipe,
+    inputs={},
     run=ingest.run,
     check=ingest.check,
+    estimate=known_when_run,
+    source=open_recordings,
     pages=(inspection.PAGE, inspection.REPORT),
 )
 PRETRAIN = Stage(
     name="pretrain",
     version=1,
-    inputs=("corpus",),
+    recipe=pretrain.PretrainRecipe,
+    inputs={"corpus": INGEST},
     run=pretrain.run,
     check=training.check,
+    estimate=estimate_pretrain,
+    source=open_weights,
     registers_model="pretrain",
     pages=(training.PARITY,),
 )
 SFT = Stage(
     name="sft",
     version=1,
-    inputs=("corpus", "checkpoint"),
+    recipe=sft.SftRecipe,
+    inputs={"corpus": INGEST, "checkpoint": PRETRAIN},
     run=sft.run,
     check=training.check,
+    estimate=estimate_supervised,
     registers_model="sft",
     pages=(training.PARITY,),
 )
 COLLECT_PREFERENCES = Stage(
     name="collect_preferences",
     version=1,
-    inputs=("corpus", "checkpoint"),
+    recipe=collect_preferences.CollectRecipe,
+    inputs={"corpus": INGEST, "checkpoint": SFT},
     run=collect_preferences.run,
     check=collect_preferences.check,
+    estimate=estimate_preferences,
 )
 DPO = Stage(
     name="dpo",
     version=1,
-    inputs=("corpus", "checkpoint", "pairs"),
+    recipe=dpo.DpoRecipe,
+    inputs={"corpus": INGEST, "checkpoint": SFT, "pairs": COLLECT_PREFERENCES},
     run=dpo.run,
     check=training.check,
+    estimate=estimate_dpo,
     registers_model="dpo",
     pages=(training.PARITY,),
 )
 EVALUATE = Stage(
     name="evaluate",
     version=1,
-    inputs=("corpus", "pairs", "base", "sft", "dpo"),
+    recipe=evaluate.EvaluateRecipe,
+    inputs={
+        "corpus": INGEST,
+        "pairs": COLLECT_PREFERENCES,
+        "base": PRETRAIN,
+        "sft": SFT,
+        "dpo": DPO,
+    },
     run=evaluate.run,
     check=evaluate.check,
+    estimate=estimate_evaluation,
     pages=(evaluate.REPORT_PAGE, evaluate.REPORT_JSON),
 )
 STAGES = (INGEST, PRETRAIN, SFT, COLLECT_PREFERENCES, DPO, EVALUATE)
 
 
 def pipeline(
-    config: PipelineConfig, run: Runner, digest: Callable[[Store, str], str] = Store.digest
-) -> Artifact:
-    """Call all stages in order; returns the evaluation.
+    config: PipelineConfig,
+    run: Runner,
+    digest: Digest = Store.digest,
+    stages: Sequence[Stage] = STAGES,
+) -> None:
+    """Call all stages in their order, each with the artifacts of earlier ones as its inputs.
 
     Args:
-        digest: of a file of pre-trained weights; one that remembers spares reading them.
+        digest: digest of a file of pre-trained weights; one that remembers spares reading it.
+
+    Raises:
+        TypeError: a stage reads the artifact of one that does not come before it.
     """
-    corpus = run(StageCall(INGEST, config.ingest, {}, open_source(config.data)))
-    weights = open_weights(config.weights, digest) if config.weights else None
-    base = run(StageCall(PRETRAIN, config.pretrain, {"corpus": corpus}, weights))
-    tuned = run(StageCall(SFT, config.sft, {"corpus": corpus, "checkpoint": base}))
-    pairs = run(
-        StageCall(
-            COLLECT_PREFERENCES,
-            config.collect_preferences,
-            {"corpus": corpus, "checkpoint": tuned},
-        )
-    )
-    aligned = run(
-        StageCall(DPO, config.dpo, {"corpus": corpus, "checkpoint": tuned, "pairs": pairs})
-    )
-    return run(
-        StageCall(
-            EVALUATE,
-            config.evaluate,
-            {"corpus": corpus, "pairs": pairs, "base": base, "sft": tuned, "dpo": aligned},
-        )
-    )
+    made: dict[str, Artifact] = {}
+    for stage in stages:
+        inputs = {
+            name: made[maker.name] for name, maker in stage.inputs.items() if maker.name in made
+        }
+        source = stage.source(config, digest) if stage.source else None
+        made[stage.name] = run(StageCall(stage, config.recipe(stage.name), inputs, source))
 
 
-def open_weights(weights: WeightSource, digest: Callable[[Store, str], str]) -> Source:
-    """The pre-trained weights that pre-training starts from; opening them checks every tensor."""
-    return Source(weights_digest(weights, digest), weights, list)
-
-
-def open_source(data: DataSource) -> Source:
-    """The recordings that ingest starts from."""
-    return Source(source_digest(data), data, partial(ingest.check_source, data))
+def config_type(stages: Sequence[Stage] = STAGES) -> type[PipelineConfig]:
+    """Return the class of configurations that hold the recipes of all these stages."""
+    return with_recipes({stage.name: stage.recipe for stage in stages})

@@ -1,47 +1,53 @@
-"""The planning runner: which stages would hit or miss, and which field changed. Runs nothing."""
+"""The planning runner, which finds out what a run would do and why, and runs nothing."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from botocore.exceptions import BotoCoreError
 
+from data_contracts.errors import DataError
 from data_contracts.stage_record import StageRecord
 from flows.config import PipelineConfig
 from flows.pipeline import STAGES, pipeline
-from flows.stage import Artifact, StageCall
+from flows.stage import Artifact, Stage, StageCall
 from infra.ledger import Ledger
 from infra.storage.file_digests import FileDigests
-from tasks.initial_model.build import WeightSourceError
-from tasks.sources.corpus_files import CorpusError
-from tasks.sources.manifest import DataSourceError
 
-_OUT_OF_REACH = (DataSourceError, CorpusError, WeightSourceError, OSError, BotoCoreError)
-"""What says that data, weights or store are not here; a run would end with it."""
+_OUT_OF_REACH = (DataError, OSError, BotoCoreError)
+"""Errors that say that data, weights or store are not here; a run would end with them."""
 
 
 @dataclass(frozen=True)
 class PlannedStage:
-    """What would happen to one stage."""
+    """Fate of one stage if the pipeline ran now."""
 
     stage: str
     fingerprint: str
     state: str
-    """ "hit", "continue" (begun, not finished), "damaged", "miss", or "unknown" where data, weights
-    or store are out of reach."""
+    """One of "hit", "continue" (begun, not finished), "damaged", "miss", and "unknown" where data,
+    weights or store are out of reach."""
     reason: str
 
 
 def plan_stages(
-    config: PipelineConfig, open_ledger: Callable[[], Ledger], digests: FileDigests
+    config: PipelineConfig,
+    open_ledger: Callable[[], Ledger],
+    digests: FileDigests,
+    stages: Sequence[Stage] = STAGES,
 ) -> list[PlannedStage]:
-    """Look up all stages. What can't be known here, because something is out of reach, says so."""
+    """Look up all stages; "unknown" from the first one on that reads something out of reach.
+
+    Args:
+        open_ledger: function that opens the store, which may be out of reach too.
+        digests: remembered digests of the files of pre-trained weights.
+    """
     planned: list[PlannedStage] = []
     try:
         planner = Planner(open_ledger())
         planned = planner.planned
-        pipeline(config, planner, digests.digest)
+        pipeline(config, planner, digests.digest, stages)
     except _OUT_OF_REACH as error:
-        first, *later = STAGES[len(planned) :]
+        first, *later = stages[len(planned) :]
         planned.append(PlannedStage(first.name, "", "unknown", f"can't be known here: {error}"))
         reason = f"comes after {first.name}"
         planned += [PlannedStage(stage.name, "", "unknown", reason) for stage in later]
@@ -49,7 +55,7 @@ def plan_stages(
 
 
 class Planner:
-    """A runner that only looks: call it through `pipeline`, then read `planned`."""
+    """A runner that only looks; `pipeline` calls it, and then `planned` holds what it saw."""
 
     def __init__(self, ledger: Ledger) -> None:
         self._ledger = ledger
@@ -79,24 +85,24 @@ class Planner:
 
 
 def changes(call: StageCall, record: StageRecord) -> list[str]:
-    """The fields in which a call differs from a finished one, `a.b: old -> new`."""
-    found = []
+    """Return the fields in which a call differs from a finished one, as `a.b: old -> new`."""
+    lines = []
     if call.stage.version != record.version:
-        found.append(f"version: {record.version} -> {call.stage.version}")
-    found += _differences(record.recipe, call.recipe_values, "")
+        lines.append(f"version: {record.version} -> {call.stage.version}")
+    lines += _differences(record.recipe, call.recipe_values, "")
     for name, fingerprint in call.input_fingerprints.items():
         before = record.inputs.get(name, "none")
         if before != fingerprint:
-            found.append(f"input {name}: {before[:12]} -> {fingerprint[:12]}")
-    return found
+            lines.append(f"input {name}: {before[:12]} -> {fingerprint[:12]}")
+    return lines
 
 
 def _differences(old: Mapping[str, object], new: Mapping[str, object], prefix: str) -> list[str]:
-    found: list[str] = []
+    lines: list[str] = []
     for key in sorted(old.keys() | new.keys()):
         before, after = old.get(key), new.get(key)
         if isinstance(before, Mapping) and isinstance(after, Mapping):
-            found += _differences(before, after, f"{prefix}{key}.")
+            lines += _differences(before, after, f"{prefix}{key}.")
         elif before != after:
-            found.append(f"{prefix}{key}: {before} -> {after}")
-    return found
+            lines.append(f"{prefix}{key}: {before} -> {after}")
+    return lines

@@ -1,4 +1,4 @@
-"""The pages of `q2a plan`: what would run and why, and what it would take."""
+"""Pages of `q2a plan`: what would run and why, and what it would take."""
 
 import json
 from collections.abc import Sequence
@@ -11,13 +11,13 @@ from rich.text import Text
 from flows.config import PipelineConfig
 from flows.estimates import Estimates
 from flows.plan import PlannedStage
-from tasks.estimates.training_cost import Estimate, usable_gib
+from tasks.estimates.estimate import Estimate, usable_gib
 
 _STYLES = {"hit": "green", "miss": "yellow", "continue": "cyan", "damaged": "red", "unknown": "red"}
 
 
 def print_plan(console: Console, planned: Sequence[PlannedStage]) -> None:
-    """Hit or miss a stage, and why."""
+    """Print for each stage whether it is a hit or a miss, and why."""
     table = Table(title="Plan")
     for name in ("stage", "state", "artifact", "why"):
         table.add_column(name, overflow="fold")
@@ -34,9 +34,11 @@ def print_plan(console: Console, planned: Sequence[PlannedStage]) -> None:
 
 
 def print_estimates(console: Console, config: PipelineConfig, estimates: Estimates) -> None:
-    """Work, time and cost of every stage; memory of a worker, and whether it fits."""
+    """Print work, time and cost of every stage; a worker's memory, and whether it fits."""
     console.print(_work_table(config, estimates))
     console.print(_memory_table(config, estimates))
+    for name, reason in estimates.unknown.items():
+        _line(console, f"{name}: no estimate: {reason}")
     for name, stage in estimates.stages.items():
         for note in stage.notes:
             _line(console, f"{name}: {note}")
@@ -45,12 +47,9 @@ def print_estimates(console: Console, config: PipelineConfig, estimates: Estimat
 
 
 def plan_as_json(planned: Sequence[PlannedStage], estimates: Estimates) -> str:
-    """The plan for scripts: a list of stages, each with its estimate or null."""
-    stages = [
-        vars(stage)
-        | {"estimate": asdict(found) if (found := estimates.stages.get(stage.stage)) else None}
-        for stage in planned
-    ]
+    """Return the plan for scripts: a list of stages, each with its estimate or null."""
+    known = {name: asdict(estimate) for name, estimate in estimates.stages.items()}
+    stages = [vars(stage) | {"estimate": known.get(stage.stage)} for stage in planned]
     return json.dumps(stages, indent=2)
 
 
@@ -84,8 +83,8 @@ def _work_table(config: PipelineConfig, estimates: Estimates) -> Table:
 
 
 def _memory_table(config: PipelineConfig, estimates: Estimates) -> Table:
-    held, usable = config.resources.memory_gib, usable_gib(config.resources)
-    size = f" (of {held:g}, {usable:.3g} usable)" if usable else ""
+    memory, usable = config.resources.memory_gib, usable_gib(config.resources)
+    size = f" (of {memory:g}, {usable:.3g} usable)" if usable else ""
     table = Table(title=f"Memory of one worker, GiB{size}")
     names = list(dict.fromkeys(n for stage in estimates.stages.values() for n in stage.memory_gib))
     table.add_column("stage", no_wrap=True)
@@ -117,7 +116,7 @@ def _gpu_hours(config: PipelineConfig, hours: float) -> str:
 
 
 def _count(value: float) -> str:
-    """Three digits that count."""
+    """Format a number with three significant digits."""
     if value == 0:
         return ""
     for unit, size in (("T", 1e12), ("G", 1e9), ("M", 1e6), ("k", 1e3)):

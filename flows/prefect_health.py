@@ -1,25 +1,26 @@
-"""Prefect's server may be away for a while: the run goes on, and says so in its own words.
+"""Watch over Prefect's server: a run goes on while the server is away, and reports that it is.
 
-This goes around the flow, not into it: an outage delays the flow's own end most.
+The watch goes around the flow, not into it: an outage delays the flow's own end most.
 """
 
-import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from http.client import HTTPException
 from urllib.error import HTTPError
 from urllib.request import urlopen
 
 from prefect.settings import PREFECT_API_URL
 
+from infra.background import Periodic
+
 _ANSWER_SECONDS = 5.0
 
 
 def prefect_answers() -> bool:
-    """Whether the server of this process's Prefect is there; its own ephemeral one is.
+    """Return whether this process's Prefect server answers; its own ephemeral one always does.
 
-    Prefect's own client would try again for minutes before it says no.
+    Prefect's own client would retry for minutes before it gives up.
     """
     url = PREFECT_API_URL.value()
     if not url:
@@ -28,44 +29,41 @@ def prefect_answers() -> bool:
         with urlopen(f"{url}/health", timeout=_ANSWER_SECONDS):
             return True
     except HTTPError:
-        return True  # whatever it says, it is there
+        return True  # an error is an answer
     except (OSError, HTTPException):
         return False
 
 
-@contextmanager
-def telling_outages(
-    say: Callable[[str], None],
-    answers: Callable[[], bool] = prefect_answers,
-    silence_seconds: float = 10.0,
-    every_seconds: float = 5.0,
-) -> Iterator[None]:
-    """Ask now and then, beside the run; `silence_seconds`: being away for less is not worth a word.
+@dataclass
+class OutageWatch:
+    """Reports each outage of Prefect's server once, and its end once."""
 
-    Each outage is told once, and once that it is over.
-    """
-    ended = threading.Event()
+    progress: Callable[[str], None]
+    answers: Callable[[], bool] = prefect_answers
+    silence_seconds: float = 10.0
+    """Shortest silence that is reported."""
+    _last_answer: float = field(init=False)
+    _reported: bool = field(init=False, default=False)
 
-    def watch() -> None:
-        last, told = time.monotonic(), False
-        while not ended.wait(every_seconds):
-            there, away = answers(), time.monotonic() - last
-            if told and there:
-                say(f"Prefect's server answers again after {away:.0f} s")
-                told = False
-            elif not told and not there and away >= silence_seconds:
-                say(
-                    f"Prefect's server has not answered for {away:.0f} s; the stage goes on, and "
-                    "its end waits some minutes for the server. If the run fails for that, "
-                    "`q2a resume` continues it"
-                )
-                told = True
-            last = time.monotonic() if there else last
+    def __post_init__(self) -> None:
+        self._last_answer = time.monotonic()
 
-    watcher = threading.Thread(target=watch, name="prefect outages", daemon=True)
-    watcher.start()
-    try:
-        yield
-    finally:
-        ended.set()
-        watcher.join(1.0)  # what it is saying comes before what follows
+    def look(self) -> None:
+        """Ask the server once, and report an outage that is new or over."""
+        answers, silence = self.answers(), time.monotonic() - self._last_answer
+        if answers:
+            if self._reported:
+                self.progress(f"Prefect's server answers again after {silence:.0f} s")
+            self._reported = False
+            self._last_answer = time.monotonic()
+        elif not self._reported and silence >= self.silence_seconds:
+            self.progress(
+                f"Prefect's server has not answered for {silence:.0f} s; the stage goes on, and "
+                "its end waits some minutes for the server. If the run fails for that, "
+                "`q2a resume` continues it"
+            )
+            self._reported = True
+
+    def every(self, seconds: float = 5.0) -> Periodic:
+        """Look every so many seconds while the context that is returned is open."""
+        return Periodic("prefect outages", seconds, self.look)

@@ -9,19 +9,23 @@ from datetime import datetime
 from prefect import flow, get_run_logger, task
 from prefect.cache_policies import NO_CACHE
 
-from flows.config import PipelineConfig
 from flows.execution import StageOutcome, execute
-from flows.pipeline import pipeline
+from flows.pipeline import config_type, pipeline
 from flows.runners import Until, open_tracking, session
 from flows.stage import Artifact, StageCall
 from infra.settings import read_settings
 
+CONFIG = config_type()
+"""Class of the flow's parameter `config`, whose fields Prefect's UI shows as a form."""
+
 
 @flow(name="q2a", flow_run_name="{config.profile}", persist_result=False)
 def q2a(
-    config: PipelineConfig, parent_run: str | None = None, until: str | None = None
+    config: CONFIG,  # type: ignore[valid-type]
+    parent_run: str | None = None,
+    until: str | None = None,
 ) -> list[StageOutcome]:
-    """Real audio in, an evaluated Qwen2-Audio checkpoint out.
+    """Turn recordings into an evaluated Qwen2-Audio checkpoint.
 
     Args:
         config: all recipes and resources.

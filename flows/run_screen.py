@@ -1,4 +1,4 @@
-"""What the commands print for people; the plan's pages are in `plan_screen`."""
+"""Tables that the commands print for people; those of the plan are in `plan_screen`."""
 
 from collections.abc import Sequence
 
@@ -7,19 +7,20 @@ from rich.console import Console
 from rich.table import Table
 
 from flows.execution import StageOutcome
+from flows.pipeline import EVALUATE
 from infra.ledger import Ledger
 from tasks.evaluate import read_report
 from tasks.evaluation.report import format_table
 
 
 def wide_console() -> Console:
-    """The terminal; a log file or pipe, which has no width, gets lines of 140 characters."""
+    """Return a console on standard output, with lines of 140 characters where it is no terminal."""
     console = Console()
     return console if console.is_terminal else Console(width=140)
 
 
 def print_outcomes(console: Console, outcomes: Sequence[StageOutcome]) -> None:
-    """The table of stages that a run ends with."""
+    """Print the table of stages that a run ends with."""
     table = Table(title="Stages")
     for name in ("stage", "state", "seconds", "records in", "records out", "rejected", "artifact"):
         table.add_column(name, justify="right" if name in _NUMERIC else "left")
@@ -36,16 +37,16 @@ def print_outcomes(console: Console, outcomes: Sequence[StageOutcome]) -> None:
 
 
 def print_evaluation(console: Console, ledger: Ledger, outcomes: Sequence[StageOutcome]) -> None:
-    """The evaluation's scores, where the run came as far."""
+    """Print the scores of the evaluation, if the run got there."""
     for outcome in outcomes:
-        if outcome.stage == "evaluate":
+        if outcome.stage == EVALUATE.name:
             directory = ledger.directory(outcome.stage, outcome.record.fingerprint)
             console.print(format_table(read_report(directory)))
             console.print(f"Report: {directory.path('report.html')}", soft_wrap=True)
 
 
 def print_runs(console: Console, runs: Sequence[Run]) -> None:
-    """Pipeline runs, the newest first."""
+    """Print the pipeline runs in the given order."""
     table = Table(title="Pipeline runs")
     for name in ("run", "name", "status"):
         table.add_column(name)

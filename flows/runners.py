@@ -1,15 +1,15 @@
-"""Opening a session and running the pipeline in it: here, or as a Prefect flow."""
+"""Sessions, in which a pipeline runs, and the runner that works in this process."""
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
 from flows.config import PipelineConfig
 from flows.execution import Session, execute
-from flows.pipeline import pipeline
-from flows.stage import Artifact, StageCall
+from flows.pipeline import STAGES, pipeline
+from flows.stage import Artifact, Runner, Stage, StageCall
 from infra.compute.open import open_compute
 from infra.ledger import Ledger, default_lock_folder
 from infra.settings import Settings
@@ -18,7 +18,7 @@ from infra.tracking import RunLogger, Tracking
 
 
 class StopAfterStageError(Exception):
-    """Not an error: the last wanted stage is done."""
+    """The last wanted stage is done; it ends the pipeline without being an error."""
 
 
 @dataclass(frozen=True)
@@ -26,7 +26,7 @@ class Until:
     """A runner that stops the pipeline after one stage."""
 
     stage: str
-    run: Callable[[StageCall], Artifact] = field(repr=False)
+    run: Runner = field(repr=False)
 
     def __call__(self, call: StageCall) -> Artifact:
         """Run the stage, then stop if it was the last wanted one."""
@@ -37,12 +37,12 @@ class Until:
 
 
 def open_ledger(settings: Settings) -> Ledger:
-    """The ledger of the configured store."""
+    """Open the ledger of the configured store."""
     return Ledger(Store(settings.store_url, settings.storage_options), default_lock_folder())
 
 
 def open_tracking(settings: Settings) -> Tracking:
-    """The configured tracking server."""
+    """Open the configured tracking server."""
     return Tracking(settings.resolved_tracking_uri, settings.home / "mlartifacts")
 
 
@@ -53,10 +53,11 @@ def session(
     progress: Callable[[str], None],
     parent: RunLogger | None = None,
 ) -> Iterator[Session]:
-    """Everything a run needs. The parent run in MLflow ends FINISHED, FAILED or KILLED.
+    """Open what all stages of a run share; its MLflow run ends FINISHED, FAILED or KILLED.
 
     Args:
-        parent: the pipeline run to continue; None begins a new one.
+        progress: function that reports each line of progress.
+        parent: MLflow run of the pipeline to continue; None begins a new one.
     """
     tracking = open_tracking(settings)
     if parent is None:
@@ -69,7 +70,9 @@ def session(
         ledger=open_ledger(settings),
         tracking=tracking,
         parent=parent,
-        compute=open_compute(config.resources, settings.ray_address, scratch, progress),
+        compute=open_compute(
+            config.resources, settings.ray_address, scratch, progress, settings.omp_num_threads
+        ),
         resources=config.resources,
         scratch=scratch,
         model_name=f"qwen2-audio-{config.profile}",
@@ -87,10 +90,19 @@ def session(
     parent.finish("FINISHED")
 
 
-def run_here(opened: Session, config: PipelineConfig, until: str | None = None) -> None:
-    """Run the pipeline in this process, without Prefect."""
+def run_here(
+    opened: Session,
+    config: PipelineConfig,
+    until: str | None = None,
+    stages: Sequence[Stage] = STAGES,
+) -> None:
+    """Run the pipeline in this process, without Prefect.
+
+    Args:
+        until: name of the last stage to run; None runs all.
+    """
 
     def run(call: StageCall) -> Artifact:
         return execute(opened, call)
 
-    pipeline(config, Until(until, run) if until else run)
+    pipeline(config, Until(until, run) if until else run, stages=stages)

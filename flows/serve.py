@@ -1,6 +1,5 @@
-"""Long-running commands: the scheduled deployment, and the two browser interfaces."""
+"""Services that run until they are interrupted: the scheduled deployment, two web interfaces."""
 
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -9,17 +8,17 @@ from flows.config import ConfigError, PipelineConfig
 from infra.settings import Settings
 
 
-def serve_pipeline(config: PipelineConfig) -> None:
+def serve_pipeline(settings: Settings, config: PipelineConfig) -> None:
     """Register the pipeline with a Prefect server and execute its scheduled runs here.
 
-    Blocks until it is interrupted. The deployment's parameters are `PipelineConfig`'s fields, which
-    Prefect's UI shows as a typed form.
+    Blocks until it is interrupted. The fields of `PipelineConfig` are the deployment's parameters,
+    which Prefect's UI shows as a typed form.
 
     Raises:
-        ConfigError: no server is named: the ephemeral one ends with its process, and with it
-            every schedule.
+        ConfigError: no server is named. Prefect's ephemeral one ends with its process, and every
+            schedule with it.
     """
-    if not os.environ.get("PREFECT_API_URL"):
+    if not settings.prefect_api_url:
         raise ConfigError(
             "q2a serve needs a Prefect server that stays: start one with `q2a ui`, then set "
             "PREFECT_API_URL=http://127.0.0.1:4200/api and run this again"

@@ -1,4 +1,4 @@
-"""A stage: what it is called, what it reads, what it promises, and the function that does it."""
+"""The parts of a pipeline: `Stage`, its identified output `Artifact`, and `StageCall`."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -6,29 +6,14 @@ from dataclasses import dataclass, field
 from data_contracts.contract_result import ContractResult
 from data_contracts.recipe import Recipe
 from data_contracts.stage_record import fingerprint
+from flows.config import PipelineConfig
 from infra.storage.store import Store
 from tasks.context import StageResult
+from tasks.estimates.estimate import Estimator
 
 Check = Callable[[Store], list[ContractResult]]
-
-
-@dataclass(frozen=True)
-class Stage:
-    """One step of the pipeline, declared once in `flows/pipeline.py`."""
-
-    name: str
-    version: int
-    """Raised when the code changes what the same recipe makes."""
-    inputs: tuple[str, ...]
-    """Names of the artifacts that it reads."""
-    run: Callable[..., StageResult]
-    """(context, recipe[, source]) -> result; fills `context.directory`."""
-    check: Check
-    """The contracts of what it leaves behind."""
-    registers_model: str | None = None
-    """Alias of the registered model version that its checkpoint becomes."""
-    pages: tuple[str, ...] = ()
-    """Files of the artifact for people, which MLflow shows too."""
+Digest = Callable[[Store, str], str]
+"""(store, key) -> sha256 of the file."""
 
 
 @dataclass(frozen=True)
@@ -38,6 +23,32 @@ class Source:
     digest: str
     value: Recipe
     check: Callable[[], list[ContractResult]]
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One step of the pipeline, declared once: in the tuple `STAGES` of `flows/pipeline.py`."""
+
+    name: str
+    """Name in the store and in MLflow, and key of the recipe in a profile."""
+    version: int
+    """Number that is raised when the code makes something else of the same recipe."""
+    recipe: type[Recipe]
+    """Class of everything that changes what the stage makes."""
+    inputs: Mapping[str, "Stage"]
+    """Input name -> the stage whose artifact it is."""
+    run: Callable[..., StageResult]
+    """(context, recipe[, source]) -> result; fills `context.directory`."""
+    check: Check
+    """Function that holds the contracts of the artifact."""
+    estimate: Estimator
+    """Function that `q2a plan` asks for time, memory and cost."""
+    source: Callable[[PipelineConfig, Digest], Source | None] | None = None
+    """Function that opens the data from outside the store which the stage reads too."""
+    registers_model: str | None = None
+    """Alias of the registered model version that the stage's checkpoint becomes."""
+    pages: tuple[str, ...] = ()
+    """Files of the artifact for people, which MLflow shows too."""
 
 
 @dataclass(frozen=True)
@@ -77,9 +88,9 @@ class StageCall:
     @property
     def input_fingerprints(self) -> dict[str, str]:
         """Input name -> fingerprint, the source's digest included."""
-        found = {name: artifact.fingerprint for name, artifact in self.inputs.items()}
-        return found | ({"source": self.source.digest} if self.source else {})
+        fingerprints = {name: artifact.fingerprint for name, artifact in self.inputs.items()}
+        return fingerprints | ({"source": self.source.digest} if self.source else {})
 
 
 Runner = Callable[[StageCall], Artifact]
-"""Carries out a stage: for real, in a test, or only on paper."""
+"""Function that carries out a stage: for real, in a test, or only on paper."""

@@ -1,13 +1,13 @@
-"""What the environment decides, read once at the entry point and passed down from there.
+"""Settings that the environment decides, read once at an entry point and passed down from there.
 
-Nothing else in the project reads `os.environ`. Secrets (S3 keys) stay in the variables that their
+Nothing else reads environment variables. Secrets (S3 keys) stay in the variables that their
 libraries define (`AWS_ACCESS_KEY_ID`, `AWS_SECRET_ACCESS_KEY`) and never pass through here.
 """
 
 import os
 from pathlib import Path
 
-from pydantic import field_validator
+from pydantic import Field, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 _THIRD_PARTY_DEFAULTS = {
@@ -34,18 +34,21 @@ _THIRD_PARTY_DEFAULTS = {
     "HF_HUB_DISABLE_PROGRESS_BARS": "1",
     "HF_HUB_OFFLINE": "1",
     "TOKENIZERS_PARALLELISM": "false",
-    # Two busy processes with two threads each run 3-5 times slower than with one.
-    "OMP_NUM_THREADS": "1",
 }
 
 
 class Settings(BaseSettings):
-    """Where this machine keeps things. Every field is a `Q2A_...` variable."""
+    """Folders and addresses of this machine, from environment variables.
 
-    model_config = SettingsConfigDict(env_prefix="Q2A_")
+    A field is read from `Q2A_<NAME>`, or from the variable of a library that it names.
+    """
+
+    model_config = SettingsConfigDict(
+        env_prefix="Q2A_", populate_by_name=True, use_attribute_docstrings=True
+    )
 
     home: Path = Path("runs")
-    """Folder of everything local: store, tracking data base, Prefect's data, scratch files."""
+    """Folder of everything local: store, tracking database, Prefect's data, scratch files."""
     store: str = ""
     """fsspec URL of the artifact store; empty: `{home}/store`. `s3://bucket/prefix` works."""
     s3_endpoint_url: str = ""
@@ -54,26 +57,31 @@ class Settings(BaseSettings):
     """MLflow tracking URI; empty: SQLite at `{home}/mlflow.db`."""
     ray_address: str = ""
     """Ray cluster to join; empty: start Ray on this machine for this process."""
+    prefect_api_url: str = Field("", validation_alias="PREFECT_API_URL")
+    """API of a Prefect server; empty: Prefect starts a server for each run."""
+    omp_num_threads: str = Field("1", validation_alias="OMP_NUM_THREADS")
+    """Threads of a process's numerics, in Ray's workers too. Two busy processes with two threads
+    each run 3-5 times slower than with one."""
 
     @field_validator("home")
     @classmethod
     def _absolute(cls, home: Path) -> Path:
-        """Workers have other working directories."""
+        """Make the path absolute, because workers have other working directories."""
         return home.expanduser().resolve()
 
     @property
     def store_url(self) -> str:
-        """The store's URL, with the default filled in."""
+        """URL of the store, with the default filled in."""
         return self.store or str(self.home / "store")
 
     @property
     def resolved_tracking_uri(self) -> str:
-        """MLflow's tracking URI, with the default filled in."""
+        """URI of MLflow's tracking server, with the default filled in."""
         return self.tracking_uri or f"sqlite:///{self.home / 'mlflow.db'}"
 
     @property
     def storage_options(self) -> dict[str, object]:
-        """What fsspec needs to reach the store."""
+        """Options that fsspec needs to reach the store."""
         return {"endpoint_url": self.s3_endpoint_url} if self.s3_endpoint_url else {}
 
 
@@ -87,6 +95,7 @@ def read_settings() -> Settings:
     settings.home.mkdir(parents=True, exist_ok=True)
     defaults = dict(_THIRD_PARTY_DEFAULTS)
     defaults["PREFECT_HOME"] = str(settings.home / "prefect")
+    defaults["OMP_NUM_THREADS"] = settings.omp_num_threads
     for name, value in defaults.items():
         os.environ.setdefault(name, value)
     return settings

@@ -15,6 +15,8 @@ from mlflow import MlflowClient
 from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param, Run, RunTag
 from mlflow.exceptions import MlflowException
 
+from data_contracts.errors import UsageError
+
 EXPERIMENT = "q2a"
 PARENT_TAG = "mlflow.parentRunId"
 KIND_TAG = "q2a.kind"
@@ -30,8 +32,8 @@ _CONFIG_FILE = "config.json"
 _MAX_PARAM_CHARACTERS = 6000
 
 
-class UnknownRunError(LookupError):
-    """A run id that names no pipeline run of this tracking server."""
+class UnknownRunError(UsageError, LookupError):
+    """A run id names no pipeline run of this tracking server."""
 
 
 class RunLogger:

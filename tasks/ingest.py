@@ -17,6 +17,7 @@ from data_contracts import conversation_contracts as contracts
 from data_contracts import conversation_tables as tables
 from data_contracts.clip_contracts import MANIFEST, SHARD_INDEX
 from data_contracts.contract_result import ContractResult
+from data_contracts.errors import DataError
 from data_contracts.recipe import Recipe
 from data_contracts.records import (
     Clip,
@@ -70,7 +71,7 @@ class IngestRecipe(Recipe):
     hygiene: inspection.HygieneRecipe = inspection.HygieneRecipe()
 
 
-class TooManyRejectedError(ValueError):
+class TooManyRejectedError(DataError, ValueError):
     """More of the manifest was rejected than the recipe allows."""
 
 

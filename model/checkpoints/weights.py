@@ -10,6 +10,8 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
+from data_contracts.errors import DataError
+
 _SINGLE = "model.safetensors"
 _INDEX = "model.safetensors.index.json"
 _FLOATS = ("BF16", "F16", "F32", "F64")
@@ -22,7 +24,7 @@ Sources = Mapping[str, Mapping[str, torch.Size]]
 first axis. Mostly one."""
 
 
-class CheckpointError(ValueError):
+class CheckpointError(DataError, ValueError):
     """A folder does not hold the checkpoint that is expected there."""
 
 

@@ -1,1 +1,1 @@
-"""Estimates what a stage would take: hours, memory, money."""
+"""Estimates of what a stage would take: hours, memory, money."""

@@ -1,9 +1,6 @@
-"""What the stages would take that draw answers: collecting preferences, and evaluation."""
-
-from transformers import Qwen2AudioConfig
+"""Estimates of the stages that draw answers: collecting preferences, and evaluation."""
 
 from infra.compute.hardware import ACCELERATORS, GIB
-from infra.compute.resources import Resources
 from model.costs.decoding import (
     AnswerSizes,
     answering_bytes,
@@ -17,43 +14,45 @@ from model.tuning import TuningRecipe
 from tasks.collect_preferences import CollectRecipe
 from tasks.conversations.suites import num_suites
 from tasks.conversations.task_table import shipped_tasks
-from tasks.estimates.training_cost import Estimate, ExampleSize, peak_flops, priced, usable_gib
+from tasks.estimates.estimate import (
+    Estimate,
+    ExampleSize,
+    Premises,
+    peak_flops,
+    priced,
+    usable_gib,
+)
 from tasks.evaluate import CHECKPOINTS, EvaluateRecipe
 from tasks.evaluation.answerer import PROMPTS_AT_ONCE
 from tasks.ingest import IngestRecipe
 
 _SHARE_OF_BANDWIDTH = 0.6
+"""Share of the memory's stated bandwidth that decoding reaches."""
 
 
-def estimate_preferences(
-    config: Qwen2AudioConfig,
-    recipe: CollectRecipe,
-    ingest: IngestRecipe,
-    resources: Resources,
-    size: ExampleSize,
-) -> Estimate:
-    """All samples of all prompts that ingest draws, none of them finished early."""
-    prompts = sum(ingest.dialogues.prompts.values())
-    sizes = _sizes(size, recipe.num_samples, recipe.max_new_tokens)
+def estimate_preferences(premises: Premises, recipe: CollectRecipe) -> Estimate:
+    """Estimate sampling for all prompts that ingest draws, none of the answers ended early."""
+    resources = premises.resources
+    prompts = sum(_corpus(premises).dialogues.prompts.values())
+    sizes = _sizes(premises.example, recipe.num_samples, recipe.max_new_tokens)
     jobs = -(-prompts // recipe.prompts_per_chunk)
-    return _answers(config, sizes, prompts, min(jobs, resources.num_workers), resources, size)
+    return _answers(premises, sizes, prompts, min(jobs, resources.num_workers))
 
 
-def estimate_evaluation(
-    config: Qwen2AudioConfig,
-    recipe: EvaluateRecipe,
-    ingest: IngestRecipe,
-    resources: Resources,
-    size: ExampleSize,
-) -> Estimate:
-    """Every checkpoint answers every suite, all of them full, none of the answers ended early.
+def estimate_evaluation(premises: Premises, recipe: EvaluateRecipe) -> Estimate:
+    """Estimate full suites of the shipped tasks, answered by every checkpoint, none ended early."""
+    num_items = num_suites(shipped_tasks()) * _corpus(premises).suites.items
+    sizes = _sizes(premises.example, 1, recipe.max_new_tokens)
+    workers = min(len(CHECKPOINTS), premises.resources.num_workers)
+    return _answers(premises, sizes, len(CHECKPOINTS) * num_items, workers)
 
-    The suites are those of the shipped tasks.
-    """
-    prompts = len(CHECKPOINTS) * num_suites(shipped_tasks()) * ingest.suites.items
-    sizes = _sizes(size, 1, recipe.max_new_tokens)
-    workers = min(len(CHECKPOINTS), resources.num_workers)
-    return _answers(config, sizes, prompts, workers, resources, size)
+
+def _corpus(premises: Premises) -> IngestRecipe:
+    """Return the recipe of the corpus, which says how many prompts and items there are."""
+    recipe = premises.inputs["corpus"]
+    if not isinstance(recipe, IngestRecipe):
+        raise TypeError(f"{premises.key} reads its corpus from {type(recipe).__name__}, no ingest")
+    return recipe
 
 
 def _sizes(size: ExampleSize, samples: int, new_tokens: int) -> AnswerSizes:
@@ -66,17 +65,13 @@ def _sizes(size: ExampleSize, samples: int, new_tokens: int) -> AnswerSizes:
     )
 
 
-def _answers(
-    config: Qwen2AudioConfig,
-    sizes: AnswerSizes,
-    prompts: int,
-    workers: int,
-    resources: Resources,
-    size: ExampleSize,
-) -> Estimate:
-    """Rounds of prompts on some workers. Reading a prompt takes operations; writing an answer takes
-    operations or the weights' way out of the memory, whichever is slower.
+def _answers(premises: Premises, sizes: AnswerSizes, prompts: int, workers: int) -> Estimate:
+    """Estimate rounds of prompts on some workers.
+
+    Reading a prompt takes the time of its operations; writing an answer that of its operations or
+    of reading the weights from memory, whichever is slower.
     """
+    config, resources = premises.shape, premises.resources
     count = count_parameters(config, TuningRecipe())
     rounds = prompts / sizes.prompts
     read, write = prefill_flops(config, sizes), decoding_flops(config, sizes)
@@ -101,7 +96,7 @@ def _answers(
     return Estimate(
         examples=prompts * sizes.samples,
         tokens=prompts * (sizes.prompt_tokens + sizes.samples * sizes.new_tokens),
-        audio_hours=prompts * size.audio_seconds / 3600,
+        audio_hours=prompts * premises.example.audio_seconds / 3600,
         flops=round(rounds * (read + write)),
         memory_gib={"weights": weights, "cache": cache, "logits": held - weights - cache},
         peak_gib=held,

@@ -11,6 +11,7 @@ from pydantic import Field, field_validator, model_validator
 from transformers import Qwen2AudioForConditionalGeneration, Qwen2AudioProcessor
 
 from data_contracts.digest import digest_of
+from data_contracts.errors import DataError
 from data_contracts.recipe import Recipe
 from data_contracts.records import Conversation, NonEmpty, PackedClip
 from infra.storage.store import Store
@@ -99,7 +100,7 @@ class WeightSource(Recipe):
         return {name: url for name, url in self if url is not None}
 
 
-class WeightSourceError(ValueError):
+class WeightSourceError(DataError, ValueError):
     """No weights are given for the recipe, or their folder has none."""
 
 

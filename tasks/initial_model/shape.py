@@ -5,13 +5,14 @@ from typing import Any
 
 from transformers import Qwen2AudioConfig
 
+from data_contracts.errors import UsageError
 from infra.storage.store import Store
 from model.checkpoints.construct import ModelRecipe, configuration
 from model.costs.shapes import published_config, released_shape, towers_shape
 from tasks.initial_model.build import ReleasedRecipe, TowersRecipe, WeightSource
 
 
-class UnknownShapeError(ValueError):
+class UnknownShapeError(UsageError, ValueError):
     """The size of a model can't be known, because its weights are out of reach."""
 
 

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, BinaryIO
 
+from data_contracts.errors import DataError
 from infra.storage.file_systems import open_file_system
 from infra.storage.source_files import open_url
 from tasks.recordings.locations import resolve
@@ -14,7 +15,7 @@ _MAX_JSON_BYTES = 1 << 26
 published lists of that kind, AIR-Bench's questions, have some tens of megabytes."""
 
 
-class CorpusError(ValueError):
+class CorpusError(DataError, ValueError):
     """A folder does not have the published layout of the corpus; says what is missing where."""
 
 

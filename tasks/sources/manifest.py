@@ -12,6 +12,7 @@ from pathlib import Path, PurePosixPath
 from pydantic import Field, ValidationError, field_validator, model_validator
 
 from data_contracts.digest import digest_of, digest_of_each
+from data_contracts.errors import DataError
 from data_contracts.jsonl import explain
 from data_contracts.recipe import Recipe
 from data_contracts.records import Clip, NonEmpty, Rejected, TaskName
@@ -73,7 +74,7 @@ class DataSource(Recipe):
         return self
 
 
-class DataSourceError(ValueError):
+class DataSourceError(DataError, ValueError):
     """The manifest or folder can't be used as it is."""
 
 
@@ -208,7 +209,10 @@ def _lines(url: str) -> Iterator[tuple[int, str]]:
                     yield number, line.removesuffix(b"\n").decode()
     except (FileNotFoundError, IsADirectoryError) as error:
         raise DataSourceError(
-            f"there is no manifest {url!r}. Give a JSONL file with --set data.manifest=PATH."
+            f"there is no manifest {url!r}; a relative path starts from the working directory, "
+            f"which is {str(Path.cwd())!r}. Give a JSONL file with --set data.manifest=PATH. The "
+            "corpus of the profiles demo and tiny comes with q2a's repository: clone it, and run "
+            "in its folder."
         ) from error
     except UnicodeDecodeError as error:
         raise DataSourceError(

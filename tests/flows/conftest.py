@@ -14,6 +14,7 @@ from flows.config import load_config
 from infra.settings import Settings
 from tests.support.drill_tools import Drill, DrillReport
 from tests.support.tiny_run import OVERRIDES, Driver, TinyRun, run_tiny
+from tests.support.workshop import Workshop
 
 REPORT = pytest.StashKey[DrillReport]()
 
@@ -45,6 +46,20 @@ def tiny_run(tmp_path_factory: pytest.TempPathFactory, tiny_overrides: tuple[str
     """One uninterrupted run of the profile `tiny` on the small manifest."""
     settings = Settings(home=tmp_path_factory.mktemp("tiny"), store="", tracking_uri="")
     return run_tiny(settings, load_config("tiny", tiny_overrides))
+
+
+@pytest.fixture(scope="session")
+def only_workshop(tmp_path_factory: pytest.TempPathFactory) -> Workshop:
+    """One MLflow database for all tests of executions: making one takes five seconds."""
+    return Workshop(tmp_path_factory.mktemp("workshop"))
+
+
+@pytest.fixture
+def shop(only_workshop: Workshop) -> Workshop:
+    """A workshop in which nothing has happened yet."""
+    only_workshop.events.clear()
+    only_workshop.failure = lambda: None
+    return only_workshop
 
 
 @pytest.fixture

@@ -50,6 +50,17 @@ def test_variables_replace_the_defaults(monkeypatch: pytest.MonkeyPatch) -> None
     assert settings.resolved_tracking_uri == "http://127.0.0.1:5000"
 
 
+def test_variables_of_libraries_are_settings_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("PREFECT_API_URL", raising=False)
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    assert (Settings().prefect_api_url, Settings().omp_num_threads) == ("", "1")
+    monkeypatch.setenv("PREFECT_API_URL", "http://127.0.0.1:4200/api")
+    monkeypatch.setenv("OMP_NUM_THREADS", "3")
+    settings = Settings()
+    assert settings.prefect_api_url == "http://127.0.0.1:4200/api"
+    assert settings.omp_num_threads == "3"
+
+
 def test_libraries_get_defaults_but_variables_that_are_set_win(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -67,7 +78,7 @@ def test_libraries_get_defaults_but_variables_that_are_set_win(
 def test_importing_the_project_changes_nothing(tmp_path: Path) -> None:
     script = (
         "import os; before = dict(os.environ)\n"
-        "import flows.cli, flows.pipeline, flows.runners\n"
+        "import flows.main, flows.pipeline, flows.prefect_runner\n"
         "added = {k for k in os.environ if k.startswith(('Q2A', 'PREFECT', 'RAY', 'OMP'))}\n"
         "assert not added - before.keys(), added - before.keys()\n"
     )

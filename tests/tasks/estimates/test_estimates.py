@@ -15,7 +15,8 @@ from tasks.collect_preferences import CollectRecipe
 from tasks.conversations.suites import num_suites
 from tasks.conversations.task_table import shipped_tasks
 from tasks.estimates.answering_cost import estimate_evaluation, estimate_preferences
-from tasks.estimates.training_cost import USABLE, Estimate, ExampleSize, estimate_training, in_turn
+from tasks.estimates.estimate import USABLE, Estimate, ExampleSize, Premises, in_turn
+from tasks.estimates.training_cost import estimate_training
 from tasks.evaluate import EvaluateRecipe
 from tasks.ingest import IngestRecipe
 from tasks.objectives.alignment import AlignmentRecipe
@@ -44,54 +45,58 @@ def optimizer(**changes: Any) -> OptimizerRecipe:
     return OptimizerRecipe.model_validate(values | changes)
 
 
+def premises(
+    resources: Resources,
+    config: Qwen2AudioConfig = PUBLISHED,
+    key: str = "pretrain",
+    ingest: IngestRecipe | None = None,
+) -> Premises:
+    return Premises(key, config, resources, CLIP, {"corpus": ingest or IngestRecipe()})
+
+
 def estimate(config: Qwen2AudioConfig = PUBLISHED, **resources: Any) -> Estimate:
     return estimate_training(
-        config,
-        optimizer(),
-        TuningRecipe(),
-        Resources.model_validate(H100 | resources),
-        CLIP,
-        "pretrain",
+        premises(Resources.model_validate(H100 | resources), config), optimizer(), TuningRecipe()
     )
 
 
 def test_hours_and_cost_of_a_stage_by_hand() -> None:
     """6 operations a parameter and token in the language model and a position in the encoder."""
-    found = estimate(num_workers=8)
+    result = estimate(num_workers=8)
     text = 32 * (4 * 4096**2 + 3 * 4096 * 11_008)
     audio = 32 * (4 * 1280**2 + 2 * 1280 * 5120)
     tokens, positions = 200 + 14 + 24, 400
     products = 6 * (text * tokens + audio * positions + 24 * 4096 * 156_032)
-    assert found.examples == 64_000
-    assert found.tokens == 64_000 * tokens
-    assert found.audio_hours == pytest.approx(64_000 * 8 / 3600)
+    assert result.examples == 64_000
+    assert result.tokens == 64_000 * tokens
+    assert result.audio_hours == pytest.approx(64_000 * 8 / 3600)
     # Attention, the convolutions and the projector are the rest.
-    assert products < found.flops / 64_000 < 1.05 * products
-    assert found.hours == pytest.approx(found.flops / (8 * 0.5 * 989e12) / 3600)
-    assert found.gpu_hours == pytest.approx(8 * found.hours)
-    assert found.cost == pytest.approx(2.0 * found.gpu_hours)
+    assert products < result.flops / 64_000 < 1.05 * products
+    assert result.hours == pytest.approx(result.flops / (8 * 0.5 * 989e12) / 3600)
+    assert result.gpu_hours == pytest.approx(8 * result.hours)
+    assert result.cost == pytest.approx(2.0 * result.gpu_hours)
 
 
 def test_alignment_is_counted_by_hand_and_passes_the_audio_side_alone() -> None:
     """6 operations a parameter and position of the encoder, none of the language model's."""
     tuning = AlignmentRecipe(optimizer=optimizer()).tuning
-    one = Resources.model_validate(H100)
-    found = estimate_training(PUBLISHED, optimizer(), tuning, one, CLIP, "pretrain.alignment", 0)
-    assert found.tokens == 0
-    assert (found.steps, found.examples) == (1000, 64_000)
+    one, key = Resources.model_validate(H100), "pretrain.alignment"
+    result = estimate_training(premises(one, key=key), optimizer(), tuning, 0)
+    assert result.tokens == 0
+    assert (result.steps, result.examples) == (1000, 64_000)
     products = 6 * 32 * (4 * 1280**2 + 2 * 1280 * 5120) * 400
     # Attention, the convolutions and the projector are the rest.
-    assert products < found.flops / 64_000 < 1.1 * products
+    assert products < result.flops / 64_000 < 1.1 * products
     trained = count_parameters(PUBLISHED, tuning).trained
-    assert found.memory_gib["gradients"] == pytest.approx(4 * trained / GIB)
-    assert found.memory_gib["logits"] == 0
-    assert found.memory_gib["copies"] < 2 * trained / GIB
-    small = one.model_copy(update={"memory_per_worker_gib": found.peak_gib})
-    tight = estimate_training(PUBLISHED, optimizer(), tuning, small, CLIP, "pretrain.alignment", 0)
+    assert result.memory_gib["gradients"] == pytest.approx(4 * trained / GIB)
+    assert result.memory_gib["logits"] == 0
+    assert result.memory_gib["copies"] < 2 * trained / GIB
+    small = one.model_copy(update={"memory_per_worker_gib": result.peak_gib})
+    tight = estimate_training(premises(small, key=key), optimizer(), tuning, 0)
     assert any("--set pretrain.alignment.audio_encoder=lora: " in note for note in tight.notes)
-    both = in_turn(found, estimate())
+    both = in_turn(result, estimate())
     assert both.steps == 2000
-    assert both.hours == pytest.approx(found.hours + estimate().hours)
+    assert both.hours == pytest.approx(result.hours + estimate().hours)
     assert both.cost == pytest.approx(2.0 * both.gpu_hours)
     assert (both.peak_gib, both.fits) == (estimate().peak_gib, False)
 
@@ -108,11 +113,11 @@ def test_checkpointing_costs_a_third_more_and_holds_less() -> None:
 
 
 def test_the_published_shape_does_not_fit_one_card_and_the_plan_says_what_helps() -> None:
-    found = estimate()
-    assert found.fits is False
-    assert found.peak_gib > 16 * count_parameters(PUBLISHED, TuningRecipe()).trained / GIB
-    needs, *remedies = found.notes
-    assert needs.startswith(f"needs {found.peak_gib:.0f} GiB, {USABLE * 79:.0f} are usable")
+    result = estimate()
+    assert result.fits is False
+    assert result.peak_gib > 16 * count_parameters(PUBLISHED, TuningRecipe()).trained / GIB
+    needs, *remedies = result.notes
+    assert needs.startswith(f"needs {result.peak_gib:.0f} GiB, {USABLE * 79:.0f} are usable")
     fitting = [line for line in remedies if line.endswith(": fits")]
     assert any("--set pretrain.tuning.language_model=lora" in line for line in fitting)
     assert any("--set resources.strategy=fsdp2" in line for line in fitting)
@@ -155,25 +160,25 @@ def test_answers_take_what_is_asked_of_them_at_most() -> None:
     resources = Resources.model_validate(H100 | {"num_workers": 4})
     ingest = IngestRecipe.model_validate({"dialogues": {"prompts": {"train": 640}}})
     recipe = CollectRecipe(num_samples=4, max_new_tokens=64)
-    found = estimate_preferences(PUBLISHED, recipe, ingest, resources, CLIP)
-    assert found.examples == 4 * 640
+    result = estimate_preferences(premises(resources, ingest=ingest), recipe)
+    assert result.examples == 4 * 640
     weights = 4 * 8_397_094_912 / GIB
     # Keys and values: 32 prompts of 214 tokens twice, and 4 answers of 64, in 32 layers of 4096.
     cache = 2 * 32 * 4096 * 4 * 32 * (2 * 214 + 4 * 64) / GIB
-    assert found.memory_gib["weights"] == pytest.approx(weights)
-    assert found.memory_gib["cache"] == pytest.approx(cache)
-    assert found.fits is True
+    assert result.memory_gib["weights"] == pytest.approx(weights)
+    assert result.memory_gib["cache"] == pytest.approx(cache)
+    assert result.fits is True
     more = CollectRecipe(num_samples=16, max_new_tokens=256)
-    large = estimate_preferences(PUBLISHED, more, ingest, resources, CLIP)
+    large = estimate_preferences(premises(resources, ingest=ingest), more)
     assert large.fits is False
     assert "Lower the number of samples or of new tokens." in large.notes[-1]
-    assert large.hours > found.hours
+    assert large.hours > result.hours
 
 
 def test_evaluation_is_of_three_checkpoints_on_all_suites() -> None:
     resources = Resources.model_validate(H100 | {"num_workers": 32})
     ingest = IngestRecipe.model_validate({"suites": {"items": 100}})
     recipe = EvaluateRecipe(max_new_tokens=10)
-    found = estimate_evaluation(PUBLISHED, recipe, ingest, resources, CLIP)
-    assert found.workers == 3
-    assert found.examples == 3 * num_suites(shipped_tasks()) * 100
+    result = estimate_evaluation(premises(resources, ingest=ingest), recipe)
+    assert result.workers == 3
+    assert result.examples == 3 * num_suites(shipped_tasks()) * 100

@@ -8,28 +8,23 @@ from pathlib import Path
 
 import pytest
 
-from flows import cli
+from data_contracts.contract_result import ContractBreachError
+from data_contracts.digest import UnstableValueError
+from data_contracts.errors import DataError, UsageError
+from flows.commands.options import Configuration
+from flows.config import ConfigError
 from flows.pipeline import STAGES
+from infra.tracking import UnknownRunError
+from model.checkpoints.packaged_wheels import PackagedWeightsError
+from model.checkpoints.weights import CheckpointError
+from tasks.ingest import TooManyRejectedError
+from tasks.initial_model.build import WeightSourceError
+from tasks.initial_model.shape import UnknownShapeError
 from tasks.sources.catalogue import corpora
+from tasks.sources.corpus_files import CorpusError
 from tasks.sources.manifest import DataSourceError
+from tests.support.command import q2a
 from tests.support.tiny_run import TinyRun
-
-
-@pytest.fixture(autouse=True)
-def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """An empty world of its own."""
-    monkeypatch.setenv("Q2A_HOME", str(tmp_path / "home"))
-    for name in ("Q2A_STORE", "Q2A_TRACKING_URI", "PREFECT_API_URL"):
-        monkeypatch.delenv(name, raising=False)
-    for name in ("FORCE_COLOR", "TTY_COMPATIBLE", "COLUMNS", "LINES"):  # what rich obeys
-        monkeypatch.delenv(name, raising=False)
-    return tmp_path / "home"
-
-
-def q2a(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int:
-    monkeypatch.setattr(sys, "argv", ["q2a", *arguments])
-    return cli.run_command()
-
 
 WRONG_USE = [
     (["plan", "-p", "tinny"], "there is no profile 'tinny'"),
@@ -70,6 +65,7 @@ def test_a_plan_for_a_cluster_needs_neither_its_data_nor_its_weights(
     for words in ("Estimate: 32 x H100", "GPU hours", "cost, USD", "Memory of one worker, GiB"):
         assert words in screen
     assert "unknown" in screen
+    assert "ingest: no estimate: what it takes depends on recordings" in screen
     assert "assumed: weights.language_model is taken to have the published shape" in screen
     assert q2a(monkeypatch, "plan", "-p", "cluster", "--json") == 0
     stages = {stage["stage"]: stage for stage in json.loads(capsys.readouterr().out)}
@@ -83,11 +79,12 @@ def test_a_plan_for_a_cluster_needs_neither_its_data_nor_its_weights(
     ("error", "code", "message"),
     [
         (FloatingPointError("the loss is nan"), 1, "FloatingPointError: the loss is nan"),
-        (DataSourceError("there is no manifest"), 3, "there is no manifest"),
+        (DataError("there is no manifest"), 3, "there is no manifest"),
+        (UsageError("there is no profile"), 2, "there is no profile"),
         (KeyboardInterrupt(), 130, "stopped by the user"),
     ],
 )
-def test_a_failed_command_ends_with_1_with_3_for_its_data_and_a_stopped_one_with_130(
+def test_the_exit_code_tells_what_ended_a_command(
     error: BaseException,
     code: int,
     message: str,
@@ -97,16 +94,43 @@ def test_a_failed_command_ends_with_1_with_3_for_its_data_and_a_stopped_one_with
     def fail(*_: object) -> None:
         raise error
 
-    monkeypatch.setattr(cli, "_prepare", fail)
+    monkeypatch.setattr(Configuration, "load", fail)
     assert q2a(monkeypatch, "run") == code
     assert f"error: {message}" in capsys.readouterr().err
 
 
-def test_help_ends_with_0(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+@pytest.mark.parametrize(
+    ("error", "kind"),
+    [
+        (ConfigError, UsageError),
+        (UnknownRunError, UsageError),
+        (UnknownShapeError, UsageError),
+        (UnstableValueError, UsageError),
+        (ContractBreachError, DataError),
+        (CorpusError, DataError),
+        (TooManyRejectedError, DataError),
+        (DataSourceError, DataError),
+        (WeightSourceError, DataError),
+        (CheckpointError, DataError),
+        (PackagedWeightsError, DataError),
+    ],
+)
+def test_errors_that_a_person_ends_by_correcting_something_are_of_a_kind(
+    error: type[Exception], kind: type[Exception]
 ) -> None:
-    assert q2a(monkeypatch, "--help") == 0
-    assert "resume" in capsys.readouterr().out
+    assert issubclass(error, kind)
+
+
+def test_a_run_outside_of_the_repository_says_where_the_corpus_was_sought_and_where_it_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert q2a(monkeypatch, "run", "--profile", "demo") == 3
+    errors = capsys.readouterr().err
+    assert f"there is no manifest '{tmp_path}/data/manifest.jsonl'" in errors
+    assert f"starts from the working directory, which is '{tmp_path}'" in errors
+    assert "--set data.manifest=PATH" in errors
+    assert "clone it" in errors
 
 
 def test_list_describes_every_corpus_and_as_json_its_layout(
@@ -126,7 +150,7 @@ def test_list_describes_every_corpus_and_as_json_its_layout(
         assert name in screen
     assert "CC-BY-NC-3.0" in screen
     assert "fold1" in screen
-    assert "--list --json tells each layout" in screen
+    assert "--list --json shows each layout" in screen
 
 
 def test_a_corpus_whose_rows_are_all_rejected_ends_with_3_and_the_first_reasons(
@@ -140,15 +164,6 @@ def test_a_corpus_whose_rows_are_all_rejected_ends_with_3_and_the_first_reasons(
     errors = capsys.readouterr().err
     assert f"split fold1 of corpus esc50 in {tmp_path}/esc has no usable row" in errors
     assert "climbs out of its folder" in errors
-
-
-def test_no_command_shows_the_help_and_no_error(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    assert q2a(monkeypatch) == 2
-    screen = capsys.readouterr()
-    assert "resume" in screen.out
-    assert screen.err == ""
 
 
 def test_a_plan_of_an_empty_store_misses_everything_as_json(

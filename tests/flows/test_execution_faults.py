@@ -1,0 +1,112 @@
+"""What becomes of an artifact when a contract, a stage or a process breaks."""
+
+from pathlib import Path
+
+import pytest
+
+from data_contracts.contract_result import ContractBreachError
+from flows.execution import execute
+from flows.stage import Source
+from tests.support.workshop import ROWS, Recipe, Workshop, check_values, only_run
+
+
+def test_an_output_that_breaks_its_contract_is_never_recorded(shop: Workshop) -> None:
+    session = shop.session()
+    call = shop.call("one", Recipe(values=(1, -2)))
+    with pytest.raises(ContractBreachError, match=r"rows\.value_is_positive"):
+        execute(session, call)
+    assert shop.ledger.find("one", call.artifact.fingerprint) is None
+    run = only_run(shop, session)
+    assert run.info.status == "FAILED"
+    assert run.data.tags["q2a.error"].startswith("ContractBreachError: ")
+    assert "'row 1': -2" in run.data.tags["q2a.error"]
+    files = {file.path for file in shop.client.list_artifacts(run.info.run_id)}
+    assert "contracts_out.html" in files
+
+
+def test_a_source_that_breaks_its_contract_stops_before_any_work(shop: Workshop) -> None:
+    session = shop.session()
+    bad = Source("digest-1", Recipe(), lambda: [check_values([0], "source")])
+    call = shop.call("sourced", Recipe(), bad)
+    with pytest.raises(ContractBreachError):
+        execute(session, call)
+    assert "work" not in shop.events
+    assert only_run(shop, session).info.status == "FAILED"
+
+
+def test_a_stage_that_raises_keeps_its_folder_and_the_next_run_continues(shop: Workshop) -> None:
+    session = shop.session()
+    call = shop.call("one", Recipe(values=(9,)))
+
+    def fail() -> None:
+        raise FloatingPointError("the loss is nan")
+
+    shop.failure = fail
+    with pytest.raises(FloatingPointError):
+        execute(session, call)
+    run = only_run(shop, session)
+    assert run.info.status == "FAILED"
+    assert run.data.tags["q2a.error"] == "FloatingPointError: the loss is nan"
+    shop.failure = lambda: None
+    shop.events.clear()
+    execute(session, call)
+    assert "continue" in shop.events
+    directory = shop.ledger.directory("one", call.artifact.fingerprint)
+    assert "scratch/half" not in directory.list_keys()
+
+
+def test_an_interrupted_stage_is_killed_not_failed(shop: Workshop) -> None:
+    session = shop.session()
+
+    def interrupt() -> None:
+        raise KeyboardInterrupt
+
+    shop.failure = interrupt
+    with pytest.raises(KeyboardInterrupt):
+        execute(session, shop.call("one", Recipe(values=(10,))))
+    assert only_run(shop, session).info.status == "KILLED"
+
+
+def test_a_damaged_file_is_named_and_made_again(shop: Workshop) -> None:
+    session = shop.session()
+    call = shop.call("one", Recipe(values=(11,)))
+    execute(session, call)
+    directory = shop.ledger.directory("one", call.artifact.fingerprint)
+    before = shop.ledger.find("one", call.artifact.fingerprint)
+    assert before is not None
+    directory.write_text(ROWS, "[12]")
+    shop.events.clear()
+    execute(session, call)
+    assert shop.events[0].startswith(f"progress one: {ROWS} is damaged")
+    assert "work" in shop.events
+    after = shop.ledger.find("one", call.artifact.fingerprint)
+    assert after is not None
+    assert after.files == before.files
+    assert shop.ledger.verify(after) == []
+
+
+def test_a_hit_without_its_tracking_run_gets_one_from_the_record(
+    shop: Workshop, tmp_path: Path
+) -> None:
+    """After a crash between record and log, or with a new MLflow data base."""
+    session = shop.session()
+    call = shop.call("one", Recipe(values=(13,)))
+    execute(session, call)
+    first = only_run(shop, session)
+    shop.client.set_terminated(first.info.run_id, "KILLED")
+    second = shop.session()
+    execute(second, call)
+    run = only_run(shop, second)
+    assert shop.tracking.producer_of(call.artifact.fingerprint).info.run_id == run.info.run_id
+    assert run.data.metrics["records_out"] == 1
+    assert "page.html" in {f.path for f in shop.client.list_artifacts(run.info.run_id)}
+    tags = shop.client.get_run(second.parent.run_id).data.tags
+    assert tags["q2a.hit.one"] == run.info.run_id
+
+
+def test_the_run_of_a_dead_process_is_ended_by_its_successor(shop: Workshop) -> None:
+    session = shop.session()
+    call = shop.call("one", Recipe(values=(14,)))
+    dead = shop.tracking.start_stage(session.parent, "one", call.artifact.fingerprint, {})
+    execute(session, call)
+    assert shop.client.get_run(dead.run_id).info.status == "KILLED"
