@@ -30,7 +30,7 @@ Everything below `ingest`, `pretrain`, `sft`, `collect_preferences`, `dpo` and `
 the fingerprint of its stage; `resources`, `example` and `schedule` are not.
 """
 _OPERATORS = {"ge": "≥", "gt": ">", "le": "≤", "lt": "<", "min_length": "length ≥"}
-_REQUIRED = "required"
+_NAMES = {str: "text", int: "whole number", float: "number", bool: "true or false"}
 
 
 def page() -> str:
@@ -106,13 +106,12 @@ def _type(annotation: Any) -> str:
         return f"list of {shown[0]}" if Ellipsis in parts else f"[{', '.join(shown)}]"
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         return f"[{annotation.__name__}](#{annotation.__name__.lower()})"
-    names = {"str": "text", "int": "whole number", "float": "number", "bool": "true or false"}
-    return names.get(annotation.__name__, annotation.__name__)
+    return _NAMES[annotation]
 
 
 def _default(field: FieldInfo) -> str:
     if field.is_required():
-        return _REQUIRED
+        return "required"
     default = field.get_default(call_default_factory=True)
     if isinstance(default, Recipe):
         kind = getattr(default, "kind", None)
