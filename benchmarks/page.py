@@ -26,7 +26,7 @@ A row holds the medians over the rounds of a race: both sides take turns in one 
 (rows of S3 in wall time, because the server is another process). The ratio is how many times as
 long the reference takes. `goal` is the least ratio, `stretch` a further one. The last column holds
 what must be true besides: how exact the result is, and bounds of memory and time, with the limit in
-brackets. Rows without a race show the same time twice. [Records of speed](speed_records.md) tells
+brackets. Rows without a race show the same time twice. [Records of speed](speed_records.md) holds
 how it was measured, why goals are missed, and what earlier commits reached.
 """
 

@@ -18,7 +18,7 @@ from benchmarks.__main__ import BENCHMARKS, ON_REQUEST
 from flows.config import load_config, parse_config, profile_names
 from flows.main import main
 from tasks.sources.catalogue import CorpusSource
-from tests.support.documents import ROOT, all_commands, commands_of
+from tests.support.documents import PAGES, ROOT, all_commands, commands_of
 
 RUN_HERE = (
     "q2a doctor",
@@ -142,6 +142,18 @@ def test_cheap_commands_end_well(
         json.loads(screen.out)
     else:
         assert screen.out.strip()
+
+
+def test_commands_and_targets_in_sentences_exist(
+    home: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    text = "\n".join(page.read_text() for page in PAGES)
+    commands = set(re.findall(r"`q2a ([a-z]+)", text))
+    assert ends_with(monkeypatch, home, "q2a --help") == 0
+    assert commands <= set(re.findall(r"[a-z]+", capsys.readouterr().out))
+    targets = set(re.findall(r"`make ([a-z-]+)", text))
+    makefile = (ROOT / "Makefile").read_text()
+    assert targets <= set(re.findall(r"^([a-z-]+):", makefile, re.MULTILINE))
 
 
 Q2A_PARSED = [command for command in PARSED if command.startswith("q2a ")]
