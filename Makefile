@@ -4,7 +4,7 @@ BIN := $(VENV)/bin
 PYTHON ?= python3
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo pretrained demo-pretrained test drill drill-pretrained bench lint ui clean
+.PHONY: help setup demo pretrained demo-pretrained test drill drill-pretrained bench lint docs ui clean
 
 help:  ## print the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):[^#]*## /\1\t/' | expand -t 18
@@ -54,6 +54,11 @@ lint: setup  ## ruff, mypy, import layers
 
 bench: setup  ## our time against transformers', row by row of the goals; 25 minutes
 	$(BIN)/python -m benchmarks
+
+docs: setup  ## the documents as web pages below build/docs; a warning ends it
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check \
+		--constraint constraints.txt --editable '.[docs]'
+	$(BIN)/mkdocs build --strict --quiet
 
 ui: setup  ## MLflow's UI and a Prefect server, with their addresses
 	$(BIN)/q2a ui

@@ -1,0 +1,25 @@
+"""The examples are profiles: they load, and their names are free."""
+
+from pathlib import Path
+
+import pytest
+import yaml
+
+from flows.config import parse_config, profile_names
+from tests.support.documents import ROOT
+
+EXAMPLES = sorted((ROOT / "examples").glob("*.yaml"))
+
+
+@pytest.mark.parametrize("example", EXAMPLES, ids=lambda path: path.stem)
+def test_an_example_is_a_valid_profile_once_it_is_copied(example: Path) -> None:
+    values = yaml.safe_load(example.read_text())
+    config = parse_config({"profile": example.stem, **values}, str(example))
+    assert config.profile == example.stem
+    assert example.stem not in profile_names()
+
+
+def test_the_page_of_the_examples_names_each() -> None:
+    page = (ROOT / "examples/README.md").read_text()
+    assert len(EXAMPLES) == 3
+    assert all(f"({example.name})" in page for example in EXAMPLES)
