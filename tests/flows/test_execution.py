@@ -14,10 +14,11 @@ import pandas as pd
 import pytest
 from mlflow import MlflowClient
 from mlflow.entities import Run
-from pydantic import BaseModel
 
 from data_contracts.contract import Contract, Rule
 from data_contracts.contract_result import ContractBreachError, ContractResult
+from data_contracts.recipe import Recipe as BaseRecipe
+from data_contracts.stage_record import StageRecord
 from data_contracts.validation import validate
 from flows.execution import Session, execute
 from flows.stage import Artifact, Source, Stage, StageCall
@@ -46,7 +47,7 @@ POSITIVE = Contract(
 )
 
 
-class Recipe(BaseModel):
+class Recipe(BaseRecipe):
     values: tuple[int, ...] = (1, 2, 3)
 
 
@@ -137,9 +138,12 @@ def test_contracts_frame_the_work_and_the_record_comes_last(
     first = execute(session, shop.call("one", Recipe()))
     shop.events.clear()
     complete = shop.ledger.complete
-    monkeypatch.setattr(
-        shop.ledger, "complete", lambda record: (shop.events.append("record"), complete(record))
-    )
+
+    def noted(record: StageRecord) -> None:
+        shop.events.append("record")
+        complete(record)
+
+    monkeypatch.setattr(shop.ledger, "complete", noted)
     execute(session, shop.call("two", Recipe(), corpus=first))
     assert shop.events == ["check one", "work", "check two", "record", "progress two: done"]
 
@@ -301,7 +305,9 @@ def test_a_hit_without_its_tracking_run_gets_one_from_the_record(
     second = shop.session()
     execute(second, call)
     run = only_run(shop, second)
-    assert shop.tracking.producer_of(call.artifact.fingerprint).info.run_id == run.info.run_id
+    producer = shop.tracking.producer_of(call.artifact.fingerprint)
+    assert producer is not None
+    assert producer.info.run_id == run.info.run_id
     assert run.data.metrics["records_out"] == 1
     assert "page.html" in {f.path for f in shop.client.list_artifacts(run.info.run_id)}
     tags = shop.client.get_run(second.parent.run_id).data.tags

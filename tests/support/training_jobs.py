@@ -20,7 +20,8 @@ from infra.compute.resources import Resources, StrategyName
 from infra.storage.store import Store
 from model.checkpoints.checkpoint import load_checkpoint
 from model.tuning import TuningRecipe
-from tasks.training.fit import FINAL_STATE, ObjectiveFactory, fit
+from tasks.training.fit import FINAL_STATE, fit
+from tasks.training.job import ObjectiveFactory
 from tasks.training.objective import (
     ExampleSource,
     MicroBatch,
