@@ -4,7 +4,8 @@ BIN := $(VENV)/bin
 PYTHON ?= python3
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo pretrained demo-pretrained test drill drill-pretrained bench lint docs ui clean
+.PHONY: help setup tools demo pretrained demo-pretrained test drill drill-pretrained resolve lint \
+	bench docs ui clean
 
 help:  ## print the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):[^#]*## /\1\t/' | expand -t 18
@@ -18,6 +19,14 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 	touch $@
 
 setup: $(VENV)/.installed  ## make .venv from pyproject.toml and constraints.txt
+
+TOOLS := chromium ffmpeg postgresql sox
+SUDO := $(if $(filter-out 0,$(shell id -u)),sudo)
+
+tools:  ## what tests use of the system: ffmpeg, sox, Chromium, PostgreSQL (apt)
+	$(SUDO) apt-get update -qq
+	$(SUDO) env DEBIAN_FRONTEND=noninteractive \
+		apt-get install --yes -qq --no-install-recommends $(TOOLS)
 
 PRETRAINED := runs/pretrained
 
@@ -45,6 +54,9 @@ drill: setup  ## the heavy tests: killed drivers, schedules, Ray, S3; the table 
 
 drill-pretrained: pretrained  ## the goals of demo-pretrained, which it runs where needed
 	$(BIN)/python -m pytest -m hour
+
+resolve: setup  ## whether every pin has a wheel for every declared Python; downloads 2 GB
+	$(BIN)/python -m pytest tests/packaging/test_pins.py
 
 lint: setup  ## ruff, mypy, import layers
 	$(BIN)/ruff format --check .

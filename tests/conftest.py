@@ -25,7 +25,11 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_configure() -> None:
     """Give libraries their defaults before a test imports them."""
     home = Path(os.environ.setdefault("Q2A_HOME", str(ROOT / "runs" / "tests")))
-    home.mkdir(parents=True, exist_ok=True)
+    if worker := os.environ.get("PYTEST_XDIST_WORKER"):
+        # Each process of `pytest -n` has a home of its own; the first has set these for itself.
+        home /= worker
+        os.environ["Q2A_HOME"] = str(home)
+        os.environ.pop("PREFECT_HOME", None)
     read_settings()
     torch.set_num_threads(1)
     # The same examples everywhere, however long they take: a test tells of the code, not the day.

@@ -40,7 +40,7 @@ def test_a_moment_is_right_on_average_and_never_off_by_more_than_an_eighth() -> 
     assert not moment.read(slice(0, 1000)).any()
 
 
-def regression(dtype: torch.dtype) -> tuple[nn.Module, Tensor, Tensor]:
+def regression(dtype: torch.dtype) -> tuple[nn.Sequential, Tensor, Tensor]:
     generator = torch.Generator().manual_seed(3)
     model = nn.Sequential(nn.Linear(24, 40), nn.GELU(), nn.Linear(40, 7)).to(dtype)
     with torch.no_grad():

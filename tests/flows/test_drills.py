@@ -182,7 +182,7 @@ def s3(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Mapping[str,
         yield {"Q2A_STORE": f"s3://{BUCKET}/store", "Q2A_S3_ENDPOINT_URL": endpoint, **KEYS}
 
 
-def test_the_pipeline_keeps_its_artifacts_on_s3(drill: Drill, s3: Mapping[str, str]) -> None:
+def test_the_pipeline_keeps_its_artifacts_on_s3(drill: Drill, s3: Mapping[str, Any]) -> None:
     home, tiny_run = drill.home, drill.undisturbed
     drill.start("-c", DRIVER, *drill.overrides, **s3).finish()
     second = drill.start("-c", DRIVER, *drill.overrides, **s3).finish()

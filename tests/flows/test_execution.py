@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from data_contracts.stage_record import StageRecord
 from flows.execution import execute
 from tests.support.workshop import ROWS, Recipe, Workshop, only_run
 
@@ -21,9 +22,12 @@ def test_contracts_frame_the_work_and_the_record_comes_last(
     first = execute(session, shop.call("one", Recipe()))
     shop.events.clear()
     complete = shop.ledger.complete
-    monkeypatch.setattr(
-        shop.ledger, "complete", lambda record: (shop.events.append("record"), complete(record))
-    )
+
+    def noted(record: StageRecord) -> None:
+        shop.events.append("record")
+        complete(record)
+
+    monkeypatch.setattr(shop.ledger, "complete", noted)
     execute(session, shop.call("two", Recipe(), corpus=first))
     assert shop.events == ["check one", "work", "check two", "record", "progress two: done"]
 

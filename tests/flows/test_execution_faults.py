@@ -97,7 +97,9 @@ def test_a_hit_without_its_tracking_run_gets_one_from_the_record(
     second = shop.session()
     execute(second, call)
     run = only_run(shop, second)
-    assert shop.tracking.producer_of(call.artifact.fingerprint).info.run_id == run.info.run_id
+    producer = shop.tracking.producer_of(call.artifact.fingerprint)
+    assert producer is not None
+    assert producer.info.run_id == run.info.run_id
     assert run.data.metrics["records_out"] == 1
     assert "page.html" in {f.path for f in shop.client.list_artifacts(run.info.run_id)}
     tags = shop.client.get_run(second.parent.run_id).data.tags

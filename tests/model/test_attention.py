@@ -10,9 +10,10 @@ from model.attention import NAME, AttentionPlan, Packed, Tree, use_packed_attent
 from tests.support.oracle import CONVERSATIONS, reference_logits, tokens_of
 
 
-def qkv(total: int) -> list[Tensor]:
+def qkv(total: int) -> tuple[Tensor, Tensor, Tensor]:
     generator = torch.Generator().manual_seed(3)
-    return [torch.randn(1, 2, total, 8, generator=generator) for _ in range(3)]
+    q, k, v = (torch.randn(1, 2, total, 8, generator=generator) for _ in range(3))
+    return q, k, v
 
 
 def dense(mask: Tensor) -> Tensor:

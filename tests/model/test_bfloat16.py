@@ -7,6 +7,7 @@ batches go through the reference's forward in bfloat16.
 from collections.abc import Callable, Iterator
 from copy import deepcopy
 from dataclasses import replace
+from typing import TypeAlias
 
 import numpy as np
 import pytest
@@ -28,7 +29,7 @@ from tests.support.oracle import (
     tokens_of,
 )
 
-Model = Qwen2AudioForConditionalGeneration
+Model: TypeAlias = Qwen2AudioForConditionalGeneration
 Compute = Callable[[Model], Tensor]
 
 BOUND = 1.2

@@ -2,6 +2,7 @@
 
 import itertools
 import math
+from typing import TypeAlias
 
 import pytest
 import torch
@@ -15,7 +16,7 @@ from model.encoder import encode_audio
 from model.tokenizer import AUDIO
 from tests.support.oracle import FEATURES
 
-Model = Qwen2AudioForConditionalGeneration
+Model: TypeAlias = Qwen2AudioForConditionalGeneration
 
 
 def collapsed(path: tuple[int, ...]) -> list[int]:

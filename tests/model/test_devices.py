@@ -6,7 +6,7 @@ With a GPU, its results are compared with the CPU's.
 """
 
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, TypeAlias
 
 import pytest
 import torch
@@ -31,7 +31,7 @@ from tests.support.oracle import (
     tokens_of,
 )
 
-Model = Qwen2AudioForConditionalGeneration
+Model: TypeAlias = Qwen2AudioForConditionalGeneration
 META = torch.device("meta")
 GPU = torch.device("cuda")
 LENGTHS = [321, 5000, 479_900, 70 * 16_000]
@@ -58,7 +58,7 @@ class OneDevice(TorchDispatchMode):
 
 @pytest.fixture
 def one_device() -> Iterator[None]:
-    with OneDevice():
+    with OneDevice():  # type: ignore[no-untyped-call]
         yield
 
 

@@ -1,5 +1,7 @@
 """Losses and log-probabilities equal those of transformers' forward, sequence by sequence."""
 
+from typing import TypeAlias
+
 import pytest
 import torch
 from torch import Tensor
@@ -12,7 +14,7 @@ from model.forward import cross_entropy, label_log_probs, pair_log_probs
 from model.sequence import TokenSequence, render_answer
 from tests.support.oracle import CONVERSATIONS, FEATURES, prompt_of, reference_logits, tokens_of
 
-Model = Qwen2AudioForConditionalGeneration
+Model: TypeAlias = Qwen2AudioForConditionalGeneration
 
 
 @pytest.fixture

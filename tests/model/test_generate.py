@@ -1,5 +1,8 @@
 """Answers equal transformers' `generate`, and do not depend on the company they are made in."""
 
+from collections.abc import Mapping
+from typing import TypeAlias
+
 import pytest
 import torch
 from transformers import Qwen2AudioForConditionalGeneration, Qwen2AudioProcessor
@@ -11,7 +14,7 @@ from model.generate import GenerationSettings, Sample, _choose, _Row, generate
 from model.sequence import TokenSequence
 from tests.support.oracle import CLIPS, CONVERSATIONS, FEATURES, RECIPE, padded_inputs, prompt_of
 
-Model = Qwen2AudioForConditionalGeneration
+Model: TypeAlias = Qwen2AudioForConditionalGeneration
 NAMES = [conversation.id for conversation in CONVERSATIONS]
 SAMPLED = GenerationSettings(max_new_tokens=12, num_samples=3, temperature=1.2, top_p=0.9, seed=5)
 
@@ -34,7 +37,7 @@ def frequent_stops(
 def reference_answer(
     model: Model, prompt: TokenSequence, num_new: int, stops: frozenset[int]
 ) -> list[int]:
-    audio = {}
+    audio: Mapping[str, torch.Tensor] = {}
     if prompt.clip_ids:
         audio = padded_inputs([CLIPS[clip] for clip in prompt.clip_ids], RECIPE.num_mel_bins)
     input_ids = torch.from_numpy(prompt.input_ids)[None]

@@ -1,5 +1,7 @@
 """The projector's closed form recovers what was planted, and pairs time with transcript."""
 
+from typing import TypeAlias
+
 import pytest
 import torch
 from torch import Tensor
@@ -10,7 +12,7 @@ from model.encoder import encode_audio, encode_frames
 from model.projector import fit_projector, transcript_targets
 from tests.support.oracle import FEATURES
 
-Model = Qwen2AudioForConditionalGeneration
+Model: TypeAlias = Qwen2AudioForConditionalGeneration
 
 
 def random(*shape: int, seed: int) -> Tensor:

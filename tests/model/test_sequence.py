@@ -37,11 +37,14 @@ def messages(turns: tuple[Turn, ...]) -> list[dict[str, object]]:
     ]
 
 
-def reference_ids(text: str, conversation: Conversation, processor: Qwen2AudioProcessor) -> list:
+def reference_ids(
+    text: str, conversation: Conversation, processor: Qwen2AudioProcessor
+) -> list[int]:
     """The reference processor's ids, its audio tokens expanded by its own feature extractor."""
     audio = [CLIPS[clip].numpy() for clip in conversation.clip_ids] or None
     inputs = processor(text=text, audio=audio, sampling_rate=16_000, return_tensors="pt")
-    return inputs.input_ids[0].tolist()
+    ids: list[int] = inputs.input_ids[0].tolist()
+    return ids
 
 
 @pytest.mark.parametrize("conversation", CHATS, ids=lambda c: c.id)

@@ -1,6 +1,7 @@
 """Parts are frozen, adapted or trained, and an export is a plain checkpoint again."""
 
 from pathlib import Path
+from typing import TypeAlias
 
 import pytest
 import torch
@@ -14,7 +15,7 @@ from model.parts import part_of
 from model.tuning import TuningRecipe, apply_tuning, merge_adapters
 from tests.support.oracle import CONVERSATIONS, FEATURES, reference_logits, tokens_of
 
-Model = Qwen2AudioForConditionalGeneration
+Model: TypeAlias = Qwen2AudioForConditionalGeneration
 BOTH = TuningRecipe(audio_encoder="lora", language_model="lora", lora_rank=4)
 
 

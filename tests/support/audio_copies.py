@@ -85,7 +85,8 @@ def trimmed(waveform: np.ndarray, share: float = 0.1) -> np.ndarray:
 
 def telephone(waveform: np.ndarray) -> np.ndarray:
     """Nothing above 4 kHz."""
-    return soxr.resample(soxr.resample(waveform, RATE, 8_000), 8_000, RATE).astype(np.float32)
+    narrow = soxr.resample(waveform, RATE, 8_000)
+    return np.asarray(soxr.resample(narrow, 8_000, RATE), np.float32)
 
 
 COPIES: Mapping[str, Callable[[np.ndarray], np.ndarray]] = {

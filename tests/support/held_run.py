@@ -22,9 +22,10 @@ from infra.compute.interface import Worker  # noqa: E402
 from infra.storage.store import Store  # noqa: E402
 from tasks.corpus import packing  # noqa: E402
 from tasks.corpus.packing import PackedShard, Packing, ShardJob  # noqa: E402
-from tasks.training import fit as training  # noqa: E402
+from tasks.training import fit  # noqa: E402
 from tasks.training.guards.stall import StallGuard  # noqa: E402
 from tasks.training.job import TrainingJob  # noqa: E402
+from tasks.training.loop import train  # noqa: E402
 
 SHARD, STEP = 1, 15
 """What is not begun while a run is held."""
@@ -61,7 +62,7 @@ def held_train(
         if step == STEP and "/pretrain/" in job.directory.url:
             hold(folder, worker.rank)
 
-    StallGuard.beat = held_beat  # type: ignore[method-assign]
+    StallGuard.beat = held_beat  # type: ignore[assignment, method-assign]
     try:
         train(job, worker)
     finally:
@@ -72,7 +73,7 @@ def main(place: str, folder: Path, command: list[str]) -> None:
     if place == "ingest":
         packing.pack_shard = partial(held_pack_shard, folder, packing.pack_shard)
     else:
-        training.train = partial(held_train, folder, training.train)
+        fit.train = partial(held_train, folder, train)  # type: ignore[attr-defined]
     sys.path[0] = ""
     if command[0] == "-c":
         sys.argv = ["-c", *command[2:]]

@@ -68,7 +68,7 @@ TOKENS_PER_CLIP = {clip: num_audio_tokens(len(waveform)) for clip, waveform in C
 
 def chat(name: str, *turns: tuple[str, str, tuple[str, ...]]) -> Conversation:
     """A chat from (role, text, clips)."""
-    made = tuple(Turn(role=r, text=t, audio=a) for r, t, a in turns)  # type: ignore[arg-type]
+    made = tuple(Turn(role=r, text=t, audio=a) for r, t, a in turns)
     return Conversation(id=name, format="chat", turns=made, task="test")
 
 
@@ -153,7 +153,7 @@ def reference_tokens(
 
 def reference_logits(model: Qwen2AudioForConditionalGeneration, sequence: TokenSequence) -> Tensor:
     """transformers' forward over one sequence, [T, vocab_size]."""
-    audio = {}
+    audio: Mapping[str, Tensor] = {}
     if sequence.clip_ids:
         waveforms = [CLIPS[clip] for clip in sequence.clip_ids]
         audio = padded_inputs(waveforms, model.config.audio_config.num_mel_bins)

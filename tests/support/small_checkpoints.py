@@ -42,7 +42,7 @@ def random_model(kind: type[M], config: PreTrainedConfig, seed: int) -> M:
         torch.manual_seed(seed)
         model = kind(config)
         for parameter in model.parameters():
-            parameter += 0.15 * torch.randn(parameter.shape)
+            parameter.add_(0.15 * torch.randn(parameter.shape))
     return model.eval()
 
 

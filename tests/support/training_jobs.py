@@ -22,7 +22,8 @@ from infra.storage.store import Store
 from model.checkpoints.checkpoint import load_checkpoint
 from model.tuning import TuningRecipe
 from tasks.training.data_plan import DataPlan
-from tasks.training.fit import FINAL_STATE, ObjectiveFactory, StartingPoint, fit
+from tasks.training.fit import FINAL_STATE, StartingPoint, fit
+from tasks.training.job import ObjectiveFactory
 from tasks.training.objective import (
     ExampleSource,
     MicroBatch,

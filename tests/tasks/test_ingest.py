@@ -183,7 +183,7 @@ class WatchedStore(Store):
         super().__init__(url)
         self.written: list[str] = []
 
-    def create(self, key: str) -> AbstractContextManager[BinaryIO]:
+    def create(self, key: str) -> AbstractContextManager[BinaryIO]:  # type: ignore[override]
         self.written.append(key)
         return super().create(key)
 

@@ -182,7 +182,8 @@ def test_a_server_that_is_paused_for_a_while_delays_and_spoils_nothing(
     proxy: FaultyProxy, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     impatient = {"read_timeout": 1, "retries": {"total_max_attempts": 1}}
-    place, endpoint = f"s3://{BUCKET}/paused", {"endpoint_url": proxy.endpoint}
+    place = f"s3://{BUCKET}/paused"
+    endpoint: dict[str, object] = {"endpoint_url": proxy.endpoint}
     Store(place, endpoint).write_bytes("a", b"x" * 1_000)
     store = Store(place, {**endpoint, "config_kwargs": impatient})
     monkeypatch.setattr(remote, "ATTEMPTS", 1_000)  # the awakened server may need some of them
@@ -210,4 +211,4 @@ def _listener_at(address: str) -> int:
         for found in psutil.net_connections()
         if found.laddr and found.laddr.port == port and found.status == "LISTEN" and found.pid
     }
-    return process
+    return int(process)

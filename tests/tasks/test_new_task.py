@@ -71,7 +71,8 @@ def test_a_new_task_is_one_entry(declare: Callable[[Path], DataSource], tmp_path
     tasks = read_tasks(corpus)
     assert list(tasks) == [*shipped_tasks(), "engine"]
     index = CorpusIndex(corpus)
-    examples, _ = completion_examples(index, ClipTable.of(index, tasks), tasks, "natural")
+    clips = ClipTable.of(index, tasks)
+    examples = completion_examples(index, clips, tasks, "natural").examples
     asked = [examples[number][0] for number in range(len(examples))]
     assert [(c.task, c.turns[0].text, c.answer) for c in asked] == [
         ("engine", "Name the engine:", label) for label in LABELS

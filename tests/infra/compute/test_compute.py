@@ -37,15 +37,20 @@ def test_the_profile_names_the_backend(tmp_path: Path) -> None:
 
 
 def test_in_process_maps_lazily_in_order() -> None:
-    seen = []
-    results = InProcess().map(lambda item: seen.append(item) or item * 2, [1, 2, 3])
+    seen: list[int] = []
+
+    def double(item: int) -> int:
+        seen.append(item)
+        return item * 2
+
+    results = InProcess().map(double, [1, 2, 3])
     assert seen == []
     assert list(results) == [2, 4, 6]
     assert seen == [1, 2, 3]
 
 
 def test_in_process_fits_as_the_only_worker() -> None:
-    workers = []
+    workers: list[Worker] = []
     InProcess().fit(workers.append)
     assert workers == [Worker(rank=0, world_size=1)]
 

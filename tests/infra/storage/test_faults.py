@@ -289,7 +289,9 @@ def test_an_http_server_in_trouble_is_no_missing_recording(
     )
     Thread(target=files.serve_forever, daemon=True).start()
     with FaultyProxy(f"http://127.0.0.1:{files.server_port}").running() as web:
-        for method, fault in (("HEAD", "error"), ("GET", "error"), ("GET", "cut")):
+        troubles: tuple[tuple[str, Fault], ...]
+        troubles = (("HEAD", "error"), ("GET", "error"), ("GET", "cut"))
+        for method, fault in troubles:
             web.fail(method, "/a.wav", fault, times=2)
         assert read_url(f"{web.endpoint}/a.wav", 1 << 20) == DATA
         assert web.plan == []

@@ -201,7 +201,7 @@ def test_whatever_fails_no_byte_is_wrong_lost_or_read_twice(
         bodies.append(Broken(answer.body.read1(1 << 20), chance, closed))
         return replace(answer, body=bodies[-1])
 
-    asked.get = get  # type: ignore[method-assign]
+    asked.get = get  # type: ignore[assignment, method-assign]
     try:
         stream = RemoteFile(asked, "a")
     except StoreError:

@@ -1,6 +1,7 @@
 """What is assembled hears as its Whisper and writes as its language model, in transformers too."""
 
 from pathlib import Path
+from typing import TypeAlias
 
 import pytest
 import torch
@@ -33,7 +34,7 @@ from tests.support.oracle import (
 )
 from tests.support.small_checkpoints import WRITERS, train, write_llama, write_qwen2, write_whisper
 
-Model = Qwen2AudioForConditionalGeneration
+Model: TypeAlias = Qwen2AudioForConditionalGeneration
 
 
 def assembled(kind: str, directory: Path) -> tuple[Model, Qwen2AudioProcessor]:

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import TypeAlias
 
 import pytest
 import torch
@@ -30,7 +31,7 @@ from model.tokenizer import build_processor
 from tests.support.oracle import CLIPS, CONVERSATIONS, FEATURES, RECIPE, prompt_of
 from tests.support.small_checkpoints import change_tensors, write_llama, write_whisper
 
-Model = Qwen2AudioForConditionalGeneration
+Model: TypeAlias = Qwen2AudioForConditionalGeneration
 
 
 def test_the_reference_classes_answer_as_we_do(

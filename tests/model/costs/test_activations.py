@@ -1,7 +1,7 @@
 """What the formulas say of activations is what torch's autograd keeps, tensor by tensor."""
 
 from itertools import product
-from typing import get_args
+from typing import TypeAlias, get_args
 
 import pytest
 import torch
@@ -20,7 +20,7 @@ from model.forward import cross_entropy
 from model.tuning import Method, TuningRecipe, apply_tuning
 from tests.support.oracle import CONVERSATIONS, FEATURES, tokens_of
 
-Model = Qwen2AudioForConditionalGeneration
+Model: TypeAlias = Qwen2AudioForConditionalGeneration
 METHODS: tuple[Method, ...] = get_args(Method)
 PUBLISHED = released_shape(published_config("Qwen2-Audio-7B") or {})
 

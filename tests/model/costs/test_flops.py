@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from dataclasses import replace
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, TypeAlias
 
 import pytest
 import torch
@@ -43,7 +43,7 @@ from tests.support.oracle import (
     tokens_of,
 )
 
-Model = Qwen2AudioForConditionalGeneration
+Model: TypeAlias = Qwen2AudioForConditionalGeneration
 POSITIONS = [num_positions(num_mel_frames(len(waveform))) for waveform in CLIPS.values()]
 
 
@@ -60,7 +60,7 @@ def counted(run: Callable[[], Any]) -> int:
     }
     with FlopCounterMode(display=False, custom_mapping=formulas) as counter:
         run()
-    return counter.get_total_flops()
+    return int(counter.get_total_flops())
 
 
 class FullyCounted(Packed):
@@ -153,6 +153,7 @@ def test_a_step_executes_what_is_counted_whatever_learns(
     apply_tuning(model, tuning, seed=0)
     batch = collate([tokens_of(c, processor) for c in CONVERSATIONS], FEATURES)
     # torch counts both halves of causal scores: hand it a plan that counts them too.
+    assert isinstance(batch.plan, Packed)
     whole = replace(batch, plan=FullyCounted(batch.plan.lengths, causal=True))
     expected = counted(lambda: cross_entropy(model, batch, 0.0).backward())
     # The convolutions' and the projector's inputs need no gradient; the count has them all.
@@ -172,6 +173,7 @@ def test_checkpointing_executes_the_layers_that_are_counted_again(
 ) -> None:
     apply_tuning(model.train(), tuning, seed=0)
     batch = collate([tokens_of(c, processor) for c in CONVERSATIONS], FEATURES)
+    assert isinstance(batch.plan, Packed)
     whole = replace(batch, plan=FullyCounted(batch.plan.lengths, causal=True))
     kept = counted(lambda: cross_entropy(model, batch, 0.0).backward())
     model.activation_checkpointing_enable()

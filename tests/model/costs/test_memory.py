@@ -195,7 +195,7 @@ def test_more_work_or_fewer_workers_never_take_less(given_plan: TrainingPlan, co
         assert peak(strategy="zero2") <= peak(strategy="zero1")
         assert peak(strategy="zero3_offload") <= peak(strategy="zero3")
     # With moments of 8 bits, what these need besides may outweigh what they save of a small model.
-    full_moments = {"optimizer": "adamw"}
+    full_moments: dict[str, Any] = {"optimizer": "adamw"}
     assert peak(checkpointing=True, **full_moments) <= peak(checkpointing=False, **full_moments)
     if given_plan.workers > 1:
         assert peak(strategy="zero1", **full_moments) <= peak(strategy="ddp", **full_moments)

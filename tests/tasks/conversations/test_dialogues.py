@@ -118,7 +118,9 @@ def test_two_exchanges_are_two_single_ones_behind_one_another(
     dialogues: list[Conversation],
 ) -> None:
     multi = [d for d in dialogues if d.task == "multi_turn"]
-    singles = {d.turns: d for d in dialogues if len(d.turns) == 2}
+    singles: dict[tuple[Turn, ...], Conversation] = {
+        d.turns: d for d in dialogues if len(d.turns) == 2
+    }
     assert len(multi) == 40
     switches = 0
     for dialogue in multi:

@@ -116,6 +116,7 @@ def test_a_spoken_command_asks_what_the_sound_can_answer() -> None:
         assert made.clip.targets == sounding.targets
         assert answer_to_command(TASKS, spoken.phrase or "", sounding.targets)
         assert made.clip.license == "L-command AND L-sound"
+        assert isinstance(made.combine, Overlaid)
         assert made.combine == Overlaid(made.combine.snr_db, 0.4)
         assert made.combine.snr_db in RECIPE.snr_db
     asked = {(made.parts[1].id, made.parts[0].id) for made in planned}

@@ -102,7 +102,7 @@ def test_a_shard_with_another_number_of_records_than_planned_is_refused_by_its_n
     """An interrupted run wrote it; then a row was added to the source."""
     clips = [plain(Clip.model_validate(row(name, audio=f"{two_seconds}/a.wav"))) for name in "ab"]
     context = stage_context(two_seconds / "out")
-    packing_rules = packing.Packing(LengthRule("reject", 30))
+    packing_rules = packing.Packing(LengthRule("reject", 30, ()))
     jobs = [packing.ShardJob(0, (clips[0],))]
     (summary,) = packing.pack(context, jobs, 1, packing_rules, [])
     assert (summary.clips, summary.rejected) == (1, 0)

@@ -48,7 +48,7 @@ def about_audio(directory: Store) -> list[Finding]:
 
 @pytest.mark.parametrize("part", [{}, {"begin_seconds": 0.2, "end_seconds": 0.9}])
 def test_captions_of_one_recording_or_of_one_part_of_it_are_no_repeated_audio(
-    part: dict[str, float], tmp_path: Path
+    part: dict[str, Any], tmp_path: Path
 ) -> None:
     (tmp_path / "a.wav").write_bytes(sound_file(read(SPEECH[0])))
     assert about_audio(examined(tmp_path, captions("a.wav", 5, **part))) == []

@@ -1,6 +1,6 @@
 """Encoder and projector learn to spell real recordings, on any number of workers."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -54,6 +54,15 @@ class Recorded:
 
     def metrics(self, values: Mapping[str, float], step: int) -> None:
         self.values.setdefault(step, {}).update(values)
+
+    def tags(self, values: Mapping[str, str]) -> None:
+        """Forgotten."""
+
+    def text(self, content: str, file: str) -> None:
+        """Forgotten."""
+
+    def table(self, rows: Sequence[Mapping[str, object]], file: str) -> None:
+        """Forgotten."""
 
 
 @pytest.fixture(scope="module")

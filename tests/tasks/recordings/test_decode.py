@@ -247,7 +247,7 @@ def test_a_file_that_does_not_know_its_length_is_decoded_to_its_end(name: str) -
     assert seconds == pytest.approx(20, abs=0.2)
 
 
-def ogg_checksum(page: bytes) -> int:
+def ogg_checksum(page: bytes | bytearray) -> int:
     """RFC 3533, section 6: the generator is 0x04C11DB7, and nothing is inverted."""
     crc = 0
     for byte in page:

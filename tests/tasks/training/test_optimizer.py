@@ -65,7 +65,7 @@ def test_an_unknown_schedule_is_refused() -> None:
 @pytest.fixture(scope="module")
 def adapted() -> nn.Module:
     tokenizer = train_tokenizer(["some words to hear"] * 3, 300, ["en"])
-    model = build_model(
+    model: nn.Module = build_model(
         ModelRecipe(
             audio_layers=1, audio_width=16, audio_heads=2, audio_ffn=16, text_layers=1,
             text_width=16, text_heads=2, text_kv_heads=2, text_ffn=16, vocab_size=320,

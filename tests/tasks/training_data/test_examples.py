@@ -57,7 +57,7 @@ def test_training_clips_are_asked_for_each_task_with_every_prompt(tmp_path: Path
     examples, table = training_set.examples, training_set.table
     asked = [(CLIPS[1], "asr"), (CLIPS[0], "caption"), (CLIPS[1], "lid"), (CLIPS[0], "sound")]
     assert [examples[i] for i in range(len(examples))] == [
-        tuple(completion(row, task, p) for p in training_prompts(TASKS, task, row))  # type: ignore[arg-type]
+        tuple(completion(row, task, p) for p in training_prompts(TASKS, task, row))
         for row, task in asked
     ]
     assert [table.task[i] for i in range(4)] == ["asr", "caption", "lid", "sound"]

@@ -1,6 +1,7 @@
 """The plan of examples: shares, epochs and refusals."""
 
 from collections import Counter
+from typing import Any
 
 import numpy as np
 import pytest
@@ -18,7 +19,7 @@ from tasks.training_data.mixture_plan import (
 from tests.support.example_numbers import drawing
 
 POOLS = {"asr": range(100), "digits": range(100, 400), "sound": range(400, 407)}
-TASK_OF = {number: task for task, pool in POOLS.items() for number in pool}
+TASK_OF: dict[Any, str] = {number: task for task, pool in POOLS.items() for number in pool}
 
 
 @pytest.mark.parametrize(

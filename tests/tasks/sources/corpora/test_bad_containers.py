@@ -4,11 +4,12 @@ import gzip
 import json
 import tarfile
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import pytest
 
 from data_contracts.records import Rejected
+from infra.storage.source_files import open_url
 from tasks.sources import corpus_files as files
 from tasks.sources.catalogue import CorpusError, CorpusSource, corpus_rows
 from tests.support.corpus_trees import TREES, add, as_file, recordings
@@ -85,8 +86,13 @@ def test_a_tar_is_opened_once_however_many_texts_it_has(
         for number in range(20):
             add(tar, f"{number}.flac", flac)
             add(tar, f"{number}.txt", b"hi")
-    opened, open_url = [], files.open_url
-    monkeypatch.setattr(files, "open_url", lambda url: opened.append(url) or open_url(url))
+    opened: list[str] = []
+
+    def watched(url: str) -> BinaryIO:
+        opened.append(url)
+        return open_url(url)
+
+    monkeypatch.setattr(files, "open_url", watched)
     assert len(list(corpus_rows(source_of("webdataset", tmp_path, ("en/train",))))) == 20
     assert opened == [str(tmp_path / "train/0.tar")]
 

@@ -67,7 +67,9 @@ def test_a_cut_within_a_sentence_is_rejected_with_its_times(
 
 def test_a_cut_in_which_nobody_speaks_is_rejected_whatever_its_length(tmp_path: Path) -> None:
     whole = {"id": "whole", "duration": 70, "supervisions": [said(1, 2, "a")]}
-    silent = [{"id": f"c{seconds}", "duration": seconds, "supervisions": []} for seconds in (9, 70)]
+    silent: list[dict[str, Any]] = [
+        {"id": f"c{seconds}", "duration": seconds, "supervisions": []} for seconds in (9, 70)
+    ]
     _, *rows = rows_of(tmp_path / "shar", whole, *silent, whole | {"supervisions": []})
     assert len(rows) == 3
     assert all(isinstance(row, Rejected) and "has a text" in row.detail for row in rows)

@@ -34,10 +34,14 @@ def test_training_does_not_wait_for_the_first_upload_but_for_the_one_before_the_
 
 
 def test_the_end_waits_for_everything() -> None:
-    done = []
-    pause = threading.Event()
+    done: list[int] = []
+
+    def finish_later() -> None:
+        threading.Event().wait(0.2)
+        done.append(1)
+
     with Uploader() as uploader:
-        uploader.submit(lambda: pause.wait(0.2) or done.append(1))
+        uploader.submit(finish_later)
     assert done == [1]
 
 
