@@ -20,12 +20,17 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return build_wheel(tmp_path_factory.mktemp("wheel"))
 
 
-@pytest.fixture(scope="module")
-def installed(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Installation:
-    """The wheel in an environment of its own; its dependencies are those of the running one."""
+@pytest.fixture(scope="module", params=["borrowed", pytest.param("own", marks=pytest.mark.drill)])
+def installed(
+    wheel: Path, tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest
+) -> Installation:
+    """The wheel in a new environment, with the dependencies of the running one or with its own."""
     installation = Installation.create(tmp_path_factory.mktemp("installed"))
-    installation.pip("install", "--no-deps", str(wheel))
-    installation.borrow_dependencies()
+    if request.param == "own":
+        installation.pip("install", "--constraint", str(ROOT / "constraints.txt"), str(wheel))
+    else:
+        installation.pip("install", "--no-deps", str(wheel))
+        installation.borrow_dependencies()
     return installation
 
 
@@ -62,6 +67,12 @@ def test_an_installed_wheel_imports_none_of_the_checkout(installed: Installation
         assert Path(path).is_relative_to(installed.environment)
     probe = "import sys; print('\\n'.join(sys.path))"
     assert str(ROOT) not in installed.run("python", "-c", probe).splitlines()
+
+
+def test_the_installed_command_tells_the_version_of_the_wheel(
+    installed: Installation, wheel: Path
+) -> None:
+    assert wheel.name.split("-")[1] in installed.run("q2a", "--version")
 
 
 def test_the_installed_command_finds_nothing_wrong_with_its_machine(
