@@ -309,9 +309,7 @@ def empty_fsdd(root: Path) -> tuple[str, ...]:
     return ()
 
 
-@pytest.mark.parametrize(
-    "build", [empty_webdataset, empty_fleurs, empty_librispeech, empty_fsdd], ids=str
-)
+@pytest.mark.parametrize("build", [empty_webdataset, empty_fleurs, empty_librispeech, empty_fsdd])
 def test_a_split_that_was_asked_for_and_has_no_record_is_an_error(
     build: Any, tmp_path: Path
 ) -> None:
