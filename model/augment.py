@@ -39,9 +39,11 @@ class AugmentRecipe(Recipe):
     noise_std: Annotated[float, Field(ge=0)] = 0.02
     """Largest standard deviation of the added noise; 1 in a log-mel is 40 dB."""
     num_time_masks: Count = 1
+    """Number of stretches of time that are masked in each clip."""
     time_mask_frames: Count = 12
     """Longest time mask, in frames of 10 ms."""
     num_mel_masks: Count = 1
+    """Number of frequency bands that are masked in each clip."""
     mel_mask_bins: Count = 8
     """Widest frequency mask, in mel channels."""
 

@@ -27,8 +27,11 @@ class TuningRecipe(Recipe):
     """How each part is trained; part of a stage's identity."""
 
     audio_encoder: Method = "full"
+    """How the audio encoder learns: all weights, low-rank adapters alone, or not at all."""
     projector: Literal["full", "frozen"] = "full"
+    """How the projector learns: all weights, or not at all."""
     language_model: Method = "full"
+    """How the language model learns: all weights, low-rank adapters alone, or not at all."""
     lora_rank: int = Field(16, ge=1)
     """Inner width of the adapters."""
     lora_alpha: int = Field(32, ge=1)

@@ -33,6 +33,7 @@ class ModelRecipe(Recipe):
     """Everything that determines an untrained model. The defaults are those of the CPU demo."""
 
     kind: Literal["scratch"] = "scratch"
+    """Kind of the start: random weights."""
     num_mel_bins: Size = 80
     """Number of mel channels; 128 in the published model."""
     audio_layers: Size = 3

@@ -40,7 +40,7 @@ class TowersRecipe(Recipe):
     """A model of a pre-trained encoder and a pre-trained language model."""
 
     kind: Literal["towers"]
-    """Names this way to begin."""
+    """Kind of the start: a pre-trained audio encoder and language model."""
     ridge_clips: int = Field(1000, ge=0)
     """Transcribed clips that the projector is fitted to; 0: it stays random."""
     ridge_penalty: float = Field(0.01, gt=0)
@@ -53,7 +53,7 @@ class ReleasedRecipe(Recipe):
     """A finished Qwen2-Audio checkpoint, as it is."""
 
     kind: Literal["released"]
-    """Names this way to begin."""
+    """Kind of the start: a released Qwen2-Audio."""
 
 
 InitialRecipe = Annotated[ModelRecipe | TowersRecipe | ReleasedRecipe, Field(discriminator="kind")]

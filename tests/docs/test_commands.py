@@ -67,7 +67,7 @@ PARSED = {
     "make demo-pretrained": "tests/flows/test_demo_pretrained.py",
     "make drill": _DRILLS,
     "make bench": "tests/benchmarks/test_harness.py",
-    "python -m flows.configuration_page > docs/configuration.md": _GENERATED,
+    "q2a config --markdown > docs/configuration.md": _GENERATED,
     "python -m benchmarks.page > docs/benchmarks.md": _GENERATED,
     "python -m benchmarks mel seek": "tests/benchmarks/test_harness.py",
     "python -m benchmarks ingest-million": "tests/benchmarks/test_harness.py",
