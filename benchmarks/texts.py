@@ -94,7 +94,7 @@ def _sequence(
         is_label=np.arange(len(text)) >= len(text) - answer,
         clip_ids=(str(number),),
         tokens_per_clip=(audio,),
-        audio_places=np.arange(before, before + audio),
+        audio_positions=np.arange(before, before + audio),
     )
 
 
@@ -107,7 +107,9 @@ def without_audio(sequence: TokenSequence) -> TokenSequence:
     """As long, but text alone."""
     ids = np.where(sequence.input_ids == AUDIO, FIRST_TEXT, sequence.input_ids)
     nowhere = np.empty(0, np.int64)
-    return replace(sequence, input_ids=ids, clip_ids=(), tokens_per_clip=(), audio_places=nowhere)
+    return replace(
+        sequence, input_ids=ids, clip_ids=(), tokens_per_clip=(), audio_positions=nowhere
+    )
 
 
 def padded(sequences: Sequence[TokenSequence]) -> dict[str, Tensor]:

@@ -25,7 +25,7 @@ class Batch:
     """Which positions attend to which."""
     features: tuple[Tensor, ...]
     """Features of the distinct clips, each [num_mel_bins, 2 * L1 + 2 per window of 30 s]."""
-    audio_places: Tensor
+    audio_positions: Tensor
     """int64 [A]: positions in the row that hold audio."""
     audio_sources: Tensor
     """int64 [A]: the row of `encode_audio(features)` for each of these positions."""
@@ -35,7 +35,7 @@ class Batch:
     """int64 [N]: the token that each of these positions should predict."""
     label_sequence: Tensor
     """int64 [N]: index of the answered sequence that each label belongs to, ascending."""
-    last_places: Tensor
+    last_positions: Tensor
     """int64 [number of sequences]: last position of each sequence."""
 
     @property
@@ -81,7 +81,7 @@ def collate(sequences: Sequence[TokenSequence], features: Mapping[str, Tensor]) 
         predicting=targets - 1,
         labels=input_ids[targets],
         label_sequence=owner[targets],
-        last_places=starts + lengths - 1,
+        last_positions=starts + lengths - 1,
     )
 
 
@@ -119,7 +119,7 @@ def collate_pairs(pairs: Sequence[AnswerPair], features: Mapping[str, Tensor]) -
         predicting=np.concatenate(predicting),
         labels=np.concatenate(answers_only),
         label_sequence=np.arange(len(answers_only)).repeat(answer_lengths),
-        last_places=starts + np.array([sum(branch) for branch in branches]) - 1,
+        last_positions=starts + np.array([sum(branch) for branch in branches]) - 1,
     )
 
 
@@ -139,7 +139,7 @@ def _batch(
     sources: list[NDArray[np.int64]] = []
     for sequence, start in zip(sequences, starts, strict=True):
         _check_counts(sequence, features)
-        positions.append(start + sequence.audio_places)
+        positions.append(start + sequence.audio_positions)
         sources += [
             np.arange(first_row[clip], first_row[clip] + count)
             for clip, count in zip(sequence.clip_ids, sequence.tokens_per_clip, strict=True)
@@ -148,7 +148,7 @@ def _batch(
     return Batch(
         plan=plan,
         features=tuple(features[clip] for clip in clip_ids),
-        audio_places=torch.from_numpy(np.concatenate(positions)),
+        audio_positions=torch.from_numpy(np.concatenate(positions)),
         audio_sources=torch.from_numpy(np.concatenate([np.empty(0, np.int64), *sources])),
         **tensors,
     )

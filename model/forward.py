@@ -75,7 +75,7 @@ def pair_log_probs(
     Args:
         batch: from `batch.collate_pairs`.
     """
-    scores = label_log_probs(model, batch).sum_by_sequence(2 * len(batch.last_places))
+    scores = label_log_probs(model, batch).sum_by_sequence(2 * len(batch.last_positions))
     return scores[0::2], scores[1::2]
 
 
@@ -131,7 +131,7 @@ def _embed(model: Qwen2AudioForConditionalGeneration, batch: Batch) -> Tensor:
     if batch.features:
         audio, _ = encode_audio(model, batch.features)
         rows = audio.index_select(0, batch.audio_sources.to(device))
-        return embedded.index_copy(0, batch.audio_places.to(device), rows.to(embedded.dtype))
+        return embedded.index_copy(0, batch.audio_positions.to(device), rows.to(embedded.dtype))
     if model.training or torch.is_grad_enabled():
         # Training on several workers waits for the gradient of every parameter on every worker, or
         # gathers every layer, frozen ones too, also where a loss is only evaluated: a batch of text

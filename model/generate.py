@@ -93,7 +93,7 @@ def generate(
     num_samples = settings.num_samples
     batch = collate(prompts, features)
     prompt_cache = PromptCache()
-    hidden = hidden_states(model, batch, prompt_cache)[batch.last_places.to(model.device)]
+    hidden = hidden_states(model, batch, prompt_cache)[batch.last_positions.to(model.device)]
     lengths = torch.tensor([len(prompt) for prompt in prompts])
     cache = DecodeCache(prompt_cache, lengths, num_samples)
     logits = model.lm_head(hidden).repeat_interleave(num_samples, dim=0)

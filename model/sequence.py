@@ -44,7 +44,7 @@ class TokenSequence:
     """Clips of the runs of `<|AUDIO|>`, in order."""
     tokens_per_clip: tuple[int, ...]
     """Lengths of these runs."""
-    audio_places: NDArray[np.int64]
+    audio_positions: NDArray[np.int64]
     """[sum of tokens_per_clip]: positions of `<|AUDIO|>`."""
 
     def __len__(self) -> int:
@@ -182,7 +182,7 @@ def _assemble(
         is_label=np.array(labels, dtype=np.bool_).repeat(repeats),
         clip_ids=clip_ids[: len(counts)],
         tokens_per_clip=counts,
-        audio_places=is_audio.repeat(repeats).nonzero()[0],
+        audio_positions=is_audio.repeat(repeats).nonzero()[0],
     )
 
 

@@ -67,7 +67,7 @@ class DpoObjective:
         answers = [
             render_answer(text, pair.prompt, tokenizer) for text in (pair.chosen, pair.rejected)
         ]
-        return Load(len(prompt) + sum(map(len, answers)), len(prompt.audio_places))
+        return Load(len(prompt) + sum(map(len, answers)), len(prompt.audio_positions))
 
     def sources(self, examples: Sequence[int]) -> list[ExampleSource]:
         """Return where the pairs' prompts come from."""

@@ -166,7 +166,7 @@ class SupervisedObjective:
             for clip in conversation.clip_ids
         }
         sequence = self._render(conversation, tokens)
-        return Load(len(sequence), len(sequence.audio_places))
+        return Load(len(sequence), len(sequence.audio_positions))
 
     def sources(self, examples: Sequence[int]) -> list[ExampleSource]:
         """Return where the first variants come from: all have the same clips."""

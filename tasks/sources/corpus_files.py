@@ -37,14 +37,14 @@ class CorpusFiles:
         """Name of the root folder itself."""
         return str(self._root.rsplit("/", 1)[-1])
 
-    def place(self, key: str) -> str:
+    def location(self, key: str) -> str:
         """Path or URL of a file, for a row's `audio`."""
         path = f"{self._root}/{key}"
         return path if self.is_local else str(self._fs.unstrip_protocol(path))
 
     def resolve(self, path: str) -> str:
         """Path or URL that a table names; a relative one starts from the root."""
-        return resolve(self.place("").removesuffix("/"), path)
+        return resolve(self.location("").removesuffix("/"), path)
 
     def names(self, folder: str = "", *, below: bool = False) -> list[str]:
         """List the keys of the files in a folder, or of all below it, sorted.
@@ -66,7 +66,7 @@ class CorpusFiles:
             CorpusError: there is no such file.
         """
         try:
-            stream = open_url(self.place(key))
+            stream = open_url(self.location(key))
         except (FileNotFoundError, IsADirectoryError, NotADirectoryError) as error:
             raise CorpusError(_missing(f"{self._root}/{key}", "file")) from error
         with stream:
@@ -82,14 +82,15 @@ class CorpusFiles:
             text = stream.read(_MAX_JSON_BYTES + 1)
         if len(text) > _MAX_JSON_BYTES:
             raise CorpusError(
-                f"{self.place(key)} has over {_MAX_JSON_BYTES} bytes; lists of a corpus are read "
-                "whole and are smaller. Is it the file that --list describes? Download it again."
+                f"{self.location(key)} has over {_MAX_JSON_BYTES} bytes; lists of a corpus are "
+                "read whole and are smaller. Is it the file that --list describes? "
+                "Download it again."
             )
         try:
             return json.loads(text)
         except (ValueError, RecursionError) as error:
             raise CorpusError(
-                f"{self.place(key)} is not JSON: {error}. Unpack the corpus again."
+                f"{self.location(key)} is not JSON: {error}. Unpack the corpus again."
             ) from error
 
 

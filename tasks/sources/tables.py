@@ -103,15 +103,15 @@ def read_table(
     try:
         names = next(reader, []) if header else list(columns)
     except csv.Error as error:
-        raise CorpusError(f"the header of {files.place(key)} can't be read: {error}.") from error
+        raise CorpusError(f"the header of {files.location(key)} can't be read: {error}.") from error
     yield from lines.take_bad()
     if absent := [column for column in columns if column not in names]:
         raise CorpusError(
-            f"{files.place(key)} has the columns {', '.join(names)[:500]}; {absent} are missing. "
-            "Is this the version of the corpus that --list describes?"
+            f"{files.location(key)} has the columns {', '.join(names)[:500]}; {absent} are "
+            "missing. Is this the version of the corpus that --list describes?"
         )
     is_quoted = dialect.get("quoting") != csv.QUOTE_NONE
-    for fields, why in _parsed(reader, lines, files.place(key), is_quoted):
+    for fields, why in _parsed(reader, lines, files.location(key), is_quoted):
         yield from lines.take_bad()
         if fields and not why and len(fields) != len(names):
             why = f"it has {len(fields)} columns, the table has {len(names)}"
@@ -190,8 +190,8 @@ class _Lines:
                 self.is_torn |= self._has_begun
                 if len(self._bad) > _MAX_BAD_LINES:
                     raise CorpusError(
-                        f"{self._files.place(self._key)} is no table: over {_MAX_BAD_LINES} lines "
-                        f"in a row can't be read, such as line {self.number}: {line.detail}. "
+                        f"{self._files.location(self._key)} is no table: over {_MAX_BAD_LINES} "
+                        f"lines in a row can't be read, such as line {self.number}: {line.detail}. "
                         "Unpack the corpus again."
                     )
 

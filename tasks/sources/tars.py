@@ -63,4 +63,4 @@ def open_tar(files: CorpusFiles, key: str) -> Iterator[CorpusTar]:
         CorpusError: there is no such file.
     """
     with files.open(key) as stream:
-        yield CorpusTar(stream, files.place(key))
+        yield CorpusTar(stream, files.location(key))

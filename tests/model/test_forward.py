@@ -161,7 +161,7 @@ def apart(pair: AnswerPair, answer: tuple[int, ...]) -> TokenSequence:
         ).numpy(),
         clip_ids=pair.prompt.clip_ids,
         tokens_per_clip=pair.prompt.tokens_per_clip,
-        audio_places=pair.prompt.audio_places,
+        audio_positions=pair.prompt.audio_positions,
     )
 
 

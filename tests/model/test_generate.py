@@ -89,7 +89,7 @@ def test_the_log_probability_is_that_of_a_forward_over_the_answer(
                 is_label=torch.zeros(len(prompt) + len(ids), dtype=torch.bool).numpy(),
                 clip_ids=prompt.clip_ids,
                 tokens_per_clip=prompt.tokens_per_clip,
-                audio_places=prompt.audio_places,
+                audio_positions=prompt.audio_positions,
             )
             with torch.no_grad():
                 hidden = hidden_states(model, collate([whole], FEATURES))[len(prompt) - 1 :]

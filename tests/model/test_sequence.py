@@ -57,7 +57,7 @@ def test_a_chat_equals_the_processors(
     assert sequence.clip_ids == conversation.clip_ids
     assert sequence.tokens_per_clip == tuple(TOKENS_PER_CLIP[c] for c in conversation.clip_ids)
     assert set(
-        processor.tokenizer.convert_ids_to_tokens(sequence.input_ids[sequence.audio_places])
+        processor.tokenizer.convert_ids_to_tokens(sequence.input_ids[sequence.audio_positions])
     ) <= {"<|AUDIO|>"}
 
 

@@ -46,7 +46,8 @@ def training(small_manifest: Path, tmp_path_factory: pytest.TempPathFactory) -> 
     initial = build_initial(context, TINY, None, index, "natural")
     spoken = completion_examples(index, ClipTable.of(index, TASKS), TASKS, "natural").examples
     short = {clip.id for clip in index if clip.num_samples < 3 * 16_000}
-    heard = [variants for variants in spoken if set(variants[0].clip_ids) <= short]
+    every = (spoken[number] for number in range(len(spoken)))
+    heard = [variants for variants in every if set(variants[0].clip_ids) <= short]
     written = [(sum_dialogue(number),) for number in range(12)]
     draw = np.random.default_rng(0)
     plan = draw.choice(len(heard), (STEPS, EXAMPLES_PER_STEP), replace=False)

@@ -18,7 +18,7 @@ def _rows(files: CorpusFiles, split: str) -> Iterator[Row | Rejected]:
     key = f"{split}/{split}_meta.json"
     items = files.json(key)
     if not isinstance(items, list):
-        raise CorpusError(f"{files.place(key)} is no list of questions. Download it again.")
+        raise CorpusError(f"{files.location(key)} is no list of questions. Download it again.")
     for number, item in enumerate(items):
         try:
             if not isinstance(item, dict):
@@ -46,7 +46,7 @@ def _choice(files: CorpusFiles, item: dict[str, Any]) -> Row:
         path = path.removesuffix(".wav").removesuffix(".flac") + ".flac"
     return {
         "id": f"Foundation/{item['uniq_id']}",
-        "audio": files.place(f"Foundation/{item['task_name']}_{item['dataset_name']}/{path}"),
+        "audio": files.location(f"Foundation/{item['task_name']}_{item['dataset_name']}/{path}"),
         "question": "\n".join((INSTRUCTION, str(item["question"]), *listed.values())),
         "targets": {"choice": listed[answers[0]]},
     }
@@ -58,7 +58,7 @@ def _chat(files: CorpusFiles, item: dict[str, Any]) -> Row:
     folder = f"Chat/{item['task_name']}_{item['dataset_name']}"
     return {
         "id": f"Chat/{item['uniq_id']}",
-        "audio": files.place(f"{folder}/{item['path']}"),
+        "audio": files.location(f"{folder}/{item['path']}"),
         "conversation": (question, answer),
     }
 

@@ -32,7 +32,7 @@ def _row(
         return Rejected(id=row_id, reason="invalid_row", detail=detail)
     return {
         "id": row_id,
-        "audio": files.place(f"{folder}/{path}"),
+        "audio": files.location(f"{folder}/{path}"),
         "targets": targets,
         "language": "zh",
         "speaker": path.rsplit("/", 2)[-2],

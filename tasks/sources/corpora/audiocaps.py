@@ -16,7 +16,7 @@ def _rows(files: CorpusFiles, split: str) -> Iterator[Row | Rejected]:
         begin = float(line["start_time"]) if line["start_time"].isdecimal() else -1.0
         yield {
             "id": line["audiocap_id"],
-            "audio": files.place(f"audio/{line['youtube_id']}.wav"),
+            "audio": files.location(f"audio/{line['youtube_id']}.wav"),
             # What is no number fails the rule of the field, and the row is rejected.
             "begin_seconds": begin,
             "end_seconds": begin + SECONDS,

@@ -24,7 +24,7 @@ def _rows(files: CorpusFiles, split: str) -> Iterator[Row | Rejected]:
         for number, column in enumerate(_CAPTIONS, start=1):
             yield {
                 "id": f"{split}/{name.rsplit('.', 1)[0]}/{number}",
-                "audio": files.place(f"{split}/{name}"),
+                "audio": files.location(f"{split}/{name}"),
                 "targets": {"caption": line[column]},
                 "kind": "sound",
                 # All five are of one recording.

@@ -30,7 +30,7 @@ def _rows(files: CorpusFiles, split: str) -> Iterator[Row | Rejected]:
             return
         yield {
             "id": f"{locale}/{line['path'].rsplit('.', 1)[0]}",
-            "audio": files.place(f"{locale}/clips/{line['path']}"),
+            "audio": files.location(f"{locale}/clips/{line['path']}"),
             "targets": {"asr": line["sentence"]},
             "language": LOCALES[locale],
             "speaker": line["client_id"],

@@ -33,7 +33,7 @@ def _rows(files: CorpusFiles, split: str) -> Iterator[Row | Rejected]:
     def row(line: dict[str, str]) -> Iterator[Row]:
         yield {
             "id": f"{pair}/{line['path'].rsplit('.', 1)[0]}",
-            "audio": files.place(f"{source}/clips/{line['path']}"),
+            "audio": files.location(f"{source}/clips/{line['path']}"),
             "targets": {"s2tt": line["translation"]},
             "language": source.split("-")[0],
             "target_language": target.split("-")[0],

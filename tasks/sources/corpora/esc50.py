@@ -13,7 +13,7 @@ def _rows(files: CorpusFiles, split: str) -> Iterator[Row | Rejected]:
         if f"fold{line['fold']}" == split:
             yield {
                 "id": line["filename"].removesuffix(".wav"),
-                "audio": files.place(f"audio/{line['filename']}"),
+                "audio": files.location(f"audio/{line['filename']}"),
                 "targets": {"sound": line["category"].replace("_", " ")},
                 "kind": "sound",
                 # Several clips are cut from one recording, all for one fold.

@@ -44,7 +44,7 @@ def _rows(files: CorpusFiles, split: str) -> Iterator[Row | Rejected]:
     def row(line: dict[str, str]) -> Iterator[Row]:
         yield {
             "id": f"{name}/{line['file_name'].rsplit('.', 1)[0]}",
-            "audio": files.place(f"{name}/audio/{part}/{line['file_name']}"),
+            "audio": files.location(f"{name}/audio/{part}/{line['file_name']}"),
             "targets": {"asr": line["raw_transcription"], "lid": LANGUAGES[language]},
             "language": language,
             "seconds": _seconds(line["num_samples"]),

@@ -14,7 +14,7 @@ def _rows(files: CorpusFiles, split: str) -> Iterator[Row]:
         if speaker == split and suffix == "wav":
             yield {
                 "id": stem,
-                "audio": files.place(key),
+                "audio": files.location(key),
                 "targets": {"digits": digit if digit in tuple("0123456789") else ""},
                 "language": "en",
                 "speaker": speaker,

@@ -18,9 +18,9 @@ def _rows(files: CorpusFiles, split: str) -> Iterator[Row | Rejected]:
     yield from read_into(paths, files, f"{folder}/wav.scp")
     if piped := next((value for value in paths.values() if "|" in value), None):
         raise CorpusError(
-            f"{files.place(folder)}/wav.scp has the command {piped!r}: a recipe runs no command. "
-            "Write the recordings to files first (`wav-copy scp:wav.scp scp:NEW.scp`) and list "
-            "their paths."
+            f"{files.location(folder)}/wav.scp has the command {piped!r}: a recipe runs no "
+            "command. Write the recordings to files first (`wav-copy scp:wav.scp scp:NEW.scp`) and "
+            "list their paths."
         )
     yield from read_into(texts, files, f"{folder}/text")
     present = files.names(folder)

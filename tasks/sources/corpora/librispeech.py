@@ -47,7 +47,7 @@ def chapters(files: CorpusFiles, folder: str, suffix: str) -> Iterator[Row | Rej
         unnamed.discard(key)
         yield {
             "id": utterance,
-            "audio": files.place(key),
+            "audio": files.location(key),
             "targets": {"asr": text},
             "speaker": utterance.split("-")[0],
         }
@@ -57,7 +57,7 @@ def chapters(files: CorpusFiles, folder: str, suffix: str) -> Iterator[Row | Rej
         yield from map_rows(read_pairs(files, transcripts), make)
     for key in sorted(unnamed):
         speaker = key.rsplit("/", 1)[-1].split("-")[0]
-        yield {"id": key.removesuffix(suffix), "audio": files.place(key), "speaker": speaker}
+        yield {"id": key.removesuffix(suffix), "audio": files.location(key), "speaker": speaker}
 
 
 CORPUS = Corpus(

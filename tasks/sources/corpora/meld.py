@@ -19,7 +19,7 @@ def _rows(files: CorpusFiles, split: str) -> Iterator[Row | Rejected]:
         name = f"dia{line['Dialogue_ID']}_utt{line['Utterance_ID']}"
         yield {
             "id": f"{split}/{name}",
-            "audio": files.place(f"{_FOLDERS[split]}/{name}.mp4"),
+            "audio": files.location(f"{_FOLDERS[split]}/{name}.mp4"),
             "targets": {"ser": line["Emotion"]},
             "language": "en",
             "speaker": line["Speaker"],

@@ -14,7 +14,7 @@ def _rows(files: CorpusFiles, split: str) -> Iterator[Row | Rejected]:
             begin, end = line["start_s"], line["end_s"]
             yield {
                 "id": line["ytid"],
-                "audio": files.place(f"audio/{line['ytid']}.wav"),
+                "audio": files.location(f"audio/{line['ytid']}.wav"),
                 "begin_seconds": float(begin) if begin.isdecimal() else -1.0,
                 "end_seconds": float(end) if end.isdecimal() else -1.0,
                 "targets": {"caption": line["caption"]},

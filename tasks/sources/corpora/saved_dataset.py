@@ -25,12 +25,12 @@ def _rows(files: CorpusFiles, split: str) -> Iterator[Row | Rejected]:
     audio, text, speaker = _columns(files, f"{folder}dataset_info.json")
     if not files.is_local:
         raise CorpusError(
-            f"{files.place(folder)} is not on this machine: Arrow files are mapped into memory. "
+            f"{files.location(folder)} is not on this machine: Arrow files are mapped into memory. "
             "Copy the data set to a local folder."
         )
     number = 0
     for name in _data_files(files, f"{folder}state.json", wanted):
-        for row in _arrow_rows(files.place(f"{folder}{name}"), audio):
+        for row in _arrow_rows(files.location(f"{folder}{name}"), audio):
             row_id = f"{folder}{number}"
             number += 1
             location = row.pop(_LOCATION)
@@ -57,7 +57,7 @@ def _columns(files: CorpusFiles, key: str) -> tuple[str, str, str | None]:
     text = next((name for name in _TEXTS if name in kinds), None)
     if audio is None or text is None:
         raise CorpusError(
-            f"the data set of {files.place(key)} has the columns {', '.join(kinds)}; wanted are "
+            f"the data set of {files.location(key)} has the columns {', '.join(kinds)}; wanted are "
             f"one of the type Audio and one named {', '.join(_TEXTS)}. Rename the column with "
             "`rename_column` and save it again."
         )
@@ -69,24 +69,27 @@ def _data_files(files: CorpusFiles, key: str, wanted: str) -> list[str]:
     state = _object(files, key)
     if state.get("_indices_data_files"):
         raise CorpusError(
-            f"{files.place(key)} names indices beside the rows, as old versions of `datasets` "
+            f"{files.location(key)} names indices beside the rows, as old versions of `datasets` "
             "saved what was selected or shuffled. Save it again: "
             "`load_from_disk(OLD).flatten_indices().save_to_disk(NEW)`."
         )
     if (own := state.get("_split")) in _SPLITS and own != wanted:
-        raise CorpusError(f"{files.place(key)} is of the split {own}, not {wanted}. Name that one.")
+        raise CorpusError(
+            f"{files.location(key)} is of the split {own}, not {wanted}. Name that one."
+        )
     try:
         return [str(data_file["filename"]) for data_file in state["_data_files"]]
     except (KeyError, TypeError) as error:
         raise CorpusError(
-            f"{files.place(key)} has no list `_data_files` of Arrow files. Save the data set again."
+            f"{files.location(key)} has no list `_data_files` of Arrow files. Save the data set "
+            "again."
         ) from error
 
 
 def _object(files: CorpusFiles, key: str) -> dict[str, Any]:
     document = files.json(key)
     if not isinstance(document, dict):
-        raise CorpusError(f"{files.place(key)} is no JSON object. Save the data set again.")
+        raise CorpusError(f"{files.location(key)} is no JSON object. Save the data set again.")
     return document
 
 

@@ -46,7 +46,7 @@ def _rows(files: CorpusFiles, split: str) -> Iterator[Row | Rejected]:
                     yield Rejected(id=row_id, reason="missing_file", detail=detail)
                     continue
                 for row in rows:
-                    row |= {"audio": files.place(tar), "language": language}
+                    row |= {"audio": files.location(tar), "language": language}
                     row |= {"begin_byte": member.begin_byte, "num_bytes": member.num_bytes}
                     yield row | {"id": f"{folder}/{row['id']}"}
 
@@ -70,7 +70,7 @@ def _lines(files: CorpusFiles, key: str) -> Iterator[tuple[int, str | Rejected]]
             yield from numbered_lines(stream, key, max_bytes=_MAX_CUT_BYTES)
         except (gzip.BadGzipFile, EOFError, zlib.error) as error:
             raise CorpusError(
-                f"{files.place(key)} is no list of cuts: {error}. Write the Shar again."
+                f"{files.location(key)} is no list of cuts: {error}. Write the Shar again."
             ) from error
 
 

@@ -20,7 +20,7 @@ _LISTS = {"train": "tr", "validation": "val", "test": "te"}
 
 def _rows(files: CorpusFiles, split: str) -> Iterator[Row | Rejected]:
     key = f"datafiles/{_LISTS[split]}.json"
-    for number, entry in enumerate(_entries(files.json(key), files.place(key))):
+    for number, entry in enumerate(_entries(files.json(key), files.location(key))):
         if not (isinstance(entry, dict) and isinstance(path := entry.get("wav"), str)):
             detail = f'{entry!r:.100} is not {{"wav": PATH, ...}}'
             yield Rejected(id=f"{key} {number}", reason="invalid_row", detail=detail)
@@ -31,7 +31,7 @@ def _rows(files: CorpusFiles, split: str) -> Iterator[Row | Rejected]:
         speaker, label = stem.split("_")[0], stem.rpartition("_")[2]
         yield {
             "id": stem,
-            "audio": files.place(f"audio_16k/{name}"),
+            "audio": files.location(f"audio_16k/{name}"),
             "targets": {"vocal": _ANSWERS.get(label, "")},
             "speaker": speaker,
             "kind": "sound",

@@ -20,7 +20,7 @@ def _rows(files: CorpusFiles, split: str) -> Iterator[Row | Rejected]:
         if key.endswith(".tar"):
             with open_tar(files, key) as tar:
                 samples = _samples(tar, key.removesuffix(".tar"))
-                yield from map_rows(samples, partial(_located, files.place(key), language))
+                yield from map_rows(samples, partial(_located, files.location(key), language))
 
 
 def _located(audio: str, language: str, row: Row) -> Iterator[Row]:

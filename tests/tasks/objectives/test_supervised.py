@@ -62,7 +62,7 @@ def test_loads_are_the_tokens_of_the_batch(
     loads = objective.loads([3, 2, 1, 0])
     for number, load in zip([3, 2, 1, 0], loads, strict=True):
         batch = objective.batch([number], step=0)
-        assert load == Load(len(batch.input_ids), len(batch.audio_places))
+        assert load == Load(len(batch.input_ids), len(batch.audio_positions))
     assert [load.audio_tokens > 0 for load in loads] == [True, False, True, True]
 
 
@@ -90,7 +90,7 @@ def test_loads_of_pairs_are_the_tokens_of_their_trees(
     reader = ClipReader(store, rows)
     objective = DpoObjective(DpoFactory(store, (pair,), {}, 0.1), reader, processor)
     batch = collate_preferences([pair], reader, processor)
-    assert objective.loads([0]) == [Load(len(batch.input_ids), len(batch.audio_places))]
+    assert objective.loads([0]) == [Load(len(batch.input_ids), len(batch.audio_positions))]
 
 
 def test_batches_made_ahead_in_threads_are_bit_equal(

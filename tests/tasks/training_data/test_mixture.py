@@ -29,9 +29,10 @@ SAMPLES = {"a": 160_000, "b": 16_000}
 
 def table_of(*rows: tuple[str, str, str, int]) -> ExampleTable:
     """Rows of (task, language, corpus, how many such examples)."""
-    tasks, languages, corpora = (
-        Column.of(row[axis] for row in rows for _ in range(row[3])) for axis in range(3)
-    )
+    copies = [row for row in rows for _ in range(row[3])]
+    tasks = Column.of(task for task, _, _, _ in copies)
+    languages = Column.of(language for _, language, _, _ in copies)
+    corpora = Column.of(corpus for _, _, corpus, _ in copies)
     lengths = np.array([SAMPLES.get(row[2], 8_000) for row in rows for _ in range(row[3])])
     tokens = np.array([num_audio_tokens(int(n)) for n in lengths])
     return ExampleTable(tasks, languages, corpora, lengths, tokens)

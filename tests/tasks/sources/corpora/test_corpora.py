@@ -205,7 +205,7 @@ def _rows(files, split):
     def row(line):
         yield {
             "id": line["file"],
-            "audio": files.place(f"sounds/{line['file']}"),
+            "audio": files.location(f"sounds/{line['file']}"),
             "targets": {"sound": line["breed"]},
             "kind": "sound",
         }

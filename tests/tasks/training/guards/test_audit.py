@@ -258,10 +258,16 @@ def test_an_example_that_comes_before_all_of_its_group_came_is_too_early(
 def test_what_a_mixture_plans_comes_in_whole_epochs_of_its_pools(
     rows: list[tuple[str, str, str, int]], temperature: float | None, steps: int, seed: int
 ) -> None:
-    labels = [[row[axis] for row in rows for _ in range(row[3])] for axis in range(3)]
-    sizes = np.ones(len(labels[0]), np.int64)
-    table = ExampleTable(*map(Column.of, labels), sizes, sizes)
-    there = sorted(set(labels[2]))
+    copies = [row for row in rows for _ in range(row[3])]
+    sizes = np.ones(len(copies), np.int64)
+    table = ExampleTable(
+        task=Column.of(task for task, _, _, _ in copies),
+        language=Column.of(language for _, language, _, _ in copies),
+        corpus=Column.of(corpus for _, _, corpus, _ in copies),
+        num_samples=sizes,
+        num_audio_tokens=sizes,
+    )
+    there = sorted(set(table.corpus.names))
     mixture = Mixture(
         tasks={"x": 1, "y": 2}, corpora=dict.fromkeys(there, 1.0), temperature=temperature
     )

@@ -93,9 +93,17 @@ def let_time_pass_only_in_the_stall(planned: int) -> None:
         stalls = planned in reached and any(p in stall.stacks_of_all_threads() for p in PLACES)
         return 3600.0 if stalls else 0.0
 
-    stall.StallGuard.beat = noted  # type: ignore[method-assign]
-    stall.time = SimpleNamespace(monotonic=monotonic, sleep=time.sleep)
-    stall._GRACE_SECONDS = 120.0  # each waits for the other's stack
+    for owner, name, value in (
+        (stall.StallGuard, "beat", noted),
+        (stall, "time", SimpleNamespace(monotonic=monotonic, sleep=time.sleep)),
+        (stall, "_GRACE_SECONDS", 120.0),  # each waits for the other's stack
+    ):
+        setattr(owner, name, value)
+
+
+def supervised(training: Training) -> SupervisedFactory:
+    assert isinstance(training.factory, SupervisedFactory)
+    return training.factory
 
 
 @dataclass
@@ -110,7 +118,7 @@ class Watched:
         self, num_workers: int, planted: Planted, watch: WatchRecipe, **resources: Any
     ) -> list[float]:
         """Losses at each log."""
-        held_out = [variants[0] for variants in planted.factory.examples[:8]]
+        held_out = [planted.factory.examples[number][0] for number in range(8)]
         context = replace(
             stage_context(self.folder / "artifact"),
             compute=Processes(self.folder / "groups", num_workers),
@@ -147,8 +155,8 @@ class Watched:
 def test_two_workers_do_about_a_nan_clip_what_one_does(
     training: Training, tmp_path: Path, strategy: str, policy: Any
 ) -> None:
-    planted = Planted(training.factory, nan_example=int(training.plan[BAD_STEP][3]))
-    (source,) = training.factory.examples[planted.nan_example][0].clip_ids
+    planted = Planted(supervised(training), nan_example=int(training.plan[BAD_STEP][3]))
+    (source,) = supervised(training).examples[planted.nan_example][0].clip_ids
     watch = WatchRecipe(policy=policy)
     alone = Watched(tmp_path / "alone", training)
     together = Watched(tmp_path / "together", training)
@@ -173,7 +181,7 @@ def test_a_step_with_fewer_examples_than_workers_after_a_roll_back_is_trained_wi
     plan = training.plan.copy()
     bad, left = plan[BAD_STEP][1:3].tolist()
     plan[BAD_STEP] = [bad] * 3 + [left] + [bad] * 2
-    planted = Planted(training.factory, nan_example=bad)
+    planted = Planted(supervised(training), nan_example=bad)
     losses, said = [], []
     for workers in (1, 2):
         watched = Watched(tmp_path / str(workers), replace(training, plan=plan))
@@ -189,7 +197,7 @@ def test_a_worker_that_stalls_makes_all_workers_say_where_they_are(
     training: Training, tmp_path: Path
 ) -> None:
     watched = Watched(tmp_path, training)
-    planted = Planted(training.factory, stall_at=(6, 1))
+    planted = Planted(supervised(training), stall_at=(6, 1))
     with pytest.raises(GroupFailedError) as failure:
         watched.run(2, planted, WatchRecipe(), stall_seconds=1)
     assert failure.value.codes == [1, 1]
@@ -203,7 +211,7 @@ def test_a_worker_that_stalls_makes_all_workers_say_where_they_are(
 def test_early_evaluation_of_a_model_in_shares_is_that_of_a_whole_one(
     training: Training, alone: Finished, tmp_path: Path, strategy: str
 ) -> None:
-    planted = Planted(training.factory)
+    planted = Planted(supervised(training))
     losses = []
     for workers in (1, 2):
         watched = Watched(tmp_path / str(workers), training)
