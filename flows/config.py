@@ -17,6 +17,7 @@ from tasks.conversations.task_table import TaskError, TaskTable, shipped_tasks
 from tasks.dpo import DpoRecipe
 from tasks.estimates.estimate import ExampleSize
 from tasks.evaluate import EvaluateRecipe
+from tasks.evaluation.metrics.table import check_metrics
 from tasks.ingest import IngestRecipe
 from tasks.initial_model.build import WeightSource
 from tasks.initial_model.shape import initial_shape
@@ -169,6 +170,7 @@ def _check_tasks(config: PipelineConfig) -> None:
     """
 
     def check(tasks: TaskTable) -> None:
+        check_metrics(tasks)
         config.pretrain.check_tasks(tasks)
         config.sft.check_tasks(tasks)
         tasks.require(config.ingest.hygiene.held_out_text, "ingest.hygiene.held_out_text")

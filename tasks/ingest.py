@@ -39,6 +39,7 @@ from tasks.corpus.counted import Counted
 from tasks.corpus.index import CorpusIndex
 from tasks.corpus.packing import Packing, pack, plan_shards
 from tasks.corpus.shards import SHARDS, JsonLines, ShardRows, iter_index, write_index, write_rows
+from tasks.evaluation.metrics.table import check_metrics
 from tasks.hygiene import inspect as inspection
 from tasks.recordings.codec import Codec
 from tasks.recordings.levels import LevelRecipe
@@ -85,6 +86,7 @@ def run(context: StageContext, recipe: IngestRecipe, source: DataSource) -> Stag
         TaskError: a task is declared wrongly, or named in the recipe and not declared.
     """
     directory, tasks = context.directory, source_tasks(source)
+    check_metrics(tasks)
     check_held_out(tasks, recipe.suites.asked_with)
     tasks.require(recipe.hygiene.held_out_text, "ingest.hygiene.held_out_text")
     rule = LengthRule(recipe.long_audio, recipe.max_seconds, tasks.about_the_whole)

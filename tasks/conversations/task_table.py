@@ -19,6 +19,7 @@ from typing import Any, Literal
 import yaml
 from pydantic import Field, TypeAdapter, ValidationError, model_validator
 
+from data_contracts.errors import UsageError
 from data_contracts.jsonl import explain
 from data_contracts.recipe import Recipe
 from data_contracts.records import Clip, NonEmpty, TaskName
@@ -38,7 +39,7 @@ _RESERVED = frozenset({*DIALOGUE_TASKS, "dual_mode", "preference"})
 _DEFAULT_METRICS = {"transcript": "wer", "label": "balanced_accuracy", "text": "bleu"}
 
 
-class TaskError(ValueError):
+class TaskError(UsageError, ValueError):
     """A task is declared wrongly, or used and not declared."""
 
 

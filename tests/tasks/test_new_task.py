@@ -178,3 +178,22 @@ def test_a_stage_refuses_weights_for_a_task_that_its_corpus_does_not_have(tmp_pa
         pretrain.run(context, config.pretrain.model_copy(update=mixture))
     with pytest.raises(TaskError, match=r"sft.mixture.*: there is no task 'song'"):
         sft.run(context, config.sft.model_copy(update=mixture))
+
+
+def test_a_metric_that_no_table_has_is_refused_before_anything_is_packed(tmp_path: Path) -> None:
+    source = engines(tmp_path)
+    (tmp_path / "tasks.yaml").write_text('engine: {kind: label, prompt: "x", metric: f1}')
+    out = stage_context(tmp_path / "out")
+
+    with pytest.raises(TaskError, match="task engine: no metric is called 'f1': use one of wer, "):
+        ingest.run(out, IngestRecipe(), source)
+
+    assert out.directory.list_keys() == []
+
+
+def test_a_profile_that_declares_an_unknown_metric_is_refused(tmp_path: Path) -> None:
+    entry = {"kind": "label", "prompt": "x", "metric": "f1"}
+    data = json.dumps({"manifest": engines(tmp_path).manifest, "tasks": {"engine": entry}})
+
+    with pytest.raises(ConfigError, match="task engine: no metric is called 'f1'"):
+        load_config("tiny", [f"data={data}"])

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from tasks.conversations.task_table import TaskError, TaskTable
 from tasks.evaluation.metrics.choices import CHOICE, READABLE
 from tasks.evaluation.metrics.error_rates import CER, WER
 from tasks.evaluation.metrics.labels import ACCURACY, BALANCED_ACCURACY
@@ -51,3 +52,16 @@ METRICS = MetricTable(
     (WER, CER, BLEU, CHRF, ACCURACY, BALANCED_ACCURACY, CHOICE, READABLE, DUAL_MODE)
 )
 """The shipped metrics. A new one is one entry here."""
+
+
+def check_metrics(tasks: TaskTable, metrics: MetricTable = METRICS) -> None:
+    """Refuse tasks whose metric is not in the table, before anything is made of them.
+
+    Raises:
+        TaskError: with the task, the known metrics and how to add one.
+    """
+    for name, spec in tasks.items():
+        try:
+            metrics.named(spec.metric)
+        except ValueError as error:
+            raise TaskError(f"task {name}: {error}") from error

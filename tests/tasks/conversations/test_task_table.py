@@ -77,7 +77,6 @@ def test_a_task_without_tags_is_asked_with_a_keyword_of_its_name() -> None:
         ("engine: {kind: label}", r"engine.prompt: Field required"),
         ('engine: {prompt: "Name it:"}', r"engine.kind: Field required"),
         ('engine: {kind: sort, prompt: "x"}', r"engine.kind: .*'transcript', 'label' or 'text'"),
-        ('engine: {kind: label, prompt: "x", metric: f1}', r"engine.metric: .*'f1'"),
         ('engine: {kind: label, prompt: "x", colour: red}', r"engine.colour: Extra inputs"),
         ('engine: {kind: text, prompt: "x", choices: [a]}', r"choices are for kind label"),
         ('engine: {kind: text, prompt: "x", metric: accuracy}', r"accuracy is for kind label"),
