@@ -84,8 +84,6 @@ class TaskSpec(Recipe):
     def _fits_together(self) -> "TaskSpec":
         if self.choices and self.kind != "label":
             raise ValueError(f"choices are for kind label, and this is {self.kind}")
-        if self.metric.endswith("accuracy") and self.kind != "label":
-            raise ValueError(f"metric {self.metric} is for kind label, and this is {self.kind}")
         for text in (*self.training_prompts, *self.held_out, *self.questions, self.tags or ""):
             check_placeholders(text, PLACEHOLDERS)
         check_placeholders(self.answer, ("answer",))

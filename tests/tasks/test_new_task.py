@@ -180,12 +180,21 @@ def test_a_stage_refuses_weights_for_a_task_that_its_corpus_does_not_have(tmp_pa
         sft.run(context, config.sft.model_copy(update=mixture))
 
 
-def test_a_metric_that_no_table_has_is_refused_before_anything_is_packed(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("entry", "message"),
+    [
+        ("kind: label, metric: f1", "task engine: no metric is called 'f1': use one of wer, "),
+        ("kind: text, metric: accuracy", "task engine: metric accuracy is for kind label"),
+    ],
+)
+def test_a_metric_that_does_not_fit_is_refused_before_anything_is_packed(
+    entry: str, message: str, tmp_path: Path
+) -> None:
     source = engines(tmp_path)
-    (tmp_path / "tasks.yaml").write_text('engine: {kind: label, prompt: "x", metric: f1}')
+    (tmp_path / "tasks.yaml").write_text(f'engine: {{prompt: "x", {entry}}}')
     out = stage_context(tmp_path / "out")
 
-    with pytest.raises(TaskError, match="task engine: no metric is called 'f1': use one of wer, "):
+    with pytest.raises(TaskError, match=message):
         ingest.run(out, IngestRecipe(), source)
 
     assert out.directory.list_keys() == []

@@ -55,13 +55,18 @@ METRICS = MetricTable(
 
 
 def check_metrics(tasks: TaskTable, metrics: MetricTable = METRICS) -> None:
-    """Refuse tasks whose metric is not in the table, before anything is made of them.
+    """Refuse tasks whose metric is not in the table, or not for their kind of answer.
 
     Raises:
         TaskError: with the task, the known metrics and how to add one.
     """
     for name, spec in tasks.items():
         try:
-            metrics.named(spec.metric)
+            metric = metrics.named(spec.metric)
         except ValueError as error:
             raise TaskError(f"task {name}: {error}") from error
+        if metric.is_of_labels and spec.kind != "label":
+            raise TaskError(
+                f"task {name}: metric {metric.name} is for kind label, and this is {spec.kind}. "
+                "Declare `kind: label`, or another metric."
+            )
