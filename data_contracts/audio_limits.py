@@ -1,7 +1,7 @@
 """What a waveform must have so that it can be heard: a rate, a length and a level."""
 
 SAMPLE_RATE = 16_000
-"""Samples per second of every waveform behind ingestion."""
+"""Samples per second of every waveform after ingestion."""
 HOP_LENGTH = 160
 """Samples between two spectra: 10 ms."""
 MIN_SAMPLES = 2 * HOP_LENGTH + 1

@@ -197,6 +197,6 @@ LANGUAGES: Final[Mapping[str, str]] = MappingProxyType(
         "zu": "Zulu",
     }
 )
-"""ISO 639-1 code to English name, in the state of 2021 (without the withdrawn "bh" and "sh").
+"""ISO 639-1 code to English name, as of 2021 (without the withdrawn "bh" and "sh").
 
 "yue" is from ISO 639-3: the published system has it, and it is spoken otherwise than "zh"."""

@@ -173,7 +173,6 @@ def _check_tasks(config: PipelineConfig) -> None:
         check_metrics(tasks)
         config.pretrain.check_tasks(tasks)
         config.sft.check_tasks(tasks)
-        tasks.require(config.ingest.hygiene.held_out_text, "ingest.hygiene.held_out_text")
 
     declared_here = shipped_tasks().with_declared(config.data.tasks)
     try:

@@ -1,7 +1,7 @@
 """Execution of one stage: contracts, ledger, lock, tracking, work, contracts, record.
 
-The order: verify the inputs' contracts -> address -> hit? verify and link -> lock
--> MLflow child run -> work -> verify the output's contracts -> record -> log.
+The order: lock -> hit? verify and link -> MLflow child run -> verify the inputs' contracts -> work
+-> verify the output's contracts -> record -> log.
 """
 
 import time
@@ -18,8 +18,9 @@ from flows.stage import Artifact, StageCall
 from infra.compute.interface import Compute
 from infra.compute.resources import Resources
 from infra.ledger import Ledger
+from infra.retry import error_text
 from infra.storage.store import Store
-from infra.tracking import HIT_TAG, RunLogger, Tracking
+from infra.tracking import ERROR_TAG, HIT_TAG, RunLogger, Tracking
 from tasks.context import StageContext, StageResult
 
 _RECORDED_LIBRARIES = (
@@ -154,7 +155,7 @@ def _make(session: Session, call: StageCall) -> StageRecord:
         if result.metrics:
             logger.metrics({f"final.{k}": v for k, v in result.metrics.items()}, step=0)
     except BaseException as error:
-        logger.tags({"q2a.error": f"{type(error).__name__}: {error}"[:5000]})
+        logger.tags({ERROR_TAG: error_text(error)[:5000]})
         logger.finish("FAILED" if isinstance(error, Exception) else "KILLED")
         raise
     logger.finish("FINISHED")

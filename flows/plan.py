@@ -14,7 +14,7 @@ from infra.ledger import Ledger
 from infra.storage.file_digests import FileDigests
 
 _OUT_OF_REACH = (DataError, OSError, BotoCoreError)
-"""Errors that say that data, weights or store are not here; a run would end with them."""
+"""Errors of data, weights or store that are out of reach or wrong; a run would end with them."""
 
 
 @dataclass(frozen=True)

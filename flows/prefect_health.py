@@ -66,4 +66,4 @@ class OutageWatch:
 
     def every(self, seconds: float = 5.0) -> Periodic:
         """Look every so many seconds while the context that is returned is open."""
-        return Periodic("prefect outages", seconds, self.look)
+        return Periodic("prefect outages", seconds, self.look, join_seconds=1.0)

@@ -9,7 +9,7 @@ from rich.table import Table
 from flows.execution import StageOutcome
 from flows.pipeline import EVALUATE
 from infra.ledger import Ledger
-from tasks.evaluate import read_report
+from tasks.evaluate import REPORT_PAGE, read_report
 from tasks.evaluation.report import format_table
 
 
@@ -42,7 +42,7 @@ def print_evaluation(console: Console, ledger: Ledger, outcomes: Sequence[StageO
         if outcome.stage == EVALUATE.name:
             directory = ledger.directory(outcome.stage, outcome.record.fingerprint)
             console.print(format_table(read_report(directory)))
-            console.print(f"Report: {directory.path('report.html')}", soft_wrap=True)
+            console.print(f"Report: {directory.path(REPORT_PAGE)}", soft_wrap=True)
 
 
 def print_runs(console: Console, runs: Sequence[Run]) -> None:

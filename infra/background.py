@@ -11,14 +11,21 @@ class Periodic:
     """Calls `work` every `every_seconds` in a daemon thread while its context is open.
 
     The first call comes after the first period. Leaving the context waits for a call that is under
-    way, so `work` must not itself wait for the context's end. An exception of `work` does not end
-    the thread: of several in a row, the first is logged with its traceback.
+    way, at most `join_seconds`, so `work` must not itself wait for the context's end. An exception
+    of `work` does not end the thread: of several in a row, the first is logged with its traceback.
     """
 
-    def __init__(self, name: str, every_seconds: float, work: Callable[[], None]) -> None:
-        """`name`: the thread's, in messages and in stack dumps."""
+    def __init__(
+        self,
+        name: str,
+        every_seconds: float,
+        work: Callable[[], None],
+        join_seconds: float | None = None,
+    ) -> None:
+        """`name`: the thread's, in messages and in stack dumps; `join_seconds`: None has no end."""
         self._every_seconds = every_seconds
         self._work = work
+        self._join_seconds = join_seconds
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._repeat, name=name, daemon=True)
 
@@ -28,7 +35,7 @@ class Periodic:
 
     def __exit__(self, *_: object) -> None:
         self._ended.set()
-        self._thread.join()
+        self._thread.join(self._join_seconds)
 
     def _repeat(self) -> None:
         failed = False

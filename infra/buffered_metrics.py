@@ -39,6 +39,7 @@ class BufferedMetrics:
         self._queue: queue.SimpleQueue[tuple[Mapping[str, float], int] | None] = queue.SimpleQueue()
         self._late_since: float | None = None
         self._is_reported = False
+        self._is_given_up = False
         self._thread = threading.Thread(target=self._log_all, name="metrics", daemon=True)
 
     def __enter__(self) -> "BufferedMetrics":
@@ -53,6 +54,8 @@ class BufferedMetrics:
 
     def metrics(self, values: Mapping[str, float], step: int) -> None:
         """Take one value for each name at a step; return at once."""
+        if self._is_given_up:
+            return
         self._queue.put((values, step))
         self._report_if_late("training goes on")
 
@@ -78,7 +81,7 @@ class BufferedMetrics:
                     f"MLflow takes no metrics ({error_text(error)}); those from step {entry[1]} on "
                     "are in the stage's history only"
                 )
-                self._late_since = None
+                self._late_since, self._is_given_up = None, True
                 return
             if self._is_reported:
                 late_seconds = time.monotonic() - self._late_since

@@ -43,9 +43,7 @@ class Settings(BaseSettings):
     A field is read from `Q2A_<NAME>`, or from the variable of a library that it names.
     """
 
-    model_config = SettingsConfigDict(
-        env_prefix="Q2A_", populate_by_name=True, use_attribute_docstrings=True
-    )
+    model_config = SettingsConfigDict(env_prefix="Q2A_", use_attribute_docstrings=True)
 
     home: Path = Path("runs")
     """Folder of everything local: store, tracking database, Prefect's data, scratch files."""

@@ -171,6 +171,7 @@ def use_packed_attention(model: nn.Module) -> None:
     model.set_attn_implementation(NAME)  # type: ignore[operator]
 
 
+# Seven parameters: the signature is that of transformers' attention interface.
 def _packed_attention(
     module: nn.Module,
     query: Tensor,

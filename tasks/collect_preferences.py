@@ -43,7 +43,7 @@ class CollectRecipe(Recipe):
     prompts_per_chunk: int = Field(64, ge=1)
     """Prompts that are answered and saved together, at least 1."""
     seed: int = 0
-    """Of the draws of tokens."""
+    """Seed of the draws of tokens."""
 
 
 class NoPairsError(ValueError):

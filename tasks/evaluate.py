@@ -17,7 +17,8 @@ from data_contracts.validation import validate
 from infra.storage.store import Store
 from model.generate import GenerationSettings
 from tasks.context import StageContext, StageResult
-from tasks.corpus.artifact import DIALOGUES, read_conversations, read_suites
+from tasks.conversations.task_table import SPOKEN_COMMAND
+from tasks.corpus.artifact import DIALOGUES, read_conversations, read_suites, read_tasks
 from tasks.corpus.pairs import read_pairs
 from tasks.corpus.reader import ClipReader
 from tasks.corpus.shards import read_index
@@ -171,12 +172,12 @@ def training_answers(corpus: Store, index: Iterable[PackedClip]) -> dict[str, li
         if clip.split == "train":
             for task, answer in clip.targets.items():
                 answers.setdefault(task, []).append(answer)
-    for name in ("voice_chat", "spoken_command"):
-        answers[name] = [
-            dialogue.answer
-            for dialogue in read_conversations(corpus, DIALOGUES)
-            if dialogue.split == "train" and dialogue.task == name
-        ]
+    asked_by_voice = {SPOKEN_COMMAND, *read_tasks(corpus).asked_by_voice}
+    for name in asked_by_voice:
+        answers.pop(name, None)
+    for dialogue in read_conversations(corpus, DIALOGUES):
+        if dialogue.split == "train" and dialogue.task in asked_by_voice:
+            answers.setdefault(dialogue.task, []).append(dialogue.answer)
     return {name: texts for name, texts in answers.items() if texts}
 
 

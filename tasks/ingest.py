@@ -66,10 +66,15 @@ class IngestRecipe(Recipe):
     codec: Codec = "flac"
     """Format of the clips: `opus` loses what is not heard, and most of the size."""
     levels: LevelRecipe = LevelRecipe()
+    """Levels below which a recording is rejected."""
     compose: ComposeRecipe = ComposeRecipe()
+    """Clips that are made of several recordings."""
     dialogues: DialogueRecipe = DialogueRecipe()
+    """Dialogues and preference prompts that are made of the clips."""
     suites: SuiteRecipe = SuiteRecipe()
+    """Evaluation suites that are made of the test split."""
     hygiene: inspection.HygieneRecipe = inspection.HygieneRecipe()
+    """Search for duplicates, leaks between splits and odd clips."""
 
 
 class TooManyRejectedError(DataError, ValueError):
@@ -88,7 +93,6 @@ def run(context: StageContext, recipe: IngestRecipe, source: DataSource) -> Stag
     directory, tasks = context.directory, source_tasks(source)
     check_metrics(tasks)
     check_held_out(tasks, recipe.suites.asked_with)
-    tasks.require(recipe.hygiene.held_out_text, "ingest.hygiene.held_out_text")
     rule = LengthRule(recipe.long_audio, recipe.max_seconds, tasks.about_the_whole)
     clips = Counted(clips_of(source))
     composed = plan_compositions(clips, tasks, recipe.compose)

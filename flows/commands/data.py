@@ -31,14 +31,14 @@ def ingest(
 
         typer.echo(corpora_as_json()) if as_json else print_corpora(wide_console())
         return
-    given = {"manifest": manifest, "folder": folder, "corpora": _corpora(corpus or [])}
-    source = {name: value for name, value in given.items() if value}
-    if len(source) != 1:
+    source = {"manifest": manifest, "folder": folder, "corpora": _corpora(corpus or [])}
+    if sum(map(bool, source.values())) != 1:
         raise UsageError(
             "give exactly one of --manifest PATH, --folder PATH and --corpus NAME=ROOT; --list "
             "describes the corpora"
         )
-    run_pipeline(configuration.load([f"data={json.dumps(source)}"]), until="ingest")
+    overrides = [f"data.{name}={json.dumps(value)}" for name, value in source.items()]
+    run_pipeline(configuration.load(overrides), until="ingest")
 
 
 def _corpora(texts: list[str]) -> list[dict[str, object]]:

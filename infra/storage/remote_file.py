@@ -218,10 +218,8 @@ class RemoteFile(io.BufferedIOBase):
                 wanted -= len(data)
                 self._throughput.add(len(data))
         finally:
-            self._begin, self._piece = (
-                self._reached,
-                b"".join(pieces),
-            )  # a single piece is not copied
+            # A single piece is not copied.
+            self._begin, self._piece = self._reached, b"".join(pieces)
             self._last = time.monotonic()
 
     def _drop(self) -> None:

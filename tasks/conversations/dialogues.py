@@ -23,7 +23,7 @@ from tasks.conversations.prompts import (
     chat_question,
 )
 from tasks.conversations.stream_sampling import draw_indices, pick
-from tasks.conversations.task_table import CONVERSATION, TaskTable
+from tasks.conversations.task_table import CONVERSATION, SPOKEN_COMMAND, TaskTable
 
 SPLITS: tuple[Split, ...] = ("train", "dev", "test")
 
@@ -66,7 +66,7 @@ def single_turn(clip: PackedClip, tasks: TaskTable) -> Iterable[Conversation]:
             yield _dialogue(clip, task, "voice_chat", "", answer)
     if clip.kind == "command":
         if spoken := answer_to_command(tasks, clip.phrase or "", clip.targets):
-            yield _dialogue(clip, "spoken_command", "audio_analysis", "", spoken)
+            yield _dialogue(clip, SPOKEN_COMMAND, "audio_analysis", "", spoken)
         return
     for task, answer in clip.targets.items():
         spec = tasks[task]

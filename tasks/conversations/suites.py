@@ -11,9 +11,8 @@ from data_contracts.records import Conversation, EvaluationItem, Mode, PackedCli
 from tasks.conversations.dialogues import completion, is_single_digit
 from tasks.conversations.prompts import AskedWith, evaluation_prompt
 from tasks.conversations.stream_sampling import draw_indices, pick
-from tasks.conversations.task_table import CONVERSATION, TaskTable
+from tasks.conversations.task_table import CONVERSATION, SPOKEN_COMMAND, TaskTable
 
-_COMMAND = "spoken_command"
 _MODES: tuple[Mode, ...] = ("voice_chat", "audio_analysis")
 
 
@@ -21,7 +20,7 @@ class SuiteRecipe(Recipe):
     """Size of the suites and the words in which they ask."""
 
     items: int = Field(150, ge=1)
-    """Most items a suite."""
+    """Most items of a suite."""
     asked_with: AskedWith = "canonical"
     """The published prompt, paraphrases that training never sees, or tags."""
     seed: int = 0
@@ -44,7 +43,7 @@ def make_suites(
     `clips` and `dialogues` are iterated twice and never held in memory.
     """
     in_words = tasks.asked_in_words
-    spoken = (*(name for name in tasks if name not in in_words), _COMMAND)
+    spoken = (*tasks.asked_by_voice, SPOKEN_COMMAND)
 
     def questions() -> Iterator[tuple[str, PackedClip | Conversation]]:
         for clip in clips:
@@ -64,7 +63,7 @@ def make_suites(
     answers, by_mode = _closed_sets(clips, dialogues, tasks)
     suites: dict[str, list[EvaluationItem]] = {}
     for name in names:
-        metric = "accuracy" if name == _COMMAND else tasks[name].metric
+        metric = "accuracy" if name == SPOKEN_COMMAND else tasks[name].metric
         asked = (_asked(drawn, name, tasks, recipe.asked_with) for drawn in picked[name])
         suites[name] = [_item(each, name, metric, answers.get(name, ())) for each in asked]
     if items := [item for name in spoken for item in suites.get(name, [])]:
@@ -106,7 +105,7 @@ def _closed_sets(
                 by_mode[dialogue.mode].add(dialogue.answer)
     answers = {
         name: choices or tuple(sorted(labels[name] or said[name]))
-        for name, choices in (*declared.items(), (_COMMAND, ()))
+        for name, choices in (*declared.items(), (SPOKEN_COMMAND, ()))
     }
     return answers, {mode: tuple(sorted(texts)) for mode, texts in by_mode.items()}
 

@@ -32,7 +32,9 @@ AnswerKind = Literal[
 ]
 CONVERSATION = "conversation"
 """What a user's own dialogues are called in place of a task."""
-DIALOGUE_TASKS = ("spoken_command", "multi_turn", "two_clips", CONVERSATION)
+SPOKEN_COMMAND = "spoken_command"
+"""Name of dialogues in which a voice over a sound asks about it, and of their suite."""
+DIALOGUE_TASKS = (SPOKEN_COMMAND, "multi_turn", "two_clips", CONVERSATION)
 """What dialogues are called that are about several tasks."""
 _RESERVED = frozenset({*DIALOGUE_TASKS, "dual_mode", "preference"})
 """Names of such dialogues and of suites, which no task may have."""
@@ -75,13 +77,19 @@ class TaskSpec(Recipe):
     @model_validator(mode="before")
     @classmethod
     def _fill_in(cls, entry: object) -> object:
-        if isinstance(entry, dict) and (metric := _DEFAULT_METRICS.get(str(entry.get("kind")))):
-            whole = entry.get("kind") == "transcript"
-            return {"metric": metric, "whole_recording": whole, **entry}
-        return entry
+        if not isinstance(entry, dict):
+            return entry
+        kind = str(entry.get("kind"))
+        metric = _DEFAULT_METRICS.get(kind, _DEFAULT_METRICS["text"])
+        return {"metric": metric, "whole_recording": kind == "transcript", **entry}
 
     @model_validator(mode="after")
     def _fits_together(self) -> "TaskSpec":
+        if self.prompt is None and (self.paraphrases or self.held_out or self.questions):
+            raise ValueError(
+                "without a prompt the recording itself asks: leave out paraphrases, held_out and "
+                "questions, or give a prompt"
+            )
         if self.choices and self.kind != "label":
             raise ValueError(f"choices are for kind label, and this is {self.kind}")
         for text in (*self.training_prompts, *self.held_out, *self.questions, self.tags or ""):
@@ -97,6 +105,12 @@ class TaskSpec(Recipe):
     def training_prompts(self) -> tuple[str, ...]:
         """Every prompt that training asks with."""
         return (self.prompt, *self.paraphrases) if self.prompt else ()
+
+    @property
+    def asks_the_clips_question(self) -> bool:
+        """Whether any of its prompts holds the question of the clip."""
+        texts = (*self.training_prompts, *self.held_out, *self.questions, self.tags or "")
+        return any("{question}" in text for text in texts)
 
 
 Declared = dict[TaskName, TaskSpec]
@@ -124,12 +138,17 @@ class TaskTable(Mapping[str, TaskSpec]):
         return tuple(name for name, spec in self.items() if spec.prompt)
 
     @property
+    def asked_by_voice(self) -> tuple[str, ...]:
+        """Tasks without a prompt: the recording itself asks."""
+        return tuple(name for name, spec in self.items() if not spec.prompt)
+
+    @property
     def about_the_whole(self) -> frozenset[str]:
         """Tasks whose answers would be wrong if the recording were cut."""
         return frozenset(name for name, spec in self.items() if spec.whole_recording)
 
     def with_declared(self, declared: Mapping[str, TaskSpec]) -> "TaskTable":
-        """The table with more tasks behind its own; one of the same name takes the old one's place.
+        """The table with more tasks after its own; one of the same name takes the old one's place.
 
         Raises:
             TaskError: a name belongs to dialogues or suites of several tasks.
@@ -154,14 +173,21 @@ class TaskTable(Mapping[str, TaskSpec]):
             raise TaskError(f"{user}: {self._unknown(unknown[0])}")
 
     def problem(self, clip: Clip) -> str | None:
-        """What the labels of a clip have against the table, None where all is well."""
+        """Say what is wrong with the labels of a clip; None where nothing is.
+
+        The words are part of the digest of a source with such rows: they stay as they are, and name
+        no other task.
+        """
         for name, label in clip.targets.items():
             if name not in self:
-                return f"targets.{name}: {self._unknown(name)}"
+                return (
+                    f"targets.{name}: there is no task {name!r}. Declare it below data.tasks in "
+                    "the profile, or in tasks.yaml beside the manifest"
+                )
             spec = self[name]
             if spec.choices and label not in spec.choices:
                 return f"targets.{name}: {label!r:.80} is none of {', '.join(spec.choices)}"
-            if "{question}" in (spec.prompt or "") and not clip.question:
+            if spec.asks_the_clips_question and not clip.question:
                 return f"targets.{name}: the row has no question, which its prompt asks"
         return None
 

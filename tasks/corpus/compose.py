@@ -156,7 +156,8 @@ def plan_digit_strings(clips: Sequence[Clip], recipe: ComposeRecipe) -> list[Com
             parts = tuple(draw.choice(voices[speaker][str(digit)]) for digit in digits)
             pauses = tuple(round(draw.uniform(*recipe.pause_seconds), 3) for _ in digits[1:])
             text = " ".join(map(str, digits))
-            clip = _composed(f"digits-{split}-{i:05d}", parts, {"digits": text}, "digit")
+            labels = {"targets": {"digits": text}}
+            clip = _composed(f"digits-{split}-{i:05d}", parts, "digit", labels)
             planned.append(Composition(clip, parts, Joined(pauses)))
     return planned
 
@@ -184,8 +185,12 @@ def plan_spoken_commands(
             sound = draw.choice(pool)
             overlay = Overlaid(draw.choice(recipe.snr_db), recipe.command_delay_seconds)
             parts = (sound, command)
-            clip = _composed(f"command-{split}-{i:05d}", parts, sound.targets, "command")
-            clip = clip.model_copy(update={"phrase": command.phrase})
+            labels = {
+                "targets": sound.targets,
+                "question": sound.question,
+                "phrase": command.phrase,
+            }
+            clip = _composed(f"command-{split}-{i:05d}", parts, "command", labels)
             planned.append(Composition(clip, parts, overlay))
     return planned
 
@@ -199,15 +204,14 @@ def _digit_voices(clips: Sequence[Clip], split: Split) -> dict[str, dict[str, li
     return {name: digits for name, digits in voices.items() if len(digits) == len(_DIGITS)}
 
 
-def _composed(name: str, parts: tuple[Clip, ...], targets: Mapping[str, str], kind: str) -> Clip:
+def _composed(name: str, parts: tuple[Clip, ...], kind: str, labels: Mapping[str, object]) -> Clip:
     """Return the manifest row of a composition: its labels, and what all parts have in common."""
     first = parts[-1]
     return Clip.model_validate(
         {
             "id": name,
             "audio": "+".join(part.id for part in parts),
-            "targets": dict(targets),
-            "question": parts[0].question,
+            **labels,
             "language": first.language,
             "speaker": first.speaker,
             "split": first.split,

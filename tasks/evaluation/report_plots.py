@@ -16,7 +16,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Rectangle
 
-from tasks.evaluation.metrics.metric import Metric
+from tasks.evaluation.metrics.metric import PER_CENT, Metric
 from tasks.evaluation.metrics.table import METRICS, MetricTable
 from tasks.evaluation.report import Confusion, Report, SuiteResult
 
@@ -115,9 +115,13 @@ def _draw_panel(axes: Axes, report: Report, metrics: Mapping[str, Metric]) -> No
     axes.set_ylim(len(labels) - 0.5, -0.5)
     axes.set_xlim(left=0)
     axes.grid(axis="x", color=_MUTED, alpha=0.25)
-    units = dict.fromkeys(metric.axis for metric in metrics.values())
+    units = sorted({metric.axis for metric in metrics.values()}, key=_per_cent_first)
     axes.set_xlabel(_literal(", or ".join(units)))
     _ink(axes)
+
+
+def _per_cent_first(unit: str) -> tuple[bool, str]:
+    return unit != PER_CENT.axis, unit
 
 
 def _first(report: Report, suite: str) -> SuiteResult:

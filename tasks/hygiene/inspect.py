@@ -15,7 +15,7 @@ from itertools import chain
 from pathlib import Path
 from typing import Literal, get_args
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from data_contracts.contract_result import ContractResult
 from data_contracts.digest import digest_of
@@ -40,6 +40,7 @@ from tasks.hygiene.corpus_features import CorpusFeatures
 from tasks.hygiene.language import LEAST_LETTERS
 from tasks.hygiene.shard_features import extract_features, has_features
 from tasks.hygiene.shard_findings import LanguageCounts, read_findings, write_findings
+from tasks.hygiene.text import HELD_OUT_TASKS
 from tasks.hygiene.text_matches import shared_texts
 from tasks.hygiene.top_findings import TopFindings
 
@@ -62,11 +63,21 @@ class HygieneRecipe(Recipe):
     """Share of the shorter recording that must overlap."""
     min_correlation: float = Field(0.88, gt=0, le=1)
     """Correlation from which two waveforms count as the same recording."""
-    held_out_text: tuple[TaskName, ...] = ("asr", "s2tt", "voice_chat")
+    held_out_text: tuple[TaskName, ...] = HELD_OUT_TASKS
     """Tasks of recorded speech whose sentences may be in one split only; digits, questions and
     commands of kind digit, question, command repeat theirs by design."""
     min_similarity: float = Field(0.75, gt=0, le=1)
     """Jaccard similarity of 4-grams from which a pair of texts is a finding."""
+
+    @field_validator("held_out_text")
+    @classmethod
+    def _have_sentences(cls, tasks: tuple[TaskName, ...]) -> tuple[TaskName, ...]:
+        if unknown := sorted(set(tasks) - set(HELD_OUT_TASKS)):
+            raise ValueError(
+                f"{unknown} has no sentences that are compared: use some of "
+                f"{', '.join(HELD_OUT_TASKS)}"
+            )
+        return tasks
 
     def classified(self, finding: Finding) -> Finding:
         """Rename a leak to `tolerated_leak` where the recipe only reports leaks."""

@@ -35,13 +35,15 @@ TASKS = (
     "asr", "s2tt", "lid", "digits", "sound", "caption", "vocal", "ser", "instrument", "family",
     "voice_chat", "choice", CONVERSATION,
 )  # fmt: skip
-"""Their places are in files: a new name comes last."""
+"""Their indices are stored in files: a new name comes last."""
 ASKED = frozenset({"choice", CONVERSATION})
 """Question and answer together. Many recordings may share a question, so this stops no run."""
 BAND = np.dtype([("key", "<u8"), ("sentence", "<i8")])
 """Key that similar texts share: hash of task, language and a band's minima. Texts of `ASKED` have
 none: questions that follow one pattern are all similar."""
 
+HELD_OUT_TASKS: tuple[TaskName, ...] = ("asr", "s2tt", "voice_chat")
+"""Tasks whose recorded sentences can be compared."""
 _SPELLED: tuple[TaskName, ...] = ("asr", "s2tt")
 """Targets that are the spoken sentence itself. The answer of a voice chat is not: its question is
 the transcript, or the phrase of the row."""

@@ -46,7 +46,7 @@ class TowersRecipe(Recipe):
     ridge_penalty: float = Field(0.01, gt=0)
     """Penalty of the fit, above 0, as a share of the number of frames."""
     seed: int = 0
-    """Of the random weights, and of which clips the projector is fitted to."""
+    """Seed of the random weights, and of which clips the projector is fitted to."""
 
 
 class ReleasedRecipe(Recipe):

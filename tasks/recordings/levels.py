@@ -11,7 +11,7 @@ from model.audio import HOP_LENGTH
 from tasks.recordings.decode import DecodeError
 
 QUIET_POWER = 1e-4
-"""Of the loudest frame's power: 40 dB below it."""
+"""Share of the loudest frame's power below which a frame is quiet: -40 dB."""
 
 
 class LevelRecipe(Recipe):

@@ -139,6 +139,10 @@ def _declared_tasks(source: DataSource) -> Declared:
             text = stream.read()
     except (FileNotFoundError, NotADirectoryError):
         return source.tasks
+    except PermissionError as error:
+        if "://" in url:  # S3 refuses to say that a key is absent where nobody may list
+            return source.tasks
+        raise DataSourceError(f"{url!r} can't be read: {error}. Allow it, or remove it.") from error
     except (OSError, ImportError) as error:
         raise DataSourceError(
             f"{url!r} can't be read: {error}. Put an empty file there if you declare no task."

@@ -1,7 +1,7 @@
 """Trains a checkpoint on a group of workers: what pre-training, fine-tuning and DPO share.
 
-An objective is a function from examples to a loss; `loop.py` plans, distributes, steps, logs
-and saves. Every random number of a step is drawn from a generator seeded by (recipe seed, step,
+An objective is a function from examples to a loss; `loop.py` distributes, steps, logs and
+saves. Every random number of a step is drawn from a generator seeded by (recipe seed, step,
 example), so the random state at a position *is* the position: a run that continues from a
 checkpoint, on any number of workers, sees the numbers that an uninterrupted one sees.
 """

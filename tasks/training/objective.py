@@ -42,7 +42,7 @@ class ExampleSource:
     id: str
     clips: tuple[str, ...]
     shards: tuple[str, ...]
-    """Of the clips."""
+    """Shards of the clips, in the same order."""
 
 
 T = TypeVar("T")

@@ -41,7 +41,7 @@ class OptimizerRecipe(Recipe):
     watch: WatchRecipe = WatchRecipe()
     """What happens at a step that diverges."""
     seed: int = 0
-    """Of everything random: the data plan, prompts, augmentation, adapters."""
+    """Seed of everything random: the data plan, prompts, augmentation, adapters."""
 
     @property
     def dtype(self) -> torch.dtype:

@@ -62,6 +62,15 @@ def test_a_server_that_stays_away_does_not_hold_the_end_of_the_run() -> None:
     ]
 
 
+def test_metrics_that_nobody_will_take_are_not_kept() -> None:
+    server, lines = Server(), list[str]()
+    with BufferedMetrics(server, lines.append, THREE_ATTEMPTS) as buffered:
+        buffered.metrics({"loss": 1.0}, 0)
+        buffered._thread.join()
+        buffered.metrics({"loss": 1.0}, 1)
+        assert buffered._queue.qsize() == 0
+
+
 def test_nothing_is_lines_where_all_is_well() -> None:
     server, lines = Server(), list[str]()
     server.there.set()

@@ -21,7 +21,7 @@ class Scale:
 
     Attributes:
         factor: what a score is multiplied with.
-        unit: written behind the number, without a space.
+        unit: written after the number, without a space.
         axis: label of the chart's axis; "" where it is the metric's title.
     """
 

@@ -79,6 +79,7 @@ def test_a_task_without_tags_is_asked_with_a_keyword_of_its_name() -> None:
         ('engine: {kind: sort, prompt: "x"}', r"engine.kind: .*'transcript', 'label' or 'text'"),
         ('engine: {kind: label, prompt: "x", colour: red}', r"engine.colour: Extra inputs"),
         ('engine: {kind: text, prompt: "x", choices: [a]}', r"choices are for kind label"),
+        ("engine: {kind: text, prompt: null, questions: [x]}", r"the recording itself asks"),
         ('engine: {kind: text, prompt: "In {tongue}:"}', r"has {tongue}; .*{language}"),
         ('engine: {kind: text, prompt: "A { brace"}', r"can't be filled"),
         ('engine: {kind: text, prompt: "x", answer: "It is {label}."}', r"{label}; .*{answer}"),

@@ -12,11 +12,14 @@ import pytest
 from pydantic import ValidationError
 
 from data_contracts.records import Clip, Rejected
+from tasks.conversations.task_table import shipped_tasks
+from tasks.sources import manifest
 from tasks.sources.manifest import (
     DataSource,
     DataSourceError,
     iter_source,
     source_digest,
+    source_tasks,
 )
 from tests.support.recordings import row, sound_file, tone, write_manifest, write_tones
 
@@ -314,3 +317,29 @@ def test_the_digest_opens_no_url_that_decoding_refuses(tmp_path: Path) -> None:
         path.write_bytes(content)
         digests.add(source_digest(source))
     assert len(digests) == 1
+
+
+def test_a_bucket_that_tells_nobody_what_is_absent_declares_no_task(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """S3 answers 403 for a key that is absent where the reader may not list."""
+
+    def forbidden(url: str) -> object:
+        raise PermissionError("Forbidden")
+
+    monkeypatch.setattr(manifest, "open_url", forbidden)
+    source = DataSource(manifest="s3://bucket/manifest.jsonl")
+
+    assert source_tasks(source) == shipped_tasks()
+
+
+def test_a_local_file_of_tasks_that_nobody_may_read_ends_with_its_name(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def forbidden(url: str) -> object:
+        raise PermissionError("Permission denied")
+
+    monkeypatch.setattr(manifest, "open_url", forbidden)
+
+    with pytest.raises(DataSourceError, match=r"/data/tasks\.yaml' can't be read: Permission"):
+        source_tasks(DataSource(manifest="/data/manifest.jsonl"))

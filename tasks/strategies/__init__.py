@@ -1,1 +1,0 @@
-"""How one training loop runs on one or many workers: `strategy` has what they share."""
