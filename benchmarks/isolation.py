@@ -42,7 +42,7 @@ def in_own_process(benchmark: Benchmark, allocator: Mapping[str, str] = KEEP_MEM
 
 
 def under_both_allocators(benchmark: Benchmark) -> list[Row]:
-    """Where page faults decide: the goal is held against the process as it comes, which is what
+    """Where page faults decide: the goal is compared with the process as it comes, which is what
     users run and what the figures beside the goals agree with; the rows with memory kept show how
     much is the method's own.
     """

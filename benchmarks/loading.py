@@ -103,7 +103,7 @@ def seek() -> Iterator[Row]:
 
 
 def _speech(lengths: list[int]) -> list[NDArray[np.float32]]:
-    """Clips of these lengths, cut from the embedded corpus' recordings behind one another."""
+    """Clips of these lengths, cut from the embedded corpus' recordings, one after the other."""
     pieces: list[NDArray[np.float32]] = []
     manifest = (_CORPUS / "manifest.jsonl").read_text().splitlines()
     for row in map(json.loads, manifest):

@@ -205,7 +205,7 @@ def _cpu_seconds(work: Work) -> tuple[float, float]:
 
 
 def _read_clips(store: Store, rows: Sequence[PackedClip], num_threads: int) -> Mapping[str, bytes]:
-    """The clips as training reads them, some at a time; each is held against its digest."""
+    """The clips as training reads them, some at a time; each is compared with its digest."""
     reader = ClipReader(store, rows)
     starts = range(0, len(rows), _CLIPS_AT_ONCE)
     portions = [[row.id for row in rows[start:][:_CLIPS_AT_ONCE]] for start in starts]

@@ -21,7 +21,7 @@ FindingKind = Literal[
     "similar_text",  # nearly the same held-out text in two splits
     "wrong_script",  # letters that the language is not written with
     "other_language",  # a text that looks like another language's
-    "odd_speaking_rate",  # characters a second far from the language's
+    "odd_speaking_rate",  # characters per second far from the language's
     "odd_level",  # far quieter or louder than the corpus's recordings of its kind
     "noisy",  # speech little above its background
     "mostly_silent",
@@ -43,7 +43,7 @@ class Finding(Record):
     detail: str
     """Measured value, with the splits and suites concerned, in words."""
     value: float
-    """Measured value: correlation, similarity, dB, share, characters a second, nats or, for
+    """Measured value: correlation, similarity, dB, share, characters per second, nats or, for
     `repeated_audio`, the number of its sources."""
 
 

@@ -30,7 +30,7 @@ _DETAILS = {
     "odd_speaking_rate": "{:.1f} characters a second",
 }
 _LEAST_SPREAD = {"level": 2.0, "speaking_rate": 0.5}
-"""Least deviation that counts, in dB and characters a second: recordings of one studio are too
+"""Least deviation that counts, in dB and characters per second: recordings of one studio are too
 alike to measure others by."""
 _LEAST_GROUP = 20
 _NUM_BINS = 30

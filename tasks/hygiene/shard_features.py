@@ -43,7 +43,7 @@ MEASURES = np.dtype(
 """Measures of a recording; NaN where there is none.
 
 level: dB below full scale, of the root mean square.
-speaking_rate: characters a second of recorded speech with a transcript.
+speaking_rate: characters per second of recorded speech with a transcript.
 The others: `waveform.Background`; snr_db of rows with a language only.
 """
 _CLIPS_AT_ONCE = 64

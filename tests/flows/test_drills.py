@@ -103,7 +103,7 @@ def test_sigterm_ends_a_run_as_killed_and_resume_completes_it(drill: Drill) -> N
 
 @pytest.fixture
 def prefect_server(tmp_path: Path, drive: Callable[..., Driver]) -> str:
-    """A real Prefect server with a data base of its own; its API's address."""
+    """A real Prefect server with a database of its own; its API's address."""
     return start_prefect_server(tmp_path / "server", free_port(), drive)[1]
 
 

@@ -88,7 +88,7 @@ def test_a_damaged_file_is_named_and_made_again(shop: Workshop) -> None:
 def test_a_hit_without_its_tracking_run_gets_one_from_the_record(
     shop: Workshop, tmp_path: Path
 ) -> None:
-    """After a crash between record and log, or with a new MLflow data base."""
+    """After a crash between record and log, or with a new MLflow database."""
     session = shop.session()
     call = shop.call("one", Recipe(values=(13,)))
     execute(session, call)

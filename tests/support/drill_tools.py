@@ -188,7 +188,7 @@ def start_server(
 
 
 def start_prefect_server(home: Path, port: int, drive: Callable[..., Driver]) -> tuple[Driver, str]:
-    """A real Prefect server with its data base in `home`, and its API's address."""
+    """A real Prefect server with its database in `home`, and its API's address."""
     home.mkdir(exist_ok=True)
     address = f"http://127.0.0.1:{port}/api"
     command = [
@@ -199,7 +199,7 @@ def start_prefect_server(home: Path, port: int, drive: Callable[..., Driver]) ->
 
 
 def start_mlflow_server(home: Path, port: int, drive: Callable[..., Driver]) -> tuple[Driver, str]:
-    """A real MLflow server with its data base and artifacts in `home`, and its address."""
+    """A real MLflow server with its database and artifacts in `home`, and its address."""
     home.mkdir(exist_ok=True)
     address = f"http://127.0.0.1:{port}"
     command = [

@@ -17,7 +17,7 @@ def drawing(steps: int, examples_per_step: int, seed: int = 0) -> OptimizerRecip
 
 @dataclass
 class Numbers:
-    """Examples of different lengths, whose batch is their numbers; slow where it is told."""
+    """Examples of different lengths, whose batch is their numbers; slow where a test says so."""
 
     damaged: frozenset[int] = frozenset()
     slow_steps: frozenset[int] = frozenset()

@@ -1,4 +1,4 @@
-"""FLAC and Opus clips, held against libsndfile's and FFmpeg's own reading of them."""
+"""FLAC and Opus clips, compared with libsndfile's and FFmpeg's own reading of them."""
 
 import hashlib
 import io
