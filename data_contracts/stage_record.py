@@ -1,17 +1,44 @@
-"""The ledger's entry: what a finished stage read and wrote."""
+"""The ledger's entry: what a finished stage read and wrote.
+
+A record is data from outside: whoever can write into the store can write one. What it says is
+checked when it is read, and nothing outside of its artifact's folder is ever touched for its sake.
+"""
+
+from pathlib import PurePosixPath
+from typing import Annotated
+
+from pydantic import Field, field_validator
 
 from data_contracts.digest import digest_of
 from data_contracts.records import Record
+
+RECORD = "record.json"
+"""Name of the record in the artifact's folder."""
+SCRATCH = "scratch/"
+"""Files below this folder help a stage to continue and are not part of the artifact."""
+_COUNTS = ("records_in", "records_out", "rejected")
+Count = Annotated[int, Field(ge=0)]
 
 
 class OutputFile(Record):
     """One file of an artifact."""
 
     path: str
-    """Relative to the artifact's folder."""
-    size: int
-    """Bytes."""
-    sha256: str
+    """Path relative to the artifact's folder, with forward slashes and without `..`."""
+    size: Count
+    """Size in bytes."""
+    sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
+
+    @field_validator("path")
+    @classmethod
+    def _is_inside(cls, path: str) -> str:
+        parts = PurePosixPath(path).parts
+        is_normal = bool(path) and path == "/".join(parts) and path.isprintable()
+        if not is_normal or ".." in parts or path.startswith("/") or "\\" in path:
+            raise ValueError(f"{path!r} is no relative, normal path inside the artifact")
+        if path == RECORD or path.startswith(SCRATCH):
+            raise ValueError(f"{path!r} is no part of an artifact")
+        return path
 
 
 class StageRecord(Record):
@@ -24,8 +51,8 @@ class StageRecord(Record):
     inputs: dict[str, str]
     """Fingerprint of the artifact (or digest of the source) that was read, by name of the input."""
     library_versions: dict[str, str]
-    files: tuple[OutputFile, ...]
-    counts: dict[str, int]
+    files: tuple[OutputFile, ...] = Field(min_length=1)
+    counts: dict[str, Count]
     """At least `records_in`, `records_out` and `rejected`."""
     seconds: float
     """Wall-clock time of the work, summed over interruptions only as far as the last run."""
@@ -33,6 +60,13 @@ class StageRecord(Record):
     """Id of the MLflow run that produced the artifact."""
     finished_at: str
     """Time in UTC, ISO 8601."""
+
+    @field_validator("counts")
+    @classmethod
+    def _are_complete(cls, counts: dict[str, int]) -> dict[str, int]:
+        if missing := [name for name in _COUNTS if name not in counts]:
+            raise ValueError(f"the counts {', '.join(missing)} are missing")
+        return counts
 
 
 def fingerprint(stage: str, version: int, recipe: dict[str, object], inputs: dict[str, str]) -> str:

@@ -14,12 +14,8 @@ from filelock import FileLock, Timeout
 from pydantic import ValidationError
 
 from data_contracts.digest import digest_of
-from data_contracts.stage_record import OutputFile, StageRecord
+from data_contracts.stage_record import RECORD, SCRATCH, OutputFile, StageRecord
 from infra.storage.store import Store
-
-RECORD = "record.json"
-_SCRATCH = "scratch/"
-"""Files below this folder let a stage continue and are not part of the artifact."""
 
 
 @dataclass(frozen=True)
@@ -45,9 +41,13 @@ class Ledger:
         return self.store.below(stage, fingerprint)
 
     def find(self, stage: str, fingerprint: str) -> StageRecord | None:
-        """Return the record of a finished artifact, None where it is missing or unreadable."""
-        directory = self.directory(stage, fingerprint)
-        return _read_record(directory, RECORD) if directory.exists(RECORD) else None
+        """Return the record of a finished artifact.
+
+        None where it is missing, can't be read, breaks a rule of `StageRecord`, or speaks of
+        another artifact: then the stage makes its files again.
+        """
+        key = f"{stage}/{fingerprint}/{RECORD}"
+        return _read_record(self.store, key) if self.store.exists(key) else None
 
     def verify(self, record: StageRecord) -> list[Damage]:
         """Compare each file of an artifact with its recorded size and digest; return damages."""
@@ -63,11 +63,15 @@ class Ledger:
         return damages
 
     def discard(self, record: StageRecord, damages: list[Damage]) -> None:
-        """Make a damaged artifact unfinished again: delete its record, then the damaged files."""
+        """Make a damaged artifact unfinished again: delete its record, then the damaged files.
+
+        Files alone are deleted, and where a link leads out of the artifact's folder, none.
+        """
         directory = self.directory(record.stage, record.fingerprint)
         directory.delete(RECORD)
         for damage in damages:
-            directory.delete(damage.path)
+            if directory.exists(damage.path) and directory.holds(damage.path):
+                directory.delete(damage.path)
 
     def list_files(self, stage: str, fingerprint: str) -> tuple[OutputFile, ...]:
         """Return the files that the artifact consists of now, with size and digest."""
@@ -75,7 +79,7 @@ class Ledger:
         return tuple(
             OutputFile(path=key, size=directory.size(key), sha256=directory.digest(key))
             for key in directory.list_keys()
-            if key != RECORD and not key.startswith(_SCRATCH)
+            if key != RECORD and not key.startswith(SCRATCH)
         )
 
     def complete(self, record: StageRecord) -> None:
@@ -86,7 +90,7 @@ class Ledger:
         directory = self.directory(record.stage, record.fingerprint)
         directory.delete_partial_files()
         directory.write_text(RECORD, record.model_dump_json(indent=2) + "\n")
-        directory.delete(_SCRATCH.rstrip("/"))
+        directory.delete(SCRATCH.rstrip("/"))
 
     def records(self, stage: str) -> list[StageRecord]:
         """Return the records of all finished artifacts of a stage, the newest first."""
@@ -121,10 +125,13 @@ class Ledger:
 
 
 def _read_record(store: Store, key: str) -> StageRecord | None:
+    """Read the record at `{stage}/{fingerprint}/record.json`; None where it can't be believed."""
     try:
-        return StageRecord.model_validate_json(store.read_bytes(key))
+        record = StageRecord.model_validate_json(store.read_bytes(key))
     except ValidationError:
         return None
+    stage, fingerprint, _ = key.split("/")
+    return record if (record.stage, record.fingerprint) == (stage, fingerprint) else None
 
 
 def default_lock_folder() -> Path:

@@ -180,6 +180,13 @@ class Store:
         """Write a whole file of UTF-8 text, atomically."""
         self.write_bytes(key, text.encode())
 
+    def holds(self, key: str) -> bool:
+        """Return whether `key` lies in this folder, also after links are followed."""
+        if not self.is_local:
+            return True
+        folder = Path(self.path(key)).parent.resolve()
+        return folder.is_relative_to(Path(self._root).resolve())
+
     def delete(self, key: str) -> None:
         """Delete a file or folder; do nothing where there is none."""
         path = self.path(key)

@@ -1,11 +1,13 @@
 """The ledger: an artifact is done when its record is there and its files verify."""
 
+import json
 import signal
 import subprocess
 import sys
 import threading
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -173,3 +175,91 @@ def test_kill_9_frees_the_lock(
     finally:
         holder.kill()
         holder.wait()
+
+
+PLANTED = (
+    "../../../victim/thesis",
+    "/etc/passwd",
+    "a/../../../../victim/thesis",
+    "./notes",
+    "a//b",
+    "",
+    "..",
+    "record.json",
+    "scratch/half",
+    "a\\b",
+    "a\nb",
+)
+
+
+@pytest.mark.parametrize("path", PLANTED)
+def test_a_record_that_names_a_path_outside_of_its_artifact_is_no_record(
+    ledger: Ledger, tmp_path: Path, path: str
+) -> None:
+    victim = tmp_path / "victim" / "thesis"
+    victim.parent.mkdir()
+    victim.write_text("years of work")
+    finish(ledger, "f1")
+    rewrite(ledger, "f1", lambda record: record["files"][0].update(path=path))
+
+    assert ledger.find("sft", "f1") is None
+    assert ledger.records("sft") == []
+    assert victim.read_text() == "years of work"
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"files": []},
+        {"counts": {"records_in": 1, "records_out": 1}},
+        {"counts": {"records_in": 1, "records_out": 1, "rejected": -1}},
+        {"stage": "dpo"},
+        {"fingerprint": "f2"},
+    ],
+)
+def test_a_record_that_is_incomplete_or_of_another_artifact_is_no_record(
+    ledger: Ledger, change: dict[str, object]
+) -> None:
+    finish(ledger, "f1")
+    rewrite(ledger, "f1", lambda record: record.update(change))
+
+    assert ledger.find("sft", "f1") is None
+    assert ledger.records("sft") == []
+
+
+def test_a_damaged_file_behind_a_link_out_of_the_artifact_is_not_deleted(
+    ledger: Ledger, tmp_path: Path
+) -> None:
+    victim = tmp_path / "victim" / "thesis"
+    victim.parent.mkdir()
+    victim.write_text("years of work")
+    finish(ledger, "f1")
+    folder = Path(ledger.directory("sft", "f1").url)
+    (folder / "link").symlink_to(victim.parent)
+    rewrite(ledger, "f1", lambda record: record["files"][0].update(path="link/thesis"))
+    record = ledger.find("sft", "f1")
+    assert record is not None
+
+    ledger.discard(record, ledger.verify(record))
+
+    assert victim.read_text() == "years of work"
+    assert ledger.find("sft", "f1") is None
+
+
+def test_a_folder_that_a_record_calls_a_file_is_kept(ledger: Ledger) -> None:
+    finish(ledger, "f1")
+    rewrite(ledger, "f1", lambda record: record["files"][0].update(path="model"))
+    record = ledger.find("sft", "f1")
+    assert record is not None
+
+    ledger.discard(record, ledger.verify(record))
+
+    assert ledger.directory("sft", "f1").read_bytes("model/weights") == b"0123456789"
+
+
+def rewrite(ledger: Ledger, fingerprint: str, change: Callable[[dict[str, Any]], object]) -> None:
+    """Change a finished record as somebody with access to the store could."""
+    directory = ledger.directory("sft", fingerprint)
+    record = json.loads(directory.read_text("record.json"))
+    change(record)
+    directory.write_text("record.json", json.dumps(record))
