@@ -46,7 +46,7 @@ PARSED = {
     "q2a resume RUN": _DRILLS,
     "q2a ingest --manifest mine.jsonl": _OWN_JOB,
     "q2a ingest --profile mine --manifest mine.jsonl": _OWN_JOB,
-    "q2a ingest --folder recordings": "tests/tasks/sources/test_manifest.py",
+    "q2a ingest --folder recordings": "tests/tasks/sources/test_folder_source.py",
     "q2a ingest --corpus librispeech:train-clean-100,dev-clean,test-clean=/data/LibriSpeech "
     "--corpus esc50=/data/ESC-50 --corpus fleurs:fr_fr/test=/data/fleurs/data": (
         "tests/tasks/sources/corpora/test_corpora.py"

@@ -12,7 +12,9 @@ import pytest
 
 from flows.config import load_config
 from infra.settings import Settings
+from infra.storage.store import Store
 from tests.support.drill_tools import Drill, DrillReport
+from tests.support.repeated_pretraining import World
 from tests.support.tiny_run import OVERRIDES, Driver, TinyRun, run_tiny
 from tests.support.workshop import Workshop
 
@@ -46,6 +48,17 @@ def tiny_run(tmp_path_factory: pytest.TempPathFactory, tiny_overrides: tuple[str
     """One uninterrupted run of the profile `tiny` on the small manifest."""
     settings = Settings(home=tmp_path_factory.mktemp("tiny"), store="", tracking_uri="")
     return run_tiny(settings, load_config("tiny", tiny_overrides))
+
+
+@pytest.fixture
+def world(tmp_path: Path, tiny_run: TinyRun) -> World:
+    """The pre-training of `tiny_run`, to be made again elsewhere under a fault."""
+    return World(
+        directory=Store(str(tmp_path / "artifact")),
+        corpus=tiny_run.artifact("ingest"),
+        recipe=tiny_run.config.pretrain,
+        scratch=tmp_path / "scratch",
+    )
 
 
 @pytest.fixture(scope="session")

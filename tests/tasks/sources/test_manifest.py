@@ -1,17 +1,14 @@
-"""Manifests and folders, with every way in which they can be wrong."""
+"""Manifests, with every way in which they can be wrong, and the tasks that a source declares."""
 
 import json
-import os
 import re
-import shutil
 import tracemalloc
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from pydantic import ValidationError
 
-from data_contracts.records import Clip, Rejected
+from data_contracts.records import Rejected
 from tasks.conversations.task_table import shipped_tasks
 from tasks.sources import manifest
 from tasks.sources.manifest import (
@@ -21,19 +18,13 @@ from tasks.sources.manifest import (
     source_digest,
     source_tasks,
 )
-from tests.support.recordings import row, sound_file, tone, write_manifest, write_tones
-
-
-def read(source: DataSource) -> tuple[list[Clip], list[Rejected]]:
-    """The rows that are recordings, and the others."""
-    rows = list(iter_source(source))
-    clips = [row for row in rows if isinstance(row, Clip)]
-    return clips, [row for row in rows if isinstance(row, Rejected)]
+from tests.support.recordings import row, sound_file, tone, write_manifest
+from tests.support.source_rows import read_source
 
 
 def test_the_short_form_is_one_target(tmp_path: Path) -> None:
     short = {"id": "a", "audio": "a.wav", "task": "asr", "text": "Good morning.", "language": "en"}
-    (clip,), _ = read(write_manifest(tmp_path, [short]))
+    (clip,), _ = read_source(write_manifest(tmp_path, [short]))
     assert clip.targets == {"asr": "Good morning."}
     assert clip.language == "en"
 
@@ -72,7 +63,7 @@ GOOD = json.dumps(row("good"))
 def test_a_line_that_is_no_row_is_rejected_by_number_and_rule(
     line: str, rule: str, tmp_path: Path
 ) -> None:
-    clips, rejects = read(write_manifest(tmp_path, [GOOD, "", line, GOOD]))
+    clips, rejects = read_source(write_manifest(tmp_path, [GOOD, "", line, GOOD]))
     assert [clip.id for clip in clips] == ["good", "good"]
     (rejected,) = rejects
     assert (rejected.id, rejected.reason) == ("line 3", "invalid_row")
@@ -83,7 +74,7 @@ def test_a_line_that_is_no_row_is_rejected_by_number_and_rule(
 def test_line_ends_and_byte_order_marks_of_windows_are_accepted(tmp_path: Path) -> None:
     path = tmp_path / "manifest.jsonl"
     path.write_bytes(b"\xef\xbb\xbf" + f"{GOOD}\r\n{GOOD}\r\n".encode())
-    clips, _ = read(DataSource(manifest=str(path)))
+    clips, _ = read_source(DataSource(manifest=str(path)))
     assert len(clips) == 2
 
 
@@ -97,7 +88,7 @@ def test_line_ends_and_byte_order_marks_of_windows_are_accepted(tmp_path: Path) 
     ],
 )
 def test_relative_audio_starts_from_the_manifest(audio: str, resolved: str, tmp_path: Path) -> None:
-    (clip,), _ = read(write_manifest(tmp_path, [row("a", audio=audio)]))
+    (clip,), _ = read_source(write_manifest(tmp_path, [row("a", audio=audio)]))
     assert clip.audio == resolved.format(folder=tmp_path)
 
 
@@ -151,7 +142,7 @@ def test_a_row_that_would_run_a_command_or_open_another_protocol_is_refused_by_i
 ) -> None:
     monkeypatch.chdir(tmp_path)
     source = write_manifest(tmp_path, [GOOD, row("bad", audio=audio), GOOD])
-    clips, rejects = read(source)
+    clips, rejects = read_source(source)
     source_digest(source)
     assert [clip.id for clip in clips] == ["good", "good"]
     (rejected,) = rejects
@@ -190,133 +181,6 @@ def test_rows_are_read_one_by_one(tmp_path: Path) -> None:
     tracemalloc.stop()
     assert count == 20_000
     assert peak < 5_000_000 < 8 * path.stat().st_size
-
-
-def fill_folder(folder: Path) -> None:
-    for name in ("en/hello", "fr/bonjour", "de/nested/tag", "zz", "07/numbered"):
-        (folder / name).parent.mkdir(parents=True, exist_ok=True)
-        (folder / f"{name}.wav").write_bytes(sound_file(tone(0.2)))
-        (folder / f"{name}.txt").write_text(f" {name.rsplit('/')[-1]}\n")
-
-
-def test_a_folder_gives_transcripts_and_languages(tmp_path: Path) -> None:
-    fill_folder(tmp_path)
-    (tmp_path / "en" / "directory.wav").mkdir()
-    clips, rejects = read(DataSource(folder=str(tmp_path)))
-    found = {clip.id: (clip.targets["asr"], clip.language) for clip in clips}
-    assert found == {
-        "en/hello": ("hello", "en"),
-        "fr/bonjour": ("bonjour", "fr"),
-        "de/nested/tag": ("tag", "de"),
-        "zz": ("zz", None),  # a file's own name is no language
-        "07/numbered": ("numbered", None),
-    }
-    assert all(Path(clip.audio).is_file() for clip in clips)
-    assert rejects == []
-
-
-def test_a_folder_is_walked_in_the_order_of_its_paths_and_never_in_circles(tmp_path: Path) -> None:
-    for name in ("b/x", "a", "a/deep/y", "a.b", "b", "a-/z"):
-        place = tmp_path / f"{name}.wav"
-        place.parent.mkdir(parents=True, exist_ok=True)
-        place.write_bytes(b"")
-        place.with_suffix(".txt").write_text("text")
-    (tmp_path / "b" / "circle").symlink_to(tmp_path)
-    found = [clip.audio for clip in read(DataSource(folder=str(tmp_path)))[0]]
-    assert found == [str(path) for path in sorted(tmp_path.rglob("*.wav"))]
-    assert len(found) == 6
-
-
-def test_a_transcript_of_a_gigabyte_is_refused_unread(tmp_path: Path) -> None:
-    fill_folder(tmp_path)
-    os.truncate(tmp_path / "zz.txt", 1 << 30)  # a hole: it takes no place on the disk
-    _, (rejected,) = read(DataSource(folder=str(tmp_path)))
-    assert (rejected.id, rejected.reason) == ("zz", "invalid_row")
-    assert "over 65536 bytes" in rejected.detail
-
-
-def test_recordings_of_a_folder_without_a_usable_transcript_or_name_are_rejected(
-    tmp_path: Path,
-) -> None:
-    fill_folder(tmp_path)
-    (tmp_path / "zz.txt").unlink()
-    (tmp_path / "en/hello.txt").write_bytes("café".encode("latin-1"))
-    for name in ("two\nlines", os.fsdecode(b"caf\xe9")):
-        (tmp_path / f"{name}.wav").write_bytes(sound_file(tone(0.2)))
-        (tmp_path / f"{name}.txt").write_text("text")
-    clips, rejects = read(DataSource(folder=str(tmp_path)))
-    found = {rejected.id: rejected.detail for rejected in rejects}
-    assert sorted(found) == ["caf\\udce9", "en/hello", "two\nlines", "zz"]
-    assert "no transcript zz.txt" in found["zz"]
-    assert "hello.txt is not UTF-8" in found["en/hello"]
-    assert "pattern" in found["two\nlines"]
-    assert len(clips) + len(rejects) == 7
-
-
-def make_source(folder: Path) -> DataSource:
-    write_tones(folder, ["a", "b"])
-    return write_manifest(folder, [row("a"), row("b"), "not JSON"])
-
-
-def test_the_digest_does_not_depend_on_where_files_lie(tmp_path: Path) -> None:
-    digest = source_digest(make_source(tmp_path / "here"))
-    shutil.copytree(tmp_path / "here", tmp_path / "there" / "below")
-    moved = DataSource(manifest=str(tmp_path / "there" / "below" / "manifest.jsonl"))
-    assert source_digest(moved) == digest
-
-
-def test_the_digest_of_a_folder_does_not_depend_on_where_it_lies(tmp_path: Path) -> None:
-    fill_folder(tmp_path / "here")
-    (tmp_path / "here" / "zz.txt").unlink()
-    shutil.copytree(tmp_path / "here", tmp_path / "there")
-    first, second = (source_digest(DataSource(folder=f"{tmp_path}/{n}")) for n in ("here", "there"))
-    assert first == second
-
-
-def edit_rows(folder: Path, edit: Callable[[list[str]], object]) -> None:
-    path = folder / "manifest.jsonl"
-    lines = path.read_text().splitlines()
-    edit(lines)
-    path.write_text("".join(f"{line}\n" for line in lines))
-
-
-CHANGES: dict[str, Callable[[Path], object]] = {
-    "audio bytes": lambda folder: (folder / "a.wav").write_bytes(sound_file(tone(0.5, 301))),
-    "no audio": lambda folder: (folder / "a.wav").unlink(),
-    "rejected line": lambda folder: edit_rows(folder, lambda lines: lines.pop()),
-    "order": lambda folder: edit_rows(folder, lambda lines: lines.reverse()),
-    "new row": lambda folder: edit_rows(folder, lambda lines: lines.append(json.dumps(row("a")))),
-    "text": lambda folder: edit_rows(
-        folder, lambda lines: lines.insert(0, lines.pop(0).replace('"asr": "a"', '"asr": "b"'))
-    ),
-}
-
-
-@pytest.mark.parametrize("change", CHANGES)
-def test_the_digest_changes_with_audio_and_rows(change: str, tmp_path: Path) -> None:
-    source = make_source(tmp_path)
-    before = source_digest(source)
-    assert source_digest(source) == before
-    CHANGES[change](tmp_path)
-    assert source_digest(source) != before
-
-
-def test_a_row_with_a_sha256_is_taken_at_its_word_and_not_read(tmp_path: Path) -> None:
-    rows = [row("a", sha256="0" * 64)]
-    with_file, without_file = tmp_path / "with", tmp_path / "without"
-    write_tones(with_file, ["a"])
-    digests = {source_digest(write_manifest(folder, rows)) for folder in (with_file, without_file)}
-    assert len(digests) == 1
-
-
-def test_the_digest_opens_no_url_that_decoding_refuses(tmp_path: Path) -> None:
-    path = tmp_path / "a.wav"
-    source = write_manifest(tmp_path, [row("a", audio=f"simplecache::file://{path}")])
-    digests = set()
-    for content in (b"one", b"another"):
-        path.write_bytes(content)
-        digests.add(source_digest(source))
-    assert len(digests) == 1
 
 
 def test_a_bucket_that_tells_nobody_what_is_absent_declares_no_task(

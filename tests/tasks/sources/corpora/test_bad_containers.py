@@ -11,12 +11,10 @@ import pytest
 from data_contracts.records import Rejected
 from infra.storage.source_files import open_url
 from tasks.sources import corpus_files as files
-from tasks.sources.catalogue import CorpusError, CorpusSource, corpus_rows
-from tests.support.corpus_trees import TREES, add, as_file, recordings
-
-
-def source_of(name: str, root: Path, splits: tuple[str, ...]) -> CorpusSource:
-    return CorpusSource(name=name, root=str(root), splits=splits)
+from tasks.sources.catalogue import CorpusError, corpus_rows
+from tests.support.corpus_rows import source_of
+from tests.support.corpus_trees import TREES
+from tests.support.corpus_trees.files import add, as_file, recordings
 
 
 def test_damaged_containers_are_refused_with_the_remedy(tmp_path: Path) -> None:

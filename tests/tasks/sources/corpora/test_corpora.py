@@ -22,14 +22,13 @@ from tasks.recordings.read import read_audio
 from tasks.sources import corpora as corpora_folder
 from tasks.sources.catalogue import CorpusError, CorpusSource, corpora, corpus_rows, find_corpus
 from tasks.sources.manifest import DataSource, source_digest
-from tests.support.corpus_trees import LOCALES, TREES, Heard, sound, text
+from tests.support.corpus_rows import source_of
+from tests.support.corpus_trees import LOCALES, TREES
+from tests.support.corpus_trees.files import sound, text
+from tests.support.corpus_trees.tree import Heard
 from tests.support.recordings import stage_context
 
 RECIPE = ingest.IngestRecipe(clips_per_shard=3, max_rejected_share=1)
-
-
-def source_of(name: str, root: Path, splits: tuple[str, ...] = ()) -> CorpusSource:
-    return CorpusSource(name=name, root=str(root), splits=splits)
 
 
 @pytest.mark.parametrize("tree_name", [*TREES, *LOCALES])

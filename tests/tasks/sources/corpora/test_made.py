@@ -13,7 +13,7 @@ from data_contracts.records import Clip
 from tasks.recordings.decode import decode
 from tasks.recordings.read import read_audio
 from tasks.sources.catalogue import CorpusSource, corpus_rows
-from tests.support.corpus_trees import as_file, decoded, recordings
+from tests.support.corpus_trees.files import as_file, decoded, recordings
 
 MADE = Path(__file__).parent / "made"
 

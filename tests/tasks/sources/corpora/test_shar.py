@@ -12,7 +12,7 @@ from data_contracts.records import Clip, Rejected
 from tasks.recordings.decode import decode
 from tasks.recordings.read import read_audio
 from tasks.sources.catalogue import CorpusSource, corpus_rows
-from tests.support.corpus_trees import add
+from tests.support.corpus_trees.files import add
 from tests.support.recordings import noise, sound_file
 
 TALK = noise(70, 1)
