@@ -5,7 +5,7 @@ PYTHON ?= python3
 
 .DEFAULT_GOAL := help
 .PHONY: help setup tools demo pretrained demo-pretrained test drill drill-pretrained resolve lint \
-	bench docs ui clean
+	mutants bench docs ui clean
 
 help:  ## print the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):[^#]*## /\1\t/' | expand -t 18
@@ -57,6 +57,12 @@ drill-pretrained: pretrained  ## the goals of demo-pretrained, which it runs whe
 
 resolve: setup  ## whether every pin has a wheel for every declared Python; downloads 2 GB
 	$(BIN)/python -m pytest tests/packaging/test_pins.py
+
+mutants: setup  ## bugs planted one by one in core modules, which the tests must notice; hours
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check \
+		--constraint constraints.txt --editable '.[mutants]'
+	$(BIN)/mutmut run --max-children 2
+	$(BIN)/mutmut results
 
 lint: setup  ## ruff, mypy, import layers
 	$(BIN)/ruff format --check .
