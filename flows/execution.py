@@ -64,9 +64,11 @@ def execute(session: Session, call: StageCall) -> Artifact:
     """
     stage, artifact = call.stage, call.artifact
     started = time.monotonic()
-    with session.ledger.lock(stage.name, artifact.fingerprint) as waited:
-        if waited:
-            session.progress(f"{stage.name}: waited for another run that makes the same artifact")
+    with session.ledger.lock(
+        stage.name,
+        artifact.fingerprint,
+        lambda: session.progress(f"{stage.name}: waits for another run with the same artifact"),
+    ):
         record = find_whole(session, artifact)
         hit = record is not None
         if record is None:

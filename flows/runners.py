@@ -11,7 +11,7 @@ from flows.execution import Session, execute
 from flows.pipeline import STAGES, pipeline
 from flows.stage import Artifact, Runner, Stage, StageCall
 from infra.compute.open import open_compute
-from infra.ledger import Ledger, default_lock_folder
+from infra.ledger import Ledger
 from infra.settings import Settings
 from infra.storage.store import Store
 from infra.tracking import RunLogger, Tracking
@@ -38,7 +38,7 @@ class Until:
 
 def open_ledger(settings: Settings) -> Ledger:
     """Open the ledger of the configured store."""
-    return Ledger(Store(settings.store_url, settings.storage_options), default_lock_folder())
+    return Ledger(Store(settings.store_url, settings.storage_options), settings.home / "locks")
 
 
 def open_tracking(settings: Settings) -> Tracking:

@@ -17,6 +17,7 @@ from infra.storage.file_systems import (
     retried,
     size_of,
 )
+from infra.storage.local_folders import make_folder
 from infra.storage.remote_file import RemoteFile
 
 _PARTIAL = ".partial-"
@@ -152,7 +153,7 @@ class Store:
     @contextmanager
     def _create_local(self, target: str) -> Iterator[BinaryIO]:
         final = Path(target)
-        final.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(final.parent)
         partial = final.with_name(f"{final.name}{_PARTIAL}{uuid.uuid4().hex[:8]}")
         try:
             with partial.open("wb") as stream:
