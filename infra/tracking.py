@@ -16,6 +16,7 @@ from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param, Run,
 from mlflow.exceptions import MlflowException
 
 from data_contracts.errors import UsageError
+from infra.tracking_database import prepare_database
 
 EXPERIMENT = "q2a"
 PARENT_TAG = "mlflow.parentRunId"
@@ -97,6 +98,7 @@ class Tracking:
 
     def __init__(self, tracking_uri: str, artifact_folder: Path) -> None:
         """`artifact_folder`: where MLflow keeps files, unless a tracking server decides that."""
+        prepare_database(tracking_uri, artifact_folder)
         self.uri = tracking_uri
         self._client = MlflowClient(tracking_uri)
         self.experiment_id = self._open_experiment(artifact_folder)
