@@ -73,6 +73,8 @@ def execute(session: Session, call: StageCall) -> Artifact:
         hit = record is not None
         if record is None:
             record = _make(session, call)
+        else:
+            session.ledger.delete_leftovers(record)
         link(session, call, record, hit)
     outcome = StageOutcome(stage.name, hit, time.monotonic() - started, record)
     session.outcomes.append(outcome)

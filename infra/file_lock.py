@@ -5,8 +5,8 @@ over or removed, no right to write, and nothing that all users of a machine woul
 Cleaners that delete old files keep a folder with new ones, and systemd's keep every locked folder.
 
 Processes of one machine exclude each other: NFS leaves the locks of folders to each machine's
-kernel. A file is locked for all machines there, as NFS takes a lock of its server for it; therefore
-it is opened for writing.
+kernel. A file is locked for all machines there, by a lock of the server, which wants it open for
+writing.
 """
 
 import fcntl
@@ -65,8 +65,9 @@ def try_hold(path: Path) -> Iterator[bool]:
 
 
 def _open_locked(path: Path) -> int | None:
+    is_writable = path.is_file() and os.access(path, os.W_OK)
     try:
-        descriptor = os.open(path, os.O_RDONLY if path.is_dir() else os.O_RDWR)
+        descriptor = os.open(path, os.O_RDWR if is_writable else os.O_RDONLY)
     except FileNotFoundError:
         return None
     is_held = False

@@ -5,7 +5,7 @@ Prefect's database nor MLflow, and copying the store copies it.
 """
 
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -87,14 +87,23 @@ class Ledger:
         )
 
     def complete(self, record: StageRecord) -> None:
-        """Write the record, which makes the artifact finished; then delete its scratch files.
+        """Write the record, which makes the artifact finished; then delete its helper files.
+
+        The caller holds the artifact's lock.
+        """
+        directory = self.directory(record.stage, record.fingerprint)
+        directory.write_text(RECORD, record.model_dump_json(indent=2) + "\n")
+        self.delete_leftovers(record)
+
+    def delete_leftovers(self, record: StageRecord) -> None:
+        """Delete scratch files, and what killed writers left, from a finished artifact.
 
         The caller holds the artifact's lock.
         """
         directory = self.directory(record.stage, record.fingerprint)
         directory.delete_partial_files()
-        directory.write_text(RECORD, record.model_dump_json(indent=2) + "\n")
-        directory.delete(SCRATCH.rstrip("/"))
+        with suppress(OSError):  # the next run of this artifact tries again
+            directory.delete(SCRATCH.rstrip("/"))
 
     def records(self, stage: str) -> list[StageRecord]:
         """Return the records of all finished artifacts of a stage, the newest first."""

@@ -1,6 +1,7 @@
 """Another user of this machine, which only root can become."""
 
 import os
+import traceback
 from collections.abc import Callable
 from pathlib import Path
 
@@ -30,6 +31,8 @@ def as_user(
             os.setuid(user)
             os.umask(umask)
             code = 0 if action() else 1
+        except BaseException:
+            traceback.print_exc()
         finally:
             os._exit(code)
     code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
