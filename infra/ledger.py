@@ -11,11 +11,14 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
-from data_contracts.digest import digest_of
+from data_contracts.digest import digest_of, digest_of_stream
 from data_contracts.errors import UsageError
 from data_contracts.stage_record import RECORD, SCRATCH, OutputFile, StageRecord
 from infra.file_lock import hold
+from infra.storage.source_files import open_url
 from infra.storage.store import Store
+
+_OTHER_BYTES = "its sha256 differs from the recorded one"
 
 
 class LockError(UsageError, OSError):
@@ -24,10 +27,10 @@ class LockError(UsageError, OSError):
 
 @dataclass(frozen=True)
 class Damage:
-    """A file of a finished artifact that differs from its record."""
+    """A file of a finished artifact, or one that it refers to, that differs from its record."""
 
     path: str
-    """Relative to the artifact's folder."""
+    """Relative to the artifact's folder; the URL of a file that it refers to."""
     problem: str
     """How it differs, for messages."""
 
@@ -63,7 +66,15 @@ class Ledger:
             elif (size := directory.size(file.path)) != file.size:
                 damages.append(Damage(file.path, f"{size} bytes instead of {file.size}"))
             elif directory.digest(file.path) != file.sha256:
-                damages.append(Damage(file.path, "its sha256 differs from the recorded one"))
+                damages.append(Damage(file.path, _OTHER_BYTES))
+        for reference in record.references:
+            try:
+                with open_url(reference.url) as stream:
+                    is_same = digest_of_stream(stream) == reference.sha256
+            except (FileNotFoundError, IsADirectoryError):
+                damages.append(Damage(reference.url, "missing"))
+            else:
+                damages += [] if is_same else [Damage(reference.url, _OTHER_BYTES)]
         return damages
 
     def discard(self, record: StageRecord, damages: list[Damage]) -> None:
@@ -73,9 +84,10 @@ class Ledger:
         """
         directory = self.directory(record.stage, record.fingerprint)
         directory.delete(RECORD)
-        for damage in damages:
-            if directory.exists(damage.path) and directory.holds(damage.path):
-                directory.delete(damage.path)
+        damaged = {damage.path for damage in damages}
+        for file in record.files:
+            if file.path in damaged and directory.exists(file.path) and directory.holds(file.path):
+                directory.delete(file.path)
 
     def list_files(self, stage: str, fingerprint: str) -> tuple[OutputFile, ...]:
         """Return the files that the artifact consists of now, with size and digest."""

@@ -1,5 +1,6 @@
 """The ledger: an artifact is done when its record is there and its files verify."""
 
+import hashlib
 import json
 import os
 import signal
@@ -341,6 +342,75 @@ def test_a_folder_that_a_record_calls_a_file_is_kept(ledger: Ledger) -> None:
     ledger.discard(record, ledger.verify(record))
 
     assert ledger.directory("sft", "f1").read_bytes("model/weights") == b"0123456789"
+
+
+@pytest.fixture
+def referred(tmp_path: Path) -> Path:
+    path = tmp_path / "elsewhere" / "weights"
+    path.parent.mkdir()
+    path.write_bytes(b"released")
+    return path
+
+
+def refer(ledger: Ledger, url: str) -> StageRecord:
+    """Finish an artifact that refers to a file with the bytes `released`."""
+    finish(ledger, "f1")
+    sha256 = hashlib.sha256(b"released").hexdigest()
+    reference = {"url": url, "size": 8, "sha256": sha256}
+    rewrite(ledger, "f1", lambda record: record.update(references=[reference]))
+    record = ledger.find("sft", "f1")
+    assert record is not None
+    return record
+
+
+def test_a_file_that_an_artifact_refers_to_is_verified_with_it(
+    ledger: Ledger, referred: Path
+) -> None:
+    record = refer(ledger, str(referred))
+    assert ledger.verify(record) == []
+    referred.write_bytes(b"releasee")
+    (damage,) = ledger.verify(record)
+    assert (damage.path, damage.problem) == (
+        str(referred),
+        "its sha256 differs from the recorded one",
+    )
+    referred.unlink()
+    assert [damage.problem for damage in ledger.verify(record)] == ["missing"]
+
+
+def test_a_file_that_an_artifact_refers_to_is_never_deleted(ledger: Ledger, referred: Path) -> None:
+    """Nor is a file of the artifact that a reference names."""
+    inside = ledger.directory("sft", "f1").path("model/weights")
+    for url in (str(referred), inside):
+        record = refer(ledger, url)
+        referred.write_bytes(b"changed")
+        assert ledger.verify(record) != []
+
+        ledger.discard(record, ledger.verify(record))
+
+        assert ledger.find("sft", "f1") is None
+        assert referred.read_bytes() == b"changed"
+        assert ledger.directory("sft", "f1").read_bytes("model/weights") == b"0123456789"
+
+
+@pytest.mark.parametrize(
+    "url",
+    ["weights", "../weights", "", "zip://a::s3://b", "/a::s3://b", "ssh://host/file", "/a\nb"],
+)
+def test_a_reference_that_is_no_plain_file_makes_no_record(ledger: Ledger, url: str) -> None:
+    finish(ledger, "f1")
+    reference = {"url": url, "size": 1, "sha256": "0" * 64}
+    rewrite(ledger, "f1", lambda record: record.update(references=[reference]))
+    assert ledger.find("sft", "f1") is None
+
+
+def test_a_record_without_references_is_written_as_before(ledger: Ledger) -> None:
+    finish(ledger, "f1")
+    record = json.loads(ledger.directory("sft", "f1").read_text("record.json"))
+    assert list(record) == [
+        "stage", "version", "fingerprint", "recipe", "inputs", "library_versions", "files",
+        "counts", "seconds", "tracking_run", "finished_at",
+    ]  # fmt: skip
 
 
 def rewrite(ledger: Ledger, fingerprint: str, change: Callable[[dict[str, Any]], object]) -> None:
