@@ -1,8 +1,8 @@
 """Tracking in MLflow: a parent run for a pipeline, a child run for a stage, lineage in tags.
 
-Only `MlflowClient` is used, never the fluent API: that one keeps the active run in global state and
-marks a run finished when a worker leaves it. Bytes of checkpoints stay in the store; MLflow gets
-the recipe, the metrics, the reports and a registered version that points at the store.
+Only MLflow's client is used, never the fluent API: that one keeps the active run in global state
+and marks a run finished when a worker leaves it. Bytes of checkpoints stay in the store; MLflow
+gets the recipe, the metrics, the reports and a registered version that points at the store.
 """
 
 import json
@@ -11,12 +11,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from mlflow import MlflowClient
 from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param, Run, RunTag
 from mlflow.exceptions import MlflowException
 
 from data_contracts.errors import UsageError
-from infra.tracking_database import prepare_database
+from infra.tracking_database import PatientClient, prepare_database
 
 EXPERIMENT = "q2a"
 PARENT_TAG = "mlflow.parentRunId"
@@ -46,7 +45,7 @@ class RunLogger:
     def __init__(self, tracking_uri: str, run_id: str) -> None:
         self.tracking_uri = tracking_uri
         self.run_id = run_id
-        self._client = MlflowClient(tracking_uri)
+        self._client = PatientClient(tracking_uri)
 
     def __reduce__(self) -> tuple[type["RunLogger"], tuple[str, str]]:
         return RunLogger, (self.tracking_uri, self.run_id)
@@ -103,7 +102,7 @@ class Tracking:
         """`artifact_folder`: where MLflow keeps files, unless a tracking server decides that."""
         prepare_database(tracking_uri, artifact_folder)
         self.uri = tracking_uri
-        self._client = MlflowClient(tracking_uri)
+        self._client = PatientClient(tracking_uri)
         self.experiment_id = self._open_experiment(artifact_folder)
 
     def start_pipeline(

@@ -4,19 +4,25 @@ MLflow makes its tables, and changes them some fifty times, in the file that is 
 in between, or done by two processes at once, this leaves a file that it can neither use nor repair.
 """
 
+import logging
 import os
 import sqlite3
 import time
+from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
+from mlflow import MlflowClient
 from sqlalchemy.engine import make_url
 
 from data_contracts.errors import UsageError
 from infra.file_lock import hold
+from infra.retry import RetryPolicy
 
-_WAIT_SECONDS = 60.0
-"""Longest wait for a process that writes."""
+_log = logging.getLogger(__name__)
+WAIT_SECONDS = 240.0
+"""Longest wait for another process that locks the database, as long as for a server."""
 _REMEDY = (
     "Restore it from a copy, or move it away to begin a new one: finished artifacts are found "
     "without it"
@@ -58,6 +64,42 @@ def prepare_database(tracking_uri: str, artifact_folder: Path) -> None:
         partial.replace(path)
 
 
+class PatientClient:
+    """MlflowClient whose calls wait while another process locks the SQLite database.
+
+    Calls raise `TrackingDatabaseError` where that lasts for minutes.
+    """
+
+    def __init__(self, tracking_uri: str) -> None:
+        # It would print each failed attempt with pages of SQL; the last one is raised.
+        logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)
+        self._uri = tracking_uri
+        self._client = MlflowClient(tracking_uri)
+
+    def __getattr__(self, name: str) -> Callable[..., Any]:
+        method = getattr(self._client, name)
+        retry = RetryPolicy(
+            WAIT_SECONDS, is_retryable=_is_locked, error_text=lambda _: "the database is locked"
+        )
+
+        def call(*args: Any, **kwargs: Any) -> Any:
+            try:
+                return retry.run(lambda: method(*args, **kwargs), f"MLflow's {name}", _log.warning)
+            except Exception as error:
+                if not _is_locked(error):
+                    raise
+                raise TrackingDatabaseError(
+                    f"MLflow's database {self._uri} stayed locked by another process for "
+                    f"{WAIT_SECONDS:.0f} s. End what uses it (`fuser FILE` lists processes)"
+                ) from error
+
+        return call
+
+
+def _is_locked(error: Exception) -> bool:
+    return "database is locked" in str(error)
+
+
 def _file_of(tracking_uri: str) -> Path | None:
     if not tracking_uri.startswith("sqlite:"):
         return None
@@ -94,7 +136,7 @@ def _query(path: Path, query: str) -> list[tuple[object, ...]]:
     if not path.exists():
         return []
     try:
-        with closing(sqlite3.connect(path, timeout=_WAIT_SECONDS)) as connection:
+        with closing(sqlite3.connect(path, timeout=WAIT_SECONDS)) as connection:
             return connection.execute(query).fetchall()
     except sqlite3.DatabaseError as error:
         raise TrackingDatabaseError(

@@ -4,12 +4,14 @@ import shutil
 import sqlite3
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 
 import pytest
+import sqlalchemy
 from mlflow import MlflowClient
 
 from infra.tracking import Tracking
@@ -134,6 +136,44 @@ def test_a_server_and_memory_have_no_file_to_prepare(tmp_path: Path) -> None:
     for uri in ("http://127.0.0.1:1", "sqlite:///:memory:", "sqlite://"):
         prepare_database(uri, tmp_path)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_database_that_another_process_locks_is_waited_for(
+    home: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """MLflow itself waits for 20 s, here for none."""
+    tracking = open_in(home)
+    run = tracking.start_pipeline("run", {})
+    monkeypatch.setattr(
+        "mlflow.store.db.utils.sql.text",
+        lambda text: sqlalchemy.text(text.replace("= 20000", "= 0")),
+    )
+    locks = sqlite3.connect(home / "mlflow.db", isolation_level=None, check_same_thread=False)
+    locks.execute("BEGIN EXCLUSIVE")
+    threading.Timer(3, locks.close).start()
+    with caplog.at_level("WARNING"):
+        run.metrics({"loss": 1.0}, 1)
+    assert (
+        "MLflow's log_batch: attempt 1 in 0 of 240 s failed (the database is locked)" in caplog.text
+    )
+    assert MlflowClient(tracking.uri).get_run(run.run_id).data.metrics == {"loss": 1.0}
+
+
+def test_a_database_that_stays_locked_is_named_without_pages_of_sql(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tracking = open_in(home)
+    run = tracking.start_pipeline("run", {})
+    monkeypatch.setattr("infra.tracking_database.WAIT_SECONDS", 0.0)
+    monkeypatch.setattr(
+        "mlflow.store.db.utils.sql.text",
+        lambda text: sqlalchemy.text(text.replace("= 20000", "= 0")),
+    )
+    with closing(sqlite3.connect(home / "mlflow.db", isolation_level=None)) as locks:
+        locks.execute("BEGIN EXCLUSIVE")
+        with pytest.raises(TrackingDatabaseError, match=r"mlflow\.db stayed locked") as raised:
+            run.metrics({"loss": 1.0}, 1)
+    assert "\n" not in str(raised.value)
 
 
 @pytest.mark.drill
