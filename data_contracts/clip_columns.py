@@ -7,7 +7,7 @@ time: the system may take the memory of the others back.
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from functools import partial
 from itertools import islice
-from tempfile import NamedTemporaryFile
+from tempfile import TemporaryFile
 from typing import Any, TypeVar
 
 import numpy as np
@@ -73,12 +73,13 @@ def _spooled(
     """Collect the columns that `make` builds from a batch of clips; the clips are not held."""
     remaining = iter(clips)
     schema = pa.RecordBatch.from_pydict(make([])).schema
-    with NamedTemporaryFile(prefix="q2a-columns-") as file:
-        with pa.ipc.new_file(file.name, schema) as writer:
+    with TemporaryFile() as file:  # it has no name, so a kill leaves nothing of it
+        path = f"/proc/self/fd/{file.fileno()}"
+        with pa.ipc.new_file(path, schema) as writer:
             while rows := list(islice(remaining, _ROWS_AT_ONCE)):
                 writer.write_batch(pa.RecordBatch.from_pydict(make(rows), schema))
-        # The mapping keeps the file after its name is gone.
-        return pa.ipc.open_file(pa.memory_map(file.name)).read_all()
+        # The mapping keeps the file after it is closed.
+        return pa.ipc.open_file(pa.memory_map(path)).read_all()
 
 
 def _of_manifest(clips: list[Clip]) -> dict[str, pa.Array]:

@@ -41,6 +41,25 @@ class OutputFile(Record):
         return path
 
 
+class Reference(Record):
+    """A file outside of the store that an artifact refers to: verified with it, never deleted."""
+
+    url: str = Field(
+        pattern=r"^(/|(file|s3|s3a|gs|gcs|az|abfs|https?|memory)://)[^\x00-\x1f\x7f]+$"
+    )
+    """Absolute path, or URL of a file store."""
+    size: Count
+    """Size in bytes."""
+    sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
+
+    @field_validator("url")
+    @classmethod
+    def _is_not_chained(cls, url: str) -> str:
+        if "::" in url:  # by which fsspec would open other hosts and protocols
+            raise ValueError(f"{url!r} is chained")
+        return url
+
+
 class StageRecord(Record):
     """The content of `record.json`: written last, so its presence means that a stage is done."""
 
@@ -52,6 +71,8 @@ class StageRecord(Record):
     """Fingerprint of the artifact (or digest of the source) that was read, by name of the input."""
     library_versions: dict[str, str]
     files: tuple[OutputFile, ...] = Field(min_length=1)
+    references: tuple[Reference, ...] = Field((), exclude_if=lambda references: not references)
+    """Not written where there are none, so that every record of such an artifact has one form."""
     counts: dict[str, Count]
     """At least `records_in`, `records_out` and `rejected`."""
     seconds: float

@@ -64,13 +64,17 @@ def execute(session: Session, call: StageCall) -> Artifact:
     """
     stage, artifact = call.stage, call.artifact
     started = time.monotonic()
-    with session.ledger.lock(stage.name, artifact.fingerprint) as waited:
-        if waited:
-            session.progress(f"{stage.name}: waited for another run that makes the same artifact")
+    with session.ledger.lock(
+        stage.name,
+        artifact.fingerprint,
+        lambda: session.progress(f"{stage.name}: waits for another run with the same artifact"),
+    ):
         record = find_whole(session, artifact)
         hit = record is not None
         if record is None:
             record = _make(session, call)
+        else:
+            session.ledger.delete_leftovers(record)
         link(session, call, record, hit)
     outcome = StageOutcome(stage.name, hit, time.monotonic() - started, record)
     session.outcomes.append(outcome)

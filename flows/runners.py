@@ -1,17 +1,21 @@
 """Sessions, in which a pipeline runs, and the runner that works in this process."""
 
+import socket
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from pathlib import Path
 
 from flows.config import PipelineConfig
 from flows.execution import Session, execute
 from flows.pipeline import STAGES, pipeline
 from flows.stage import Artifact, Runner, Stage, StageCall
 from infra.compute.open import open_compute
-from infra.ledger import Ledger, default_lock_folder
+from infra.file_lock import hold
+from infra.ledger import Ledger
+from infra.run_folders import remove_dead, run_folder
 from infra.settings import Settings
 from infra.storage.store import Store
 from infra.tracking import RunLogger, Tracking
@@ -38,7 +42,7 @@ class Until:
 
 def open_ledger(settings: Settings) -> Ledger:
     """Open the ledger of the configured store."""
-    return Ledger(Store(settings.store_url, settings.storage_options), default_lock_folder())
+    return Ledger(Store(settings.store_url, settings.storage_options), settings.home / "locks")
 
 
 def open_tracking(settings: Settings) -> Tracking:
@@ -60,27 +64,52 @@ def session(
         parent: MLflow run of the pipeline to continue; None begins a new one.
     """
     tracking = open_tracking(settings)
-    if parent is None:
-        name = f"{config.profile} {datetime.now(UTC):%Y-%m-%d %H:%M:%S}"
-        parent = tracking.start_pipeline(name, config.model_dump(mode="json"))
-    progress(f"pipeline run {parent.run_id}")
     scratch = settings.home / "scratch"
-    scratch.mkdir(parents=True, exist_ok=True)
-    opened = Session(
-        ledger=open_ledger(settings),
-        tracking=tracking,
-        parent=parent,
-        compute=open_compute(
-            config.resources, settings.ray_address, scratch, progress, settings.omp_num_threads
-        ),
-        resources=config.resources,
-        scratch=scratch,
-        model_name=f"qwen2-audio-{config.profile}",
-        progress=progress,
-    )
+    origin = f"{socket.gethostname()}:{settings.home}"
+    with ExitStack() as stack:
+        with hold(scratch):  # so no run of this home has begun without having its folder yet
+            _end_dead_runs(tracking, scratch, origin, progress)
+            if parent is None:
+                name = f"{config.profile} {datetime.now(UTC):%Y-%m-%d %H:%M:%S}"
+                parent = tracking.start_pipeline(name, config.model_dump(mode="json"), origin)
+                folder = stack.enter_context(run_folder(scratch, parent.run_id))
+            else:
+                folder = stack.enter_context(run_folder(scratch, parent.run_id))
+                tracking.continue_pipeline(parent, origin)
+        stack.enter_context(_tracked(parent))
+        progress(f"pipeline run {parent.run_id}")
+        yield Session(
+            ledger=open_ledger(settings),
+            tracking=tracking,
+            parent=parent,
+            compute=open_compute(
+                config.resources, settings.ray_address, folder, progress, settings.omp_num_threads
+            ),
+            resources=config.resources,
+            scratch=folder,
+            model_name=f"qwen2-audio-{config.profile}",
+            progress=progress,
+        )
+
+
+def _end_dead_runs(
+    tracking: Tracking, scratch: Path, origin: str, progress: Callable[[str], None]
+) -> None:
+    """Mark the runs of this home whose process was killed, and remove what they left in scratch."""
+    for run_id in remove_dead(scratch):
+        progress(f"cleared up after pipeline run {run_id}, whose process was killed")
+        tracking.end_dead(run_id)
+    for run_id in tracking.unfinished_pipelines(origin):
+        if not (scratch / run_id).exists():  # killed before it had a folder, or after
+            tracking.end_dead(run_id)
+
+
+@contextmanager
+def _tracked(parent: RunLogger) -> Iterator[None]:
+    """End the pipeline's MLflow run as what became of a block."""
     started = time.monotonic()
     try:
-        yield opened
+        yield
     except StopAfterStageError:
         pass
     except BaseException as error:

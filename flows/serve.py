@@ -39,6 +39,9 @@ def serve_pipeline(settings: Settings, config: PipelineConfig) -> None:
 
 def serve_interfaces(settings: Settings, mlflow_port: int, prefect_port: int) -> None:
     """Start MLflow's UI and a Prefect server on this machine until interrupted."""
+    from infra.tracking_database import prepare_database  # it imports MLflow
+
+    prepare_database(settings.resolved_tracking_uri, settings.home / "mlartifacts")
     binaries = Path(sys.executable).parent
     host = "127.0.0.1"
     mlflow = [

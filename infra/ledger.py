@@ -4,26 +4,33 @@ Its entries lie beside the artifacts: `{store}/{stage}/{fingerprint}/record.json
 Prefect's database nor MLflow, and copying the store copies it.
 """
 
-import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from filelock import FileLock, Timeout
 from pydantic import ValidationError
 
-from data_contracts.digest import digest_of
+from data_contracts.digest import digest_of, digest_of_stream
+from data_contracts.errors import UsageError
 from data_contracts.stage_record import RECORD, SCRATCH, OutputFile, StageRecord
+from infra.file_lock import hold
+from infra.storage.source_files import open_url
 from infra.storage.store import Store
+
+_OTHER_BYTES = "its sha256 differs from the recorded one"
+
+
+class LockError(UsageError, OSError):
+    """An artifact's folder can't be made or locked."""
 
 
 @dataclass(frozen=True)
 class Damage:
-    """A file of a finished artifact that differs from its record."""
+    """A file of a finished artifact, or one that it refers to, that differs from its record."""
 
     path: str
-    """Relative to the artifact's folder."""
+    """Relative to the artifact's folder; the URL of a file that it refers to."""
     problem: str
     """How it differs, for messages."""
 
@@ -32,7 +39,7 @@ class Ledger:
     """Finds, verifies, locks and completes artifacts in a store."""
 
     def __init__(self, store: Store, lock_folder: Path) -> None:
-        """`lock_folder`: local folder that all processes of this machine share."""
+        """`lock_folder`: local folder for the locks of a remote store, shared by its processes."""
         self.store = store
         self._lock_folder = lock_folder
 
@@ -59,7 +66,15 @@ class Ledger:
             elif (size := directory.size(file.path)) != file.size:
                 damages.append(Damage(file.path, f"{size} bytes instead of {file.size}"))
             elif directory.digest(file.path) != file.sha256:
-                damages.append(Damage(file.path, "its sha256 differs from the recorded one"))
+                damages.append(Damage(file.path, _OTHER_BYTES))
+        for reference in record.references:
+            try:
+                with open_url(reference.url) as stream:
+                    is_same = digest_of_stream(stream) == reference.sha256
+            except (FileNotFoundError, IsADirectoryError):
+                damages.append(Damage(reference.url, "missing"))
+            else:
+                damages += [] if is_same else [Damage(reference.url, _OTHER_BYTES)]
         return damages
 
     def discard(self, record: StageRecord, damages: list[Damage]) -> None:
@@ -69,9 +84,10 @@ class Ledger:
         """
         directory = self.directory(record.stage, record.fingerprint)
         directory.delete(RECORD)
-        for damage in damages:
-            if directory.exists(damage.path) and directory.holds(damage.path):
-                directory.delete(damage.path)
+        damaged = {damage.path for damage in damages}
+        for file in record.files:
+            if file.path in damaged and directory.exists(file.path) and directory.holds(file.path):
+                directory.delete(file.path)
 
     def list_files(self, stage: str, fingerprint: str) -> tuple[OutputFile, ...]:
         """Return the files that the artifact consists of now, with size and digest."""
@@ -83,14 +99,23 @@ class Ledger:
         )
 
     def complete(self, record: StageRecord) -> None:
-        """Write the record, which makes the artifact finished; then delete its scratch files.
+        """Write the record, which makes the artifact finished; then delete its helper files.
+
+        The caller holds the artifact's lock.
+        """
+        directory = self.directory(record.stage, record.fingerprint)
+        directory.write_text(RECORD, record.model_dump_json(indent=2) + "\n")
+        self.delete_leftovers(record)
+
+    def delete_leftovers(self, record: StageRecord) -> None:
+        """Delete scratch files, and what killed writers left, from a finished artifact.
 
         The caller holds the artifact's lock.
         """
         directory = self.directory(record.stage, record.fingerprint)
         directory.delete_partial_files()
-        directory.write_text(RECORD, record.model_dump_json(indent=2) + "\n")
-        directory.delete(SCRATCH.rstrip("/"))
+        with suppress(OSError):  # the next run of this artifact tries again
+            directory.delete(SCRATCH.rstrip("/"))
 
     def records(self, stage: str) -> list[StageRecord]:
         """Return the records of all finished artifacts of a stage, the newest first."""
@@ -103,25 +128,38 @@ class Ledger:
         return sorted(readable, key=lambda record: record.finished_at, reverse=True)
 
     @contextmanager
-    def lock(self, stage: str, fingerprint: str) -> Iterator[bool]:
-        """Hold the only right to write an artifact; yield whether another run held it before.
+    def lock(
+        self, stage: str, fingerprint: str, on_wait: Callable[[], object] = lambda: None
+    ) -> Iterator[None]:
+        """Hold the only right to write an artifact.
 
-        The lock is the operating system's, so it ends with its process, also after kill -9. Two
-        machines that share an object store are kept apart only by the scheduler.
+        In a local store, it is the lock of the artifact's folder, for all users of this machine;
+        a read-only store gives it too. Two machines that share a store, and two homes with one
+        object store, are kept apart by the scheduler alone, until leases in the store do it.
+
+        Args:
+            on_wait: function that is called once where another run holds it.
+
+        Raises:
+            LockError: the folder can't be made or locked.
         """
-        self._lock_folder.mkdir(parents=True, exist_ok=True)
-        name = digest_of([self.store.url, stage, fingerprint])[:32]
-        lock = FileLock(self._lock_folder / f"{stage}-{name}.lock")
-        try:
-            lock.acquire(blocking=False)
-            waited = False
-        except Timeout:
-            lock.acquire()
-            waited = True
-        try:
-            yield waited
-        finally:
-            lock.release()
+        with ExitStack() as stack:
+            folder = self._folder_to_lock(stage, fingerprint)
+            try:
+                stack.enter_context(hold(folder, on_wait))
+            except OSError as error:
+                raise LockError(
+                    f"the artifact of {stage} has to be made, but its folder {folder} can't be "
+                    f"made or locked ({error.strerror}). Let this user write into the store, or "
+                    "name another store (Q2A_STORE, Q2A_HOME)"
+                ) from error
+            yield
+
+    def _folder_to_lock(self, stage: str, fingerprint: str) -> Path:
+        directory = self.directory(stage, fingerprint)
+        if directory.is_local:
+            return Path(directory.url)
+        return self._lock_folder / f"{stage}-{digest_of([directory.url])[:32]}"
 
 
 def _read_record(store: Store, key: str) -> StageRecord | None:
@@ -132,8 +170,3 @@ def _read_record(store: Store, key: str) -> StageRecord | None:
         return None
     stage, fingerprint, _ = key.split("/")
     return record if (record.stage, record.fingerprint) == (stage, fingerprint) else None
-
-
-def default_lock_folder() -> Path:
-    """Return the folder of locks: outside of the store, shared by all processes of this machine."""
-    return Path(tempfile.gettempdir()) / "q2a-locks"

@@ -1,8 +1,8 @@
 """Tracking in MLflow: a parent run for a pipeline, a child run for a stage, lineage in tags.
 
-Only `MlflowClient` is used, never the fluent API: that one keeps the active run in global state and
-marks a run finished when a worker leaves it. Bytes of checkpoints stay in the store; MLflow gets
-the recipe, the metrics, the reports and a registered version that points at the store.
+Only MLflow's client is used, never the fluent API: that one keeps the active run in global state
+and marks a run finished when a worker leaves it. Bytes of checkpoints stay in the store; MLflow
+gets the recipe, the metrics, the reports and a registered version that points at the store.
 """
 
 import json
@@ -11,11 +11,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from mlflow import MlflowClient
 from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param, Run, RunTag
 from mlflow.exceptions import MlflowException
 
 from data_contracts.errors import UsageError
+from infra.tracking_database import PatientClient, prepare_database
 
 EXPERIMENT = "q2a"
 PARENT_TAG = "mlflow.parentRunId"
@@ -26,10 +26,13 @@ FOLDER_TAG = "q2a.folder"
 INPUT_TAG = "q2a.input."
 HIT_TAG = "q2a.hit."
 ERROR_TAG = "q2a.error"
+ORIGIN_TAG = "q2a.origin"
+"""Machine and folder whose process made a pipeline run."""
 _PIPELINE = "pipeline"
 """Kind of a parent run."""
 _CONFIG_FILE = "config.json"
 _MAX_PARAM_CHARACTERS = 6000
+_KILLED = "the process ended before the run did"
 
 
 class UnknownRunError(UsageError, LookupError):
@@ -42,7 +45,7 @@ class RunLogger:
     def __init__(self, tracking_uri: str, run_id: str) -> None:
         self.tracking_uri = tracking_uri
         self.run_id = run_id
-        self._client = MlflowClient(tracking_uri)
+        self._client = PatientClient(tracking_uri)
 
     def __reduce__(self) -> tuple[type["RunLogger"], tuple[str, str]]:
         return RunLogger, (self.tracking_uri, self.run_id)
@@ -97,23 +100,31 @@ class Tracking:
 
     def __init__(self, tracking_uri: str, artifact_folder: Path) -> None:
         """`artifact_folder`: where MLflow keeps files, unless a tracking server decides that."""
+        prepare_database(tracking_uri, artifact_folder)
         self.uri = tracking_uri
-        self._client = MlflowClient(tracking_uri)
+        self._client = PatientClient(tracking_uri)
         self.experiment_id = self._open_experiment(artifact_folder)
 
-    def start_pipeline(self, name: str, config: Mapping[str, object]) -> RunLogger:
-        """Begin a parent run that holds the whole configuration, so that it can be resumed."""
-        run = self._client.create_run(self.experiment_id, run_name=name)
+    def start_pipeline(
+        self, name: str, config: Mapping[str, object], origin: str = ""
+    ) -> RunLogger:
+        """Begin a parent run that holds the whole configuration, so that it can be resumed.
+
+        Args:
+            origin: machine and folder that run it, see `unfinished_pipelines`.
+        """
+        tags = {KIND_TAG: _PIPELINE, ORIGIN_TAG: origin}
+        run = self._client.create_run(self.experiment_id, run_name=name, tags=tags)
         logger = RunLogger(self.uri, run.info.run_id)
         logger.text(json.dumps(config, indent=2), _CONFIG_FILE)
-        logger.tags({KIND_TAG: _PIPELINE})
         return logger
 
     def reopen_pipeline(self, run_id: str) -> tuple[RunLogger, dict[str, object]]:
-        """Reopen a parent run; return its logger and the configuration that it was started with.
+        """Find a parent run; return its logger and the configuration that it was started with.
 
         Raises:
-            UnknownRunError: the run does not exist or is not the parent run of a pipeline.
+            UnknownRunError: the run does not exist, is not the parent run of a pipeline, or was
+                killed before its configuration was kept.
         """
         try:
             run = self._client.get_run(run_id)
@@ -125,11 +136,33 @@ class Tracking:
             parent = run.data.tags.get(PARENT_TAG)
             hint = f"Its parent is {parent}." if parent else "`q2a show` lists the pipeline runs."
             raise UnknownRunError(f"run {run_id!r} is not the parent run of a pipeline. {hint}")
+        if not any(file.path == _CONFIG_FILE for file in self._client.list_artifacts(run_id)):
+            raise UnknownRunError(
+                f"run {run_id!r} ended before its configuration was kept, and before any work: "
+                "start a new one with `q2a run`"
+            )
         with TemporaryDirectory() as folder:
             path = self._client.download_artifacts(run_id, _CONFIG_FILE, folder)
             config = json.loads(Path(path).read_text())
-        self._client.update_run(run_id, status="RUNNING")
         return RunLogger(self.uri, run_id), config
+
+    def continue_pipeline(self, parent: RunLogger, origin: str) -> None:
+        """Mark a parent run as running again, at another origin perhaps."""
+        parent.tags({ORIGIN_TAG: origin})
+        self._client.update_run(parent.run_id, status="RUNNING")
+        if ERROR_TAG in self._client.get_run(parent.run_id).data.tags:
+            self._client.delete_tag(parent.run_id, ERROR_TAG)
+
+    def unfinished_pipelines(self, origin: str) -> list[str]:
+        """Return the ids of the parent runs of a machine and folder that are marked as running."""
+        query = f"tags.`{KIND_TAG}` = '{_PIPELINE}' and status = 'RUNNING'"
+        runs = self._search(query)
+        return [run.info.run_id for run in runs if run.data.tags.get(ORIGIN_TAG) == origin]
+
+    def end_dead(self, run_id: str) -> None:
+        """End a parent run whose process was killed, and its stages' runs, as KILLED."""
+        parents = self._search(f"attributes.run_id = '{run_id}'")
+        self._end_as_killed([*self.children_of(run_id), *parents])
 
     def start_stage(
         self, parent: RunLogger, stage: str, fingerprint: str, inputs: Mapping[str, str]
@@ -146,12 +179,7 @@ class Tracking:
 
     def end_abandoned(self, fingerprint: str) -> None:
         """End the runs of an artifact whose process was killed; the caller holds the lock."""
-        for run in self._search(
-            f"tags.`{FINGERPRINT_TAG}` = '{fingerprint}' and status = 'RUNNING'"
-        ):
-            logger = RunLogger(self.uri, run.info.run_id)
-            logger.tags({ERROR_TAG: "the process ended before the stage did"})
-            logger.finish("KILLED")
+        self._end_as_killed(self._search(f"tags.`{FINGERPRINT_TAG}` = '{fingerprint}'"))
 
     def consumers_of(self, fingerprint: str, input_names: Sequence[str]) -> list[Run]:
         """Return the stage runs that read an artifact: one step down the lineage.
@@ -222,6 +250,13 @@ class Tracking:
                 if experiment is None:
                     raise
         return str(experiment.experiment_id)
+
+    def _end_as_killed(self, runs: Sequence[Run]) -> None:
+        for run in runs:
+            if run.info.status == "RUNNING":
+                logger = RunLogger(self.uri, run.info.run_id)
+                logger.tags({ERROR_TAG: _KILLED})
+                logger.finish("KILLED")
 
     def _search(self, query: str, order: str = "start_time DESC") -> list[Run]:
         return list(self._client.search_runs([self.experiment_id], query, order_by=[order]))

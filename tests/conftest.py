@@ -3,13 +3,10 @@
 import json
 import os
 from collections import Counter
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
-from filelock import FileLock
 from hypothesis import HealthCheck, settings
 
 from infra.settings import read_settings
@@ -49,24 +46,6 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         fixtures = getattr(item, "fixturenames", ())
         shared = [name for name in _COSTLY_FIXTURES if name in fixtures]
         item.add_marker(pytest.mark.xdist_group(shared[0] if shared else item.path.stem))
-
-
-@pytest.fixture
-def when_a_lock_is_waited_for(
-    monkeypatch: pytest.MonkeyPatch,
-) -> Callable[[Callable[[], object]], None]:
-    """Lets something be done once somebody has found a lock taken and goes to wait for it."""
-    plain = FileLock.acquire
-
-    def let(action: Callable[[], object]) -> None:
-        def acquire(lock: FileLock, **options: Any) -> object:
-            if options.get("blocking", True):
-                action()
-            return plain(lock, **options)
-
-        monkeypatch.setattr(FileLock, "acquire", acquire)
-
-    return let
 
 
 @pytest.fixture(scope="session")

@@ -6,10 +6,11 @@ import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from tempfile import NamedTemporaryFile
+from tempfile import TemporaryFile
 from typing import Any, BinaryIO, cast
 
 from data_contracts.digest import digest_of_stream
+from infra.file_lock import lock, try_hold
 from infra.storage.file_systems import (
     DISK_FULL,
     open_file_system,
@@ -17,6 +18,7 @@ from infra.storage.file_systems import (
     retried,
     size_of,
 )
+from infra.storage.local_folders import make_folder
 from infra.storage.remote_file import RemoteFile
 
 _PARTIAL = ".partial-"
@@ -152,10 +154,10 @@ class Store:
     @contextmanager
     def _create_local(self, target: str) -> Iterator[BinaryIO]:
         final = Path(target)
-        final.parent.mkdir(parents=True, exist_ok=True)
-        partial = final.with_name(f"{final.name}{_PARTIAL}{uuid.uuid4().hex[:8]}")
+        make_folder(final.parent)
+        partial, stream = _open_partial(final)
         try:
-            with partial.open("wb") as stream:
+            with stream:
                 yield stream
                 stream.flush()
                 os.fsync(stream.fileno())
@@ -166,10 +168,10 @@ class Store:
     @contextmanager
     def _upload(self, target: str) -> Iterator[BinaryIO]:
         """Collect the bytes on this machine, so that an upload that fails can be repeated."""
-        with NamedTemporaryFile() as buffer:
+        with TemporaryFile() as buffer:  # it has no name, so a kill leaves nothing of it
             yield cast(BinaryIO, buffer)
             buffer.flush()
-            put_file(self._fs, buffer.name, target, buffer.tell())
+            put_file(self._fs, f"/proc/self/fd/{buffer.fileno()}", target, buffer.tell())
 
     def write_bytes(self, key: str, data: bytes) -> None:
         """Write a whole file, atomically."""
@@ -194,10 +196,12 @@ class Store:
             retried(lambda: self._fs.rm(path, recursive=True), f"deleting {path}")
 
     def delete_partial_files(self) -> None:
-        """Delete what killed writers left; only for a caller that is the one writer here."""
+        """Delete what killed writers left, where this user may; living ones keep theirs locked."""
         if self.is_local:
             for path in Path(self._root).rglob(f"*{_PARTIAL}*"):
-                path.unlink()
+                with suppress(OSError), try_hold(path) as is_dead:
+                    if is_dead:
+                        path.unlink()
 
     def upload(self, folder: Path, key: str) -> None:
         """Copy every file below the local `folder` to below `key`."""
@@ -236,3 +240,15 @@ def files_below(folder: Path, key: str) -> Iterator[tuple[Path, str]]:
     """Yield each file below the local `folder`, sorted by path, and its key below `key`."""
     for path in sorted(path for path in folder.rglob("*") if path.is_file()):
         yield path, f"{key}/{path.relative_to(folder).as_posix()}"
+
+
+def _open_partial(final: Path) -> tuple[Path, BinaryIO]:
+    """Create the file that becomes `final`, locked until it is closed."""
+    while True:
+        path = final.with_name(f"{final.name}{_PARTIAL}{uuid.uuid4().hex[:8]}")
+        stream = path.open("xb")
+        with suppress(OSError):  # a file system without locks
+            if not lock(stream.fileno()) or not path.exists():
+                stream.close()  # somebody took it for a dead writer's before it was locked
+                continue
+        return path, stream

@@ -1,5 +1,6 @@
 """What becomes of an artifact when a contract, a stage or a process breaks."""
 
+import os
 from pathlib import Path
 
 import pytest
@@ -7,6 +8,8 @@ import pytest
 from data_contracts.contract_result import ContractBreachError
 from flows.execution import execute
 from flows.stage import Source
+from infra.ledger import Ledger, LockError
+from tests.support.users import as_user
 from tests.support.workshop import ROWS, Recipe, Workshop, check_values, only_run
 
 
@@ -112,3 +115,49 @@ def test_the_run_of_a_dead_process_is_ended_by_its_successor(shop: Workshop) -> 
     dead = shop.tracking.start_stage(session.parent, "one", call.artifact.fingerprint, {})
     execute(session, call)
     assert shop.client.get_run(dead.run_id).info.status == "KILLED"
+
+
+def test_what_killed_writers_left_in_a_finished_artifact_is_gone_after_a_hit(
+    shop: Workshop,
+) -> None:
+    call = shop.call("one", Recipe(values=(16,)))
+    execute(shop.session(), call)
+    directory = shop.ledger.directory("one", call.artifact.fingerprint)
+    finished = directory.list_keys()
+    dead = Path(directory.path(f"{ROWS}.partial-0badcafe"))
+    dead.write_bytes(b"half")
+    directory.write_text("scratch/states/00000002/position.json", "killed after the record")
+
+    with directory.create("page.html") as living:
+        living.write(b"<p>page</p>")
+        execute(shop.session(), call)
+
+    assert not dead.exists()
+    assert directory.list_keys() == finished
+    assert directory.read_text("page.html") == "<p>page</p>"
+
+
+def test_a_user_who_may_only_read_the_store_gets_hits_and_an_error_that_names_the_rest(
+    shop: Workshop, tmp_path: Path
+) -> None:
+    """The system refuses root nothing, so another user runs."""
+    call = shop.call("one", Recipe(values=(17,)))
+    missing = shop.call("one", Recipe(values=(18,)))
+    execute(shop.session(), call)
+    directory = shop.ledger.directory("one", call.artifact.fingerprint)
+    leftover = Path(directory.path(f"{ROWS}.partial-0badcafe"))
+    leftover.write_bytes(b"half")
+    reader = Workshop(tmp_path)
+    reader.ledger = Ledger(shop.ledger.store, tmp_path / "locks")
+    session = reader.session()
+    for path in [tmp_path, *tmp_path.rglob("*")]:
+        os.chown(path, 65534, 65534)
+
+    def hits() -> bool:
+        execute(session, call)
+        with pytest.raises(LockError, match=r"has to be made.*Permission denied.*Q2A_STORE"):
+            execute(session, missing)
+        return session.outcomes[0].hit and "work" not in reader.events
+
+    assert as_user(65534, Path(shop.ledger.store.url), hits)
+    assert leftover.exists()

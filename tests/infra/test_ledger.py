@@ -1,6 +1,8 @@
 """The ledger: an artifact is done when its record is there and its files verify."""
 
+import hashlib
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -12,8 +14,9 @@ from typing import Any
 import pytest
 
 from data_contracts.stage_record import StageRecord
-from infra.ledger import Ledger
+from infra.ledger import Ledger, LockError
 from infra.storage.store import Store
+from tests.support.users import as_user
 
 HOLD_LOCK = """
 import sys
@@ -127,54 +130,138 @@ def test_completing_clears_what_a_killed_writer_left(ledger: Ledger, tmp_path: P
 
 def test_a_free_lock_is_taken_without_waiting(ledger: Ledger) -> None:
     for _ in range(2):
-        with ledger.lock("sft", "f1") as waited:
-            assert waited is False
+        with ledger.lock("sft", "f1", on_wait=lambda: pytest.fail("it waits")):
+            pass
 
 
 def test_locks_of_different_artifacts_do_not_meet(ledger: Ledger) -> None:
-    with ledger.lock("sft", "f1"), ledger.lock("sft", "f2") as waited:
-        assert waited is False
+    with (
+        ledger.lock("sft", "f1"),
+        ledger.lock("sft", "f2", on_wait=lambda: pytest.fail("it waits")),
+        ledger.lock("dpo", "f1", on_wait=lambda: pytest.fail("it waits")),
+    ):
+        pass
 
 
-def test_the_second_waits_until_the_first_ends_and_knows_it(
-    ledger: Ledger, when_a_lock_is_waited_for: Callable[[Callable[[], object]], None]
-) -> None:
-    events: list[object] = []
+@pytest.mark.parametrize("url", ["store", "memory://bucket/store"])
+def test_the_second_waits_until_the_first_ends_and_says_so(tmp_path: Path, url: str) -> None:
+    store = Store(url if "://" in url else str(tmp_path / url))
+    events: list[str] = []
     waits = threading.Event()
-    when_a_lock_is_waited_for(waits.set)
 
     def second() -> None:
-        with ledger.lock("sft", "f1") as waited:
-            events.append(("second", waited))
+        with Ledger(store, tmp_path / "locks").lock("sft", "f1", waits.set):
+            events.append("second")
 
     thread = threading.Thread(target=second)
-    with ledger.lock("sft", "f1"):
+    with Ledger(store, tmp_path / "locks").lock("sft", "f1"):
         thread.start()
         assert waits.wait(300)
         events.append("first ends")
     thread.join(timeout=300)
-    assert events == ["first ends", ("second", True)]
+    assert events == ["first ends", "second"]
 
 
-def test_kill_9_frees_the_lock(
-    ledger: Ledger,
-    tmp_path: Path,
-    when_a_lock_is_waited_for: Callable[[Callable[[], object]], None],
+def test_kill_9_in_another_home_and_temporary_folder_frees_the_lock(
+    ledger: Ledger, tmp_path: Path
 ) -> None:
     command = [
-        sys.executable, "-c", HOLD_LOCK, str(tmp_path / "store"), str(tmp_path / "locks"),
+        sys.executable, "-c", HOLD_LOCK, str(tmp_path / "store"), str(tmp_path / "other locks"),
     ]  # fmt: skip
-    holder = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    holder = subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+        env=os.environ | {"TMPDIR": str(tmp_path)},
+    )  # fmt: skip
+    waited = []
     try:
         assert holder.stdout is not None
         assert holder.stdout.readline() == "held\n"
-        when_a_lock_is_waited_for(holder.kill)
-        with ledger.lock("sft", "f1") as waited:
-            assert waited is True
+
+        def kill() -> None:
+            waited.append(True)
+            holder.kill()
+
+        with ledger.lock("sft", "f1", on_wait=kill):
             assert holder.wait(timeout=300) == -signal.SIGKILL
+        assert waited == [True]
     finally:
         holder.kill()
         holder.wait()
+
+
+def test_nothing_of_a_lock_is_left(ledger: Ledger, tmp_path: Path) -> None:
+    remote = Ledger(Store("memory://bucket/store"), tmp_path / "locks")
+    with ledger.lock("sft", "f1"), remote.lock("sft", "f1"):
+        pass
+    assert [path for path in tmp_path.rglob("*") if path.name not in ("store", "sft")] == [
+        tmp_path / "locks"
+    ]
+
+
+def test_another_user_waits_for_the_same_lock_and_reads_what_was_made(
+    ledger: Ledger, tmp_path: Path
+) -> None:
+    def is_locked_by_another() -> bool:
+        with pytest.raises(_WaitsError), ledger.lock("sft", "f1", on_wait=_raise_waits):
+            pass
+        return True
+
+    def reads_it_under_the_lock() -> bool:
+        with ledger.lock("sft", "f1", on_wait=_raise_waits):
+            record = ledger.find("sft", "f1")
+            return record is not None and ledger.verify(record) == []
+
+    with ledger.lock("sft", "f1"):
+        finish(ledger, "f1")
+        assert as_user(65534, tmp_path / "store", is_locked_by_another)
+    assert as_user(65534, tmp_path / "store", reads_it_under_the_lock)
+
+
+@pytest.mark.parametrize("umask", [0o22, 0o77])
+def test_users_of_a_store_shared_by_setgid_make_artifacts_beside_and_after_one_another(
+    ledger: Ledger, tmp_path: Path, umask: int
+) -> None:
+    group, first, second = 4321, 4322, 4323
+    store = tmp_path / "store"
+    store.mkdir()
+    os.chown(store, first, group)
+    store.chmod(0o2775)
+
+    def begins() -> bool:
+        with ledger.lock("sft", "f1"):
+            ledger.directory("sft", "f1").write_bytes("scratch/states/1", b"half")
+        return True
+
+    def finishes() -> bool:
+        for fingerprint in ("f1", "f2"):
+            with ledger.lock("sft", fingerprint, on_wait=_raise_waits):
+                finish(ledger, fingerprint)
+        return True
+
+    assert as_user(first, tmp_path, begins, group, umask)
+    assert as_user(second, tmp_path, finishes, group)
+    assert ledger.directory("sft", "f1").list_keys() == ["model/weights", "notes", "record.json"]
+
+
+def test_a_store_that_this_user_can_not_write_is_named_with_the_remedy(
+    ledger: Ledger, tmp_path: Path
+) -> None:
+    (tmp_path / "store").mkdir()
+
+    def is_told() -> bool:
+        with pytest.raises(LockError, match=r"Permission denied.*Q2A_STORE"):
+            ledger.lock("sft", "f1").__enter__()
+        return True
+
+    assert as_user(65534, tmp_path / "store", is_told)
+
+
+class _WaitsError(Exception):
+    pass
+
+
+def _raise_waits() -> None:
+    raise _WaitsError
 
 
 PLANTED = (
@@ -255,6 +342,75 @@ def test_a_folder_that_a_record_calls_a_file_is_kept(ledger: Ledger) -> None:
     ledger.discard(record, ledger.verify(record))
 
     assert ledger.directory("sft", "f1").read_bytes("model/weights") == b"0123456789"
+
+
+@pytest.fixture
+def referred(tmp_path: Path) -> Path:
+    path = tmp_path / "elsewhere" / "weights"
+    path.parent.mkdir()
+    path.write_bytes(b"released")
+    return path
+
+
+def refer(ledger: Ledger, url: str) -> StageRecord:
+    """Finish an artifact that refers to a file with the bytes `released`."""
+    finish(ledger, "f1")
+    sha256 = hashlib.sha256(b"released").hexdigest()
+    reference = {"url": url, "size": 8, "sha256": sha256}
+    rewrite(ledger, "f1", lambda record: record.update(references=[reference]))
+    record = ledger.find("sft", "f1")
+    assert record is not None
+    return record
+
+
+def test_a_file_that_an_artifact_refers_to_is_verified_with_it(
+    ledger: Ledger, referred: Path
+) -> None:
+    record = refer(ledger, str(referred))
+    assert ledger.verify(record) == []
+    referred.write_bytes(b"releasee")
+    (damage,) = ledger.verify(record)
+    assert (damage.path, damage.problem) == (
+        str(referred),
+        "its sha256 differs from the recorded one",
+    )
+    referred.unlink()
+    assert [damage.problem for damage in ledger.verify(record)] == ["missing"]
+
+
+def test_a_file_that_an_artifact_refers_to_is_never_deleted(ledger: Ledger, referred: Path) -> None:
+    """Nor is a file of the artifact that a reference names."""
+    inside = ledger.directory("sft", "f1").path("model/weights")
+    for url in (str(referred), inside):
+        record = refer(ledger, url)
+        referred.write_bytes(b"changed")
+        assert ledger.verify(record) != []
+
+        ledger.discard(record, ledger.verify(record))
+
+        assert ledger.find("sft", "f1") is None
+        assert referred.read_bytes() == b"changed"
+        assert ledger.directory("sft", "f1").read_bytes("model/weights") == b"0123456789"
+
+
+@pytest.mark.parametrize(
+    "url",
+    ["weights", "../weights", "", "zip://a::s3://b", "/a::s3://b", "ssh://host/file", "/a\nb"],
+)
+def test_a_reference_that_is_no_plain_file_makes_no_record(ledger: Ledger, url: str) -> None:
+    finish(ledger, "f1")
+    reference = {"url": url, "size": 1, "sha256": "0" * 64}
+    rewrite(ledger, "f1", lambda record: record.update(references=[reference]))
+    assert ledger.find("sft", "f1") is None
+
+
+def test_a_record_without_references_is_written_as_before(ledger: Ledger) -> None:
+    finish(ledger, "f1")
+    record = json.loads(ledger.directory("sft", "f1").read_text("record.json"))
+    assert list(record) == [
+        "stage", "version", "fingerprint", "recipe", "inputs", "library_versions", "files",
+        "counts", "seconds", "tracking_run", "finished_at",
+    ]  # fmt: skip
 
 
 def rewrite(ledger: Ledger, fingerprint: str, change: Callable[[dict[str, Any]], object]) -> None:

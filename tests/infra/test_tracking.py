@@ -146,7 +146,7 @@ def test_registering_twice_keeps_one_version_and_moves_the_alias(
     assert version.tags[FINGERPRINT_TAG] == "f1"
 
 
-def test_reopening_a_pipeline_gives_its_configuration_back(
+def test_reopening_a_pipeline_gives_its_configuration_back_and_changes_nothing(
     tracking: Tracking, client: MlflowClient
 ) -> None:
     config = {"profile": "tiny", "sft": {"steps": 3, "mixture": {"replay:digits": 0.5}}}
@@ -155,7 +155,40 @@ def test_reopening_a_pipeline_gives_its_configuration_back(
     reopened, values = tracking.reopen_pipeline(begun.run_id)
     assert values == config
     assert reopened.run_id == begun.run_id
-    assert client.get_run(begun.run_id).info.status == "RUNNING"
+    assert client.get_run(begun.run_id).info.status == "FAILED"
+
+
+def test_a_dead_pipeline_and_its_stages_are_ended_with_the_reason_and_can_be_continued(
+    tracking: Tracking, client: MlflowClient
+) -> None:
+    dead = tracking.start_pipeline("dead", {}, "here")
+    alive = tracking.start_pipeline("alive", {}, "elsewhere")
+    done = tracking.start_stage(dead, "ingest", "fp-done-before", {})
+    done.finish("FINISHED")
+    killed = tracking.start_stage(dead, "sft", "fp-killed", {})
+    assert tracking.unfinished_pipelines("here") == [dead.run_id]
+
+    tracking.end_dead(dead.run_id)
+
+    runs = [client.get_run(run.run_id) for run in (dead, alive, done, killed)]
+    assert [run.info.status for run in runs] == ["KILLED", "RUNNING", "FINISHED", "KILLED"]
+    assert ["q2a.error" in run.data.tags for run in runs] == [True, False, False, True]
+    assert tracking.unfinished_pipelines("here") == []
+
+    tracking.continue_pipeline(dead, "elsewhere")
+
+    run = client.get_run(dead.run_id)
+    assert run.info.status == "RUNNING"
+    assert "q2a.error" not in run.data.tags
+    assert tracking.unfinished_pipelines("here") == []
+
+
+def test_a_run_that_was_killed_before_its_configuration_was_kept_is_named(
+    tracking: Tracking, client: MlflowClient
+) -> None:
+    run = client.create_run(tracking.experiment_id, tags={"q2a.kind": "pipeline"})
+    with pytest.raises(UnknownRunError, match=r"before its configuration was kept.*q2a run"):
+        tracking.reopen_pipeline(run.info.run_id)
 
 
 def test_an_unknown_run_is_named_with_a_remedy(tracking: Tracking) -> None:

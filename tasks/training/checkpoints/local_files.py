@@ -10,9 +10,8 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from filelock import FileLock
-
 from data_contracts.digest import digest_of, digest_of_stream
+from infra.file_lock import hold
 from infra.storage.store import Store
 
 
@@ -37,8 +36,7 @@ class LocalFiles:
         """
         if self.store.is_local:
             return self._verified(Path(self.store.path(key)), key, sha256)
-        self._copies.mkdir(parents=True, exist_ok=True)
-        with FileLock(self._copies / "lock"):
+        with hold(self._copies):
             copy = self._copies / sha256
             with suppress(DamagedStateError):  # there may be one that a lost node left behind
                 return self._verified(copy, key, sha256)

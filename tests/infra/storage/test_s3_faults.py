@@ -245,16 +245,14 @@ def test_a_server_in_trouble_is_no_missing_file(store: Store, proxy: FaultyProxy
 
 
 def test_an_object_that_lost_its_end_on_arrival_is_sent_again(
-    store: Store, proxy: FaultyProxy, monkeypatch: pytest.MonkeyPatch
+    store: Store, proxy: FaultyProxy, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     file_system = store.file_system
-    put, sizes = file_system._put_file, [1000, len(DATA)]
+    put, sizes, part = file_system._put_file, [1000, len(DATA)], tmp_path / "part"
 
     async def cut(source: str, target: str, **options: object) -> None:
-        size = sizes.pop(0)
-        Path(f"{source}.cut").write_bytes(Path(source).read_bytes()[:size])
-        await put(f"{source}.cut", target, **options)
-        Path(f"{source}.cut").unlink()
+        part.write_bytes(Path(source).read_bytes()[: sizes.pop(0)])
+        await put(str(part), target, **options)
 
     monkeypatch.setattr(file_system, "_put_file", cut)
     store.write_bytes("a", DATA)

@@ -1,6 +1,7 @@
 """The store: files appear whole or not at all, on a local folder and on an object store."""
 
 import hashlib
+import os
 import pickle
 import subprocess
 import sys
@@ -82,6 +83,27 @@ def test_a_killed_writer_leaves_no_file_and_its_remains_can_be_cleared(tmp_path:
     assert not store.exists("a/b.bin")
     store.delete_partial_files()
     assert not remains[0].exists()
+
+
+def test_the_file_of_a_living_writer_is_not_cleared(tmp_path: Path) -> None:
+    store = Store(str(tmp_path))
+    with store.create("a/b.bin") as stream:
+        stream.write(b"whole")
+        store.delete_partial_files()
+    assert store.read_bytes("a/b.bin") == b"whole"
+
+
+def test_a_killed_upload_leaves_nothing_in_the_folder_for_temporary_files(tmp_path: Path) -> None:
+    script = (
+        "import os, signal; from infra.storage.store import Store\n"
+        "with Store('memory://bucket').create('a/b.bin') as stream:\n"
+        "    stream.write(b'half'); stream.flush(); os.kill(os.getpid(), signal.SIGKILL)\n"
+    )
+    ended = subprocess.run(
+        [sys.executable, "-c", script], check=False, env=os.environ | {"TMPDIR": str(tmp_path)}
+    )
+    assert ended.returncode == -9
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_missing_file_is_named_with_a_remedy(store: Store) -> None:
