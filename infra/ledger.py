@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from filelock import FileLock, Timeout
-from pydantic import ValidationError
 
 from data_contracts.digest import digest_of
 from data_contracts.stage_record import RECORD, SCRATCH, OutputFile, StageRecord
@@ -43,8 +42,8 @@ class Ledger:
     def find(self, stage: str, fingerprint: str) -> StageRecord | None:
         """Return the record of a finished artifact.
 
-        None where it is missing, can't be read, breaks a rule of `StageRecord`, or speaks of
-        another artifact: then the stage makes its files again.
+        None where it is missing, was changed, breaks a rule of `StageRecord`, or speaks of another
+        artifact: then the stage makes its files again.
         """
         key = f"{stage}/{fingerprint}/{RECORD}"
         return _read_record(self.store, key) if self.store.exists(key) else None
@@ -89,7 +88,7 @@ class Ledger:
         """
         directory = self.directory(record.stage, record.fingerprint)
         directory.delete_partial_files()
-        directory.write_text(RECORD, record.model_dump_json(indent=2) + "\n")
+        directory.write_bytes(RECORD, record.to_json())
         directory.delete(SCRATCH.rstrip("/"))
 
     def records(self, stage: str) -> list[StageRecord]:
@@ -127,8 +126,8 @@ class Ledger:
 def _read_record(store: Store, key: str) -> StageRecord | None:
     """Read the record at `{stage}/{fingerprint}/record.json`; None where it can't be believed."""
     try:
-        record = StageRecord.model_validate_json(store.read_bytes(key))
-    except ValidationError:
+        record = StageRecord.from_json(store.read_bytes(key))
+    except ValueError:
         return None
     stage, fingerprint, _ = key.split("/")
     return record if (record.stage, record.fingerprint) == (stage, fingerprint) else None

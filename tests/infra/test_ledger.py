@@ -11,7 +11,8 @@ from typing import Any
 
 import pytest
 
-from data_contracts.stage_record import StageRecord
+from data_contracts.sealed_json import seal, unseal
+from data_contracts.stage_record import StageRecord, fingerprint
 from infra.ledger import Ledger
 from infra.storage.store import Store
 
@@ -227,6 +228,44 @@ def test_a_record_that_is_incomplete_or_of_another_artifact_is_no_record(
     assert ledger.records("sft") == []
 
 
+def test_no_flipped_bit_of_a_record_is_believed(ledger: Ledger) -> None:
+    record = finish(ledger, "f1")
+    data = ledger.directory("sft", "f1").read_bytes("record.json")
+    assert StageRecord.from_json(data) == record
+    believed = set()
+    for position in range(8 * len(data)):
+        try:
+            believed.add(StageRecord.from_json(flipped(data, position)).model_dump_json())
+        except ValueError:
+            continue
+    assert believed <= {record.model_dump_json()}, "what says the same may stay"
+
+
+def test_no_shortened_record_is_believed(ledger: Ledger) -> None:
+    finish(ledger, "f1")
+    data = ledger.directory("sft", "f1").read_bytes("record.json").strip()
+    for size in range(len(data)):
+        with pytest.raises(ValueError):  # noqa: PT011 - of the parser or of the record
+            StageRecord.from_json(data[:size])
+
+
+def test_a_record_of_a_time_without_digests_is_believed_where_it_makes_its_fingerprint(
+    ledger: Ledger,
+) -> None:
+    recipe = {"rate": 1e-05, "share": 1.0, "steps": 3, "big": 1e22, "small": 5e-324, "none": None}
+    inputs = {"corpus": "c"}
+    identity = fingerprint("sft", 1, recipe, inputs)
+    ledger.directory("sft", identity).write_bytes("notes", b"n")
+    old = make_record(ledger, identity).model_copy(update={"recipe": recipe, "inputs": inputs})
+    data = (old.model_dump_json(indent=2) + "\n").encode()  # as it was written then
+
+    assert StageRecord.from_json(data) == old
+    for before, after in ((b"5e-324", b"1e-323"), (b'"corpus": "c"', b'"corpus": "b"')):
+        assert before in data
+        with pytest.raises(ValueError, match="its fingerprint is"):
+            StageRecord.from_json(data.replace(before, after))
+
+
 def test_a_damaged_file_behind_a_link_out_of_the_artifact_is_not_deleted(
     ledger: Ledger, tmp_path: Path
 ) -> None:
@@ -258,8 +297,14 @@ def test_a_folder_that_a_record_calls_a_file_is_kept(ledger: Ledger) -> None:
 
 
 def rewrite(ledger: Ledger, fingerprint: str, change: Callable[[dict[str, Any]], object]) -> None:
-    """Change a finished record as somebody with access to the store could."""
+    """Change a finished record as somebody with access to the store could, its digest too."""
     directory = ledger.directory("sft", fingerprint)
-    record = json.loads(directory.read_text("record.json"))
+    record = unseal(json.loads(directory.read_text("record.json")))
     change(record)
-    directory.write_text("record.json", json.dumps(record))
+    directory.write_text("record.json", json.dumps(seal(record)))
+
+
+def flipped(data: bytes, position: int) -> bytes:
+    changed = bytearray(data)
+    changed[position // 8] ^= 1 << position % 8
+    return bytes(changed)
