@@ -252,7 +252,14 @@ def test_no_shortened_record_is_believed(ledger: Ledger) -> None:
 def test_a_record_of_a_time_without_digests_is_believed_where_it_makes_its_fingerprint(
     ledger: Ledger,
 ) -> None:
-    recipe = {"rate": 1e-05, "share": 1.0, "steps": 3, "big": 1e22, "small": 5e-324, "none": None}
+    recipe: dict[str, object] = {
+        "rate": 1e-05,
+        "share": 1.0,
+        "steps": 3,
+        "big": 1e22,
+        "small": 5e-324,
+        "none": None,
+    }
     inputs = {"corpus": "c"}
     identity = fingerprint("sft", 1, recipe, inputs)
     ledger.directory("sft", identity).write_bytes("notes", b"n")
