@@ -198,8 +198,8 @@ def contents(artifact: Store) -> dict[str, object]:
 
 
 def one_bit(path: Path) -> None:
-    """Flip a bit in the middle of a file."""
-    data = bytearray(path.read_bytes())
+    """Flip a bit in the middle of a file; an empty one gets a byte."""
+    data = bytearray(path.read_bytes() or b"\0")
     data[len(data) // 2] ^= 1
     path.write_bytes(data)
 
