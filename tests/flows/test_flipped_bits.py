@@ -97,6 +97,8 @@ def test_a_damaged_file_of_a_finished_artifact_is_found(
     for key in artifact.list_keys():
         before = (folder / key).read_bytes()
         DAMAGES[damage](folder / key)
+        if (folder / key).is_file() and (folder / key).read_bytes() == before:
+            continue  # an empty file has no second half
         record = ledger.find(stage, identity)
         if key == RECORD:
             assert record is None
