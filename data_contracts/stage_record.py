@@ -4,6 +4,7 @@ A record is data from outside: whoever can write into the store can write one. W
 checked when it is read, and nothing outside of its artifact's folder is ever touched for its sake.
 """
 
+import json
 from pathlib import PurePosixPath
 from typing import Annotated
 
@@ -11,6 +12,7 @@ from pydantic import Field, field_validator
 
 from data_contracts.digest import digest_of
 from data_contracts.records import Record
+from data_contracts.sealed_json import SEAL, seal, unseal
 
 RECORD = "record.json"
 """Name of the record in the artifact's folder."""
@@ -88,6 +90,30 @@ class StageRecord(Record):
         if missing := [name for name in _COUNTS if name not in counts]:
             raise ValueError(f"the counts {', '.join(missing)} are missing")
         return counts
+
+    def to_json(self) -> bytes:
+        """Return the bytes of `record.json`, with a digest of the record."""
+        content = seal(self.model_dump(mode="json"))
+        return (json.dumps(content, indent=2, ensure_ascii=False) + "\n").encode()
+
+    @classmethod
+    def from_json(cls, data: bytes) -> "StageRecord":
+        """Read `record.json`, of which no bit may have changed.
+
+        A record of a time before records had digests is believed where its fingerprint is that of
+        its stage, version, recipe and inputs.
+
+        Raises:
+            ValueError: it was changed, or breaks a rule of the record.
+        """
+        content = json.loads(data)
+        if isinstance(content, dict) and SEAL in content:
+            return cls.model_validate(unseal(content))
+        record = cls.model_validate(content)
+        made_of = fingerprint(record.stage, record.version, record.recipe, record.inputs)
+        if record.fingerprint != made_of:
+            raise ValueError(f"its fingerprint is {record.fingerprint}, its content's {made_of}")
+        return record
 
 
 def fingerprint(stage: str, version: int, recipe: dict[str, object], inputs: dict[str, str]) -> str:

@@ -9,8 +9,6 @@ from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from pydantic import ValidationError
-
 from data_contracts.digest import digest_of, digest_of_stream
 from data_contracts.errors import UsageError
 from data_contracts.stage_record import RECORD, SCRATCH, OutputFile, StageRecord
@@ -50,8 +48,8 @@ class Ledger:
     def find(self, stage: str, fingerprint: str) -> StageRecord | None:
         """Return the record of a finished artifact.
 
-        None where it is missing, can't be read, breaks a rule of `StageRecord`, or speaks of
-        another artifact: then the stage makes its files again.
+        None where it is missing, was changed, breaks a rule of `StageRecord`, or speaks of another
+        artifact: then the stage makes its files again.
         """
         key = f"{stage}/{fingerprint}/{RECORD}"
         return _read_record(self.store, key) if self.store.exists(key) else None
@@ -104,7 +102,7 @@ class Ledger:
         The caller holds the artifact's lock.
         """
         directory = self.directory(record.stage, record.fingerprint)
-        directory.write_text(RECORD, record.model_dump_json(indent=2) + "\n")
+        directory.write_bytes(RECORD, record.to_json())
         self.delete_leftovers(record)
 
     def delete_leftovers(self, record: StageRecord) -> None:
@@ -165,8 +163,8 @@ class Ledger:
 def _read_record(store: Store, key: str) -> StageRecord | None:
     """Read the record at `{stage}/{fingerprint}/record.json`; None where it can't be believed."""
     try:
-        record = StageRecord.model_validate_json(store.read_bytes(key))
-    except ValidationError:
+        record = StageRecord.from_json(store.read_bytes(key))
+    except ValueError:
         return None
     stage, fingerprint, _ = key.split("/")
     return record if (record.stage, record.fingerprint) == (stage, fingerprint) else None

@@ -13,6 +13,7 @@ from data_contracts.jsonl import from_jsonl, to_jsonl
 from data_contracts.recipe import Recipe
 from data_contracts.records import Conversation, PreferencePair, Record
 from data_contracts.validation import validate
+from infra.storage.kept_files import is_kept, write_kept
 from infra.storage.store import Store
 from model.generate import GenerationSettings
 from tasks.context import StageContext, StageResult
@@ -76,7 +77,7 @@ def run(context: StageContext, recipe: CollectRecipe) -> StageResult:
     missing = [
         (number, chunk)
         for number, chunk in enumerate(chunks)
-        if not context.directory.exists(_chunk_key(number))
+        if not is_kept(context.directory, _chunk_key(number), context.progress)
     ]
     sample = ChunkSampler(
         checkpoint=context.inputs["checkpoint"].below(CHECKPOINT),
@@ -133,7 +134,7 @@ class ChunkSampler:
             SampledAnswers(prompt=prompt, answers=tuple(answers))
             for prompt, answers in zip(prompts, answerer.answer(prompts, settings), strict=True)
         ]
-        self.directory.write_text(_chunk_key(number), to_jsonl(answered))
+        write_kept(self.directory, _chunk_key(number), to_jsonl(answered).encode())
         return number
 
 

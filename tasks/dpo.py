@@ -11,6 +11,7 @@ from pydantic import Field
 from data_contracts.recipe import Recipe
 from data_contracts.records import PreferencePair
 from data_contracts.training_choices import Precision
+from infra.storage.kept_files import is_kept, write_kept
 from infra.storage.store import Store
 from model.tuning import TuningRecipe
 from tasks.context import StageContext, StageResult
@@ -44,7 +45,7 @@ def run(context: StageContext, recipe: DpoRecipe) -> StageResult:
     corpus, checkpoint = context.inputs["corpus"], context.inputs["checkpoint"]
     pairs = [pair for pair in read_pairs(context.inputs["pairs"]) if pair.split != "test"]
     initial = checkpoint.below(CHECKPOINT)
-    if not context.directory.exists(REFERENCE):
+    if not is_kept(context.directory, REFERENCE, context.progress):
         score = partial(
             _score_portion, initial, corpus, recipe.optimizer.precision, context.scratch
         )
@@ -52,7 +53,8 @@ def run(context: StageContext, recipe: DpoRecipe) -> StageResult:
         scores: dict[str, tuple[float, float]] = {}
         for some in context.compute.map_on_devices(score, portions):
             scores |= some
-        context.directory.write_text(REFERENCE, json.dumps({p.id: scores[p.id] for p in pairs}))
+        text = json.dumps({pair.id: scores[pair.id] for pair in pairs})
+        write_kept(context.directory, REFERENCE, text.encode())
         context.progress(f"reference log-probabilities of {len(pairs)} pairs stored")
     reference = {
         name: (float(chosen), float(rejected))

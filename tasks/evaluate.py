@@ -14,6 +14,7 @@ from data_contracts.jsonl import from_jsonl, to_jsonl
 from data_contracts.recipe import Recipe
 from data_contracts.records import EvaluationItem, PackedClip, Prediction, PreferencePair, Turn
 from data_contracts.validation import validate
+from infra.storage.kept_files import is_kept, write_kept
 from infra.storage.store import Store
 from model.generate import GenerationSettings
 from tasks.context import StageContext, StageResult
@@ -97,7 +98,11 @@ def _answer_missing(
         context.directory,
         context.scratch,
     )
-    missing = [name for name in CHECKPOINTS if not context.directory.exists(_answers_key(name))]
+    missing = [
+        name
+        for name in CHECKPOINTS
+        if not is_kept(context.directory, _answers_key(name), context.progress)
+    ]
     for name in context.compute.map_on_devices(answer, missing):
         context.progress(f"checkpoint {name} answered {len(items)} items")
 
@@ -150,7 +155,7 @@ def answer_all(
         chosen, rejected = scores[pair.id]
         preferred = pair.chosen if chosen > rejected else pair.rejected
         predictions.append(_predict(preference_item(pair), name, preferred))
-    directory.write_text(_answers_key(name), to_jsonl(predictions))
+    write_kept(directory, _answers_key(name), to_jsonl(predictions).encode())
     return name
 
 

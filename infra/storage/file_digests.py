@@ -5,7 +5,9 @@ Only plans may use it: a run, whose artifacts bear the digest, always reads the 
 
 import json
 from pathlib import Path
+from typing import Any
 
+from data_contracts.sealed_json import seal, unseal
 from infra.storage.store import Store
 
 
@@ -29,13 +31,12 @@ class FileDigests:
             known = [*size_and_time, store.digest(key)]
             self._known[str(path)] = known
             folder = Store(str(self._cache.parent))
-            folder.write_text(self._cache.name, json.dumps(self._known, indent=1))
+            folder.write_text(self._cache.name, json.dumps(seal(self._known), indent=1))
         return str(known[2])
 
-    def _read(self) -> dict[str, list[int | str]]:
-        """Read what an earlier process left; a file that is no such cache counts as none."""
+    def _read(self) -> dict[str, Any]:
+        """Read what an earlier process left; a file that is no such cache, or changed, is none."""
         try:
-            content = json.loads(self._cache.read_text())
+            return unseal(json.loads(self._cache.read_bytes()))
         except (OSError, ValueError):
             return {}
-        return content if isinstance(content, dict) else {}

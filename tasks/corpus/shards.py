@@ -8,12 +8,11 @@ is the concatenation of all sidecars' rows.
 
 import io
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 
 import numpy as np
-from pydantic import ValidationError
 
 from data_contracts.digest import digest_of_bytes
 from data_contracts.jsonl import R, iter_jsonl, to_jsonl
@@ -139,19 +138,24 @@ def write_encoded(
             tar.add(f"{key}.json", made.labels)
             rows.append(made.row.model_copy(update={"offset": offset}))
         digest = tar.finish()
-    body = to_jsonl([*rows, *rejected])
-    summary = ShardSummary(
+    summary = _summarise(number, tar.size, digest, rows, rejected)
+    directory.write_text(sidecar_key(number), to_jsonl([summary, *rows, *rejected]))
+    return rows
+
+
+def _summarise(
+    number: int, size: int, sha256: str, rows: Sequence[PackedClip], rejected: Sequence[Rejected]
+) -> ShardSummary:
+    return ShardSummary(
         shard=shard_key(number),
-        size=tar.size,
-        sha256=digest,
+        size=size,
+        sha256=sha256,
         clips=len(rows),
         rejected=len(rejected),
         seconds=round(sum(row.num_samples for row in rows) / SAMPLE_RATE, 4),
         audio_tokens=sum(row.audio_tokens for row in rows),
-        rows_sha256=digest_of_bytes(body.encode()),
+        rows_sha256=digest_of_bytes(to_jsonl([*rows, *rejected]).encode()),
     )
-    directory.write_text(sidecar_key(number), to_jsonl([summary]) + body)
-    return rows
 
 
 def read_summary(directory: Store, number: int) -> ShardSummary:
@@ -161,18 +165,21 @@ def read_summary(directory: Store, number: int) -> ShardSummary:
 
 
 def find_shard(directory: Store, number: int) -> ShardSummary | None:
-    """Return the summary of a shard whose sidecar and tar agree byte for byte, else None."""
+    """Return the summary of a shard that is whole, else None.
+
+    Whole is one whose sidecar is, byte for byte, what would be written for its tar and its rows.
+    """
     try:
-        first, _, body = directory.read_bytes(sidecar_key(number)).partition(b"\n")
+        sidecar = directory.read_bytes(sidecar_key(number))
+        first, *lines = sidecar.splitlines()
         summary = ShardSummary.model_validate_json(first)
-        whole = (
-            digest_of_bytes(body) == summary.rows_sha256
-            and directory.size(shard_key(number)) == summary.size
-            and directory.digest(shard_key(number)) == summary.sha256
-        )
-    except (FileNotFoundError, ValidationError):
+        rows = [PackedClip.model_validate_json(line) for line in lines[: summary.clips]]
+        rejected = [Rejected.model_validate_json(line) for line in lines[summary.clips :]]
+        size, sha256 = directory.size(shard_key(number)), directory.digest(shard_key(number))
+    except (FileNotFoundError, ValueError):
         return None
-    return summary if whole else None
+    made = _summarise(number, size, sha256, rows, rejected)
+    return made if to_jsonl([made, *rows, *rejected]).encode() == sidecar else None
 
 
 @dataclass(frozen=True)

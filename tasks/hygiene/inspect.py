@@ -104,7 +104,7 @@ def examine(context: StageContext, recipe: HygieneRecipe, shards: ShardRows) -> 
     audio; findings go into a file.
     """
     directory, numbers = context.directory, range(shards.num_shards)
-    missing = (number for number in numbers if not has_features(directory, number))
+    missing = (n for n in numbers if not has_features(directory, context.progress, n))
     for _ in context.compute.map(partial(extract_features, shards, recipe.held_out_text), missing):
         pass
     top = TopFindings()

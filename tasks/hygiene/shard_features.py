@@ -7,7 +7,7 @@ they are made of are in the corpus themselves.
 
 import io
 import json
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, BinaryIO
@@ -19,6 +19,7 @@ from data_contracts import clip_tables
 from data_contracts.digest import digest_of_bytes
 from data_contracts.records import PackedClip, TaskName
 from data_contracts.split_leaks import SPLIT_ORDER
+from infra.storage.kept_files import is_kept, write_kept
 from infra.storage.store import Store
 from model.audio import SAMPLE_RATE
 from tasks.corpus.reader import DamagedClipError
@@ -80,7 +81,7 @@ class ShardFeatures:
         """Write the features beside shard `number`."""
         buffer = io.BytesIO()
         np.savez(buffer, **vars(self))
-        directory.write_bytes(_key(number), buffer.getvalue())
+        write_kept(directory, _key(number), buffer.getvalue())
 
     @classmethod
     def load(cls, directory: Store, number: int) -> "ShardFeatures":
@@ -95,9 +96,9 @@ class ShardFeatures:
         return texts
 
 
-def has_features(directory: Store, number: int) -> bool:
-    """Whether the features of shard `number` are there, so that it need not be read again."""
-    return directory.exists(_key(number))
+def has_features(directory: Store, progress: Callable[[str], None], number: int) -> bool:
+    """Tell whether the features of shard `number` are whole, so that it need not be read again."""
+    return is_kept(directory, _key(number), progress)
 
 
 def extract_features(shards: ShardRows, held_out: Collection[TaskName], number: int) -> None:

@@ -14,6 +14,7 @@ from data_contracts.digest import digest_of
 from data_contracts.errors import DataError
 from data_contracts.recipe import Recipe
 from data_contracts.records import Conversation, NonEmpty, PackedClip
+from infra.storage.kept_files import is_kept, upload_kept
 from infra.storage.store import Store
 from model.checkpoints.assemble import assemble
 from model.checkpoints.checkpoint import load_checkpoint, save_checkpoint
@@ -30,7 +31,6 @@ from tasks.corpus.features import clip_features
 from tasks.corpus.reader import ClipReader
 
 INITIAL = "scratch/initial"
-_DONE = "scratch/initial-done"
 _CLIPS_AT_ONCE = 16
 
 Built = tuple[Qwen2AudioForConditionalGeneration, Qwen2AudioProcessor]
@@ -134,9 +134,8 @@ def build_initial(
     clips: Sequence[PackedClip],
     style: PromptStyle,
 ) -> Store:
-    """Return the folder of the checkpoint to begin with, which the first call writes."""
-    initial = context.directory.below(INITIAL)
-    if not context.directory.exists(_DONE):
+    """Return the folder of the checkpoint to begin with; written unless it is kept and whole."""
+    if not is_kept(context.directory, INITIAL, context.progress):
         if isinstance(recipe, ModelRecipe):
             model, processor = _from_scratch(context, recipe, clips, style)
         else:
@@ -144,9 +143,8 @@ def build_initial(
         context.scratch.mkdir(parents=True, exist_ok=True)
         with TemporaryDirectory(dir=context.scratch) as folder:
             save_checkpoint(Path(folder), model, processor)
-            context.directory.upload(Path(folder), INITIAL)
-        context.directory.write_text(_DONE, "")
-    return initial
+            upload_kept(context.directory, Path(folder), INITIAL)
+    return context.directory.below(INITIAL)
 
 
 def _from_scratch(

@@ -14,6 +14,7 @@ from torch import Tensor
 from transformers import Qwen2AudioForConditionalGeneration, Qwen2AudioProcessor
 
 from data_contracts.recipe import Recipe
+from infra.storage.kept_files import is_kept, keep_folder
 from infra.storage.store import Store
 from model.augment import AugmentRecipe
 from model.costs.flops import encoder_flops, sizes_of
@@ -24,7 +25,7 @@ from tasks.context import StageContext, StageLogger
 from tasks.corpus.index import CorpusIndex
 from tasks.corpus.reader import ClipReader
 from tasks.objectives.supervised import SupervisedFactory, SupervisedObjective, batch_counts
-from tasks.training.fit import CHECKPOINT, PARITY, StartingPoint, fit
+from tasks.training.fit import CHECKPOINT, StartingPoint, fit
 from tasks.training.objective import MicroBatch, StepOutcome
 from tasks.training.recipe import OptimizerRecipe
 from tasks.training_data.damaged_clips import DamagePolicy
@@ -99,7 +100,7 @@ def align(
         MixtureError: there is no transcribed clip.
     """
     directory = context.directory.below(ALIGNMENT)
-    if not directory.exists(PARITY):
+    if not is_kept(directory, CHECKPOINT, context.progress):
         examples, table = training_set.examples, training_set.table
         data = recipe.mixture.draw(table, recipe.optimizer)
         transcribed = (i for i in range(len(table)) if table.task[i] == "asr")
@@ -119,6 +120,7 @@ def align(
             data,
             recipe.optimizer.model_copy(update={"steps": data.num_steps}),
         )
+        keep_folder(directory, CHECKPOINT)
     return directory.below(CHECKPOINT)
 
 

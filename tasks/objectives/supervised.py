@@ -115,7 +115,7 @@ def fit_supervised(
     start = StartingPoint(initial, recipe.tuning)
     optimizer = recipe.optimizer.model_copy(update={"steps": data.num_steps})
     metrics = fit(context, start, factory, data, optimizer, held_out)
-    skipped = skipped_clips(context.directory)
+    skipped = skipped_clips(context.directory, context.inputs["corpus"])
     for clip in skipped:
         context.progress(f"skipped, damaged: clip {clip.id} in {clip.shard} at byte {clip.offset}")
     metrics["skipped_clips"] = len(skipped)

@@ -15,15 +15,15 @@ from infra.compute.interface import Worker
 from infra.storage.retrying_store import RetryingStore
 from model.activation_checkpointing import checkpoint_activations
 from model.costs.flops import measured_peak
-from tasks.training.checkpoints.folder import POSITION, Checkpoints
+from tasks.training.checkpoints.folder import Checkpoints
 from tasks.training.checkpoints.upload import Uploader
 from tasks.training.culprits import BadStep, find_culprits, name_examples
 from tasks.training.export import export
-from tasks.training.guards.audit import Trail, check_consumed
+from tasks.training.guards.audit import Audit, Trail, check_consumed
 from tasks.training.guards.divergence import LOSS, NORM, RollBackError, Watch
 from tasks.training.guards.stall import StallGuard
 from tasks.training.held_out import Examiner
-from tasks.training.job import FINAL_STATE, TrainingJob
+from tasks.training.job import TrainingJob
 from tasks.training.loader import LoadedStep, Loader
 from tasks.training.messages.driver import reach
 from tasks.training.messages.notices import Errands, Notice, Notices, relaying
@@ -129,9 +129,8 @@ class _Training:
                 if self._due(resources.checkpoint_every_steps):
                     self._save(uploader)
                 guard.beat(self.state.step)
-        _agree(self.state.step, worker)  # every worker has written down its notes
-        if worker.rank == 0 and not job.directory.exists(f"{FINAL_STATE}/{POSITION}"):
-            self._audit()  # no model is exported without; the final state is there once it passed
+        if worker.rank == 0:  # no model is exported without
+            self.notices(Notice(f"audit: {(result := self._audit())}", {"q2a.audit": str(result)}))
         trained = self.strategy.trained()
         if trained is not None:
             export(job, trained, self.state, self.checkpoints)
@@ -223,19 +222,31 @@ class _Training:
         """Copy the current state, and upload it while training goes on."""
         uploader.flush()  # before another copy of the state is made
         self.trail.write_down(self.state.step)
-        # A state is never newer than the notes of any worker: they could not be made again.
-        _agree(self.state.step, self.worker)
+        _agree(self.state.step, self.worker)  # every worker has written down its notes
+        if self.worker.rank == 0:  # a state is never newer than the proof of what it learnt from
+            self._audit()
         trained = self.strategy.trained()
         if trained is not None:
             self.state.window, self.state.watch = self.meter.window, self.watch.memory
             files = self.checkpoints.files_of(trained, self.state)
-            uploader.submit(partial(self.checkpoints.save, files, self.state.step))
+            uploader.submit(partial(self._upload, files, self.state.step))
 
-    def _audit(self) -> None:
-        """Compare what all workers consumed with the plan, and report the result."""
-        consumed = self.trail.of_all_workers()
-        result = check_consumed(self.job.data, consumed, self.plan)
-        self.notices(Notice(f"audit: {result}", {"q2a.audit": str(result)}))
+    def _upload(self, files: Mapping[str, bytes], step: int) -> None:
+        self.checkpoints.save(files, step)
+        self.trail.forget_audited(step)
+
+    def _audit(self) -> Audit:
+        """Compare what all workers consumed since the last audit with the plan.
+
+        Raises:
+            AuditError: it differs.
+        """
+        state = self.state
+        consumed = self.trail.of_all_workers(state.audited)
+        plan = self.job.data.plan[: state.step]
+        result = check_consumed(plan, consumed, self.plan, state.audited)
+        state.audited = state.step
+        return result
 
 
 def _agree(step: int, worker: Worker) -> None:

@@ -41,6 +41,8 @@ class TrainingState:
     """The newest value of every metric, by which the best states are found."""
     watch: dict[str, list[float]] = field(default_factory=dict)
     """What the watch remembers: see `guards/divergence.py`."""
+    audited: int = 0
+    """Steps whose consumed examples were compared with the plan: see `guards/audit.py`."""
 
 
 def to_files(trained: Trained, state: TrainingState) -> dict[str, bytes]:

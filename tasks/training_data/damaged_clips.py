@@ -17,9 +17,10 @@ from pydantic import Field
 from data_contracts.digest import digest_of
 from data_contracts.jsonl import from_jsonl, to_jsonl
 from data_contracts.recipe import Recipe
-from data_contracts.records import Record
+from data_contracts.records import PackedClip, Record
 from infra.storage.store import Store
 from tasks.corpus.reader import ClipReader, DamagedClipError
+from tasks.corpus.shards import iter_index
 
 _FOLDER = "damaged"
 _log = logging.getLogger(__name__)
@@ -104,11 +105,9 @@ class TrainingClips:
             if row.id in self._known:
                 return
             _log.warning("skipped: %s", error)
-            note = DamagedClip(id=row.id, shard=error.shard, offset=row.offset)
             # One file a clip: however many workers find it, and however often, it counts once.
-            key = f"{_FOLDER}/{digest_of(row.id)[:16]}.jsonl"
-            skipping.directory.write_text(key, to_jsonl([note]))
-            count = len(skipped_clips(skipping.directory))
+            skipping.directory.write_text(_key(row), _note(row, error.shard))
+            count = len(skipping.directory.list_keys(_FOLDER))
             if count > max(1, skipping.max_share * len(self._reader)):
                 raise TooManyDamagedError(
                     f"{count} of {len(self._reader)} clips are damaged, at last {row.id!r} in "
@@ -118,10 +117,27 @@ class TrainingClips:
             self._known.add(row.id)
 
 
-def skipped_clips(directory: Store) -> list[DamagedClip]:
-    """Read what all workers have skipped so far."""
-    return [
-        note
-        for key in directory.list_keys(_FOLDER)
-        for note in from_jsonl(directory.read_text(key), DamagedClip, directory.path(key))
-    ]
+def skipped_clips(directory: Store, corpus: Store) -> list[DamagedClip]:
+    """List what all workers have skipped so far.
+
+    A note that was changed since a worker wrote it is made again from the row of its clip.
+    """
+    keys = set(directory.list_keys(_FOLDER))
+    if not keys:
+        return []
+    skipped = []
+    for row in iter_index(corpus):
+        if (key := _key(row)) in keys:
+            note = _note(row, corpus.path(row.shard))
+            if directory.read_bytes(key) != note.encode():
+                directory.write_text(key, note)
+            skipped += from_jsonl(note, DamagedClip, key)
+    return skipped
+
+
+def _key(row: PackedClip) -> str:
+    return f"{_FOLDER}/{digest_of(row.id)[:16]}.jsonl"
+
+
+def _note(row: PackedClip, shard: str) -> str:
+    return to_jsonl([DamagedClip(id=row.id, shard=shard, offset=row.offset)])

@@ -1,12 +1,13 @@
 """Keeps the training states of one stage in the store.
 
-A state is a folder of files and then `position.json`, which lists their digests: without it, or
-with a file that differs, it is no state. Such a one is skipped for the one before and reported.
+A state is a folder of files and then `position.json`, which has their digests and its own: without
+it, or with a file that differs, it is no state. Such a one is skipped for the one before and
+reported.
 """
 
 import json
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +16,7 @@ from typing import Any
 from safetensors import SafetensorError
 
 from data_contracts.digest import digest_of_bytes
+from data_contracts.sealed_json import SEAL, seal, unseal
 from infra.compute.keep_checkpoints import KeepCheckpoints
 from infra.storage.retrying_store import RetryingStore
 from infra.storage.store import Store
@@ -29,6 +31,10 @@ is made again."""
 POSITION = "position.json"
 DAMAGED_TAG = "q2a.checkpoint.damaged."
 _STATES = "scratch/states"
+_UNSEALED = {
+    "step", "window", "metrics", "held_out", "watch", "identity", "saved_at", "sha256"
+}  # fmt: skip
+"""Keys of a `position.json` of the time before it had a digest of its own."""
 
 
 class StateMismatchError(ValueError):
@@ -67,11 +73,12 @@ class Checkpoints:
             "metrics": state.metrics,
             "held_out": state.held_out,
             "watch": state.watch,
+            "audited": state.audited,
             "identity": dict(self.identity),
             "saved_at": time.time(),
             "sha256": {name: digest_of_bytes(data) for name, data in files.items()},
         }
-        return files | {POSITION: json.dumps(position).encode()}
+        return files | {POSITION: json.dumps(seal(position)).encode()}
 
     def write(self, files: Mapping[str, bytes], folder: str) -> None:
         """Upload the files of a state, `position.json` last, each with retries."""
@@ -118,6 +125,8 @@ class Checkpoints:
                 metrics=position["metrics"],
                 held_out=position["held_out"],
                 watch=position["watch"],
+                # A final state is written only after the audit of all steps.
+                audited=position["step"] if folder == FINAL_STATE else position.get("audited", 0),
             )
             return state, trained
         return None
@@ -135,16 +144,44 @@ class Checkpoints:
         if not self.directory.exists(f"{folder}/{POSITION}"):
             raise DamagedStateError(f"it is partial, without {POSITION}")
         try:
-            position = json.loads(self.directory.read_bytes(f"{folder}/{POSITION}"))
+            position, is_sealed = self._read_position(folder)
             files = {
                 name: self.local.fetch(f"{folder}/{name}", sha256)
                 for name, sha256 in position["sha256"].items()
             }
+            if not is_sealed:
+                self._believe(folder, position, json.loads(files[HISTORY].read_text()))
             return position, files, from_files(files)
-        except (ValueError, KeyError, TypeError, SafetensorError) as error:
+        except (ValueError, KeyError, TypeError, IndexError, SafetensorError) as error:
             raise DamagedStateError(
                 f"it can't be read ({type(error).__name__}: {error})"
             ) from error
+
+    def _read_position(self, folder: str) -> tuple[dict[str, Any], bool]:
+        """Read the position of a state, and whether it has a digest, which then was compared.
+
+        Raises:
+            ValueError: it was changed, or is no position.
+        """
+        content = json.loads(self.directory.read_bytes(f"{folder}/{POSITION}"))
+        if isinstance(content, dict) and content.keys() == _UNSEALED:
+            return content, False
+        return unseal(content), True
+
+    def _believe(
+        self, folder: str, position: Mapping[str, Any], history: Sequence[Mapping[str, Any]]
+    ) -> None:
+        """Accept a position without a digest, so that a training of an earlier version goes on.
+
+        Raises:
+            DamagedStateError: its step is not the one that the other files tell.
+        """
+        name = folder.rpartition("/")[2]
+        step = history[-1]["step"] if folder == FINAL_STATE else int(name)
+        if position["step"] != step:
+            raise DamagedStateError(f"{POSITION} says step {position['step']} instead of {step}")
+        text = f"training state {folder} is of an earlier version: {POSITION} has no {SEAL}"
+        self.notify(Notice(f"{text} and is believed"))
 
     def _folders(self) -> list[str]:
         """List the folders of all states, whole or not."""
@@ -160,7 +197,7 @@ class Checkpoints:
         for folder in folders:
             if self.directory.exists(f"{folder}/{POSITION}"):
                 with suppress(ValueError, KeyError, TypeError):  # damaged, so it is no state
-                    position = json.loads(self.directory.read_bytes(f"{folder}/{POSITION}"))
+                    position, _ = self._read_position(folder)
                     saved.append(Saved(position["step"], position["saved_at"], position["metrics"]))
         reached = [state for state in saved if state.step <= step]
         kept = {f"{_STATES}/{kept:08d}" for kept in steps_to_keep(reached, self.keep)}

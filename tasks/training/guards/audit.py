@@ -3,15 +3,17 @@
 It has two parts: what all workers computed is the plan, and the plan takes no example of a pool
 again before it took all of them.
 
-Every worker notes what it computes, and writes its notes down before each training state. A step
-that was interrupted, or undone by going back to an earlier state, is computed again by a later
-attempt, perhaps by other workers; the notes of the attempts before it are deleted, because those
-left nothing in the weights.
+Every worker notes what it computes, and writes its notes down before each training state. The
+first worker compares them with the plan before the state is saved: a state is the proof of all
+steps before it, and their notes are needed no more. A step that was interrupted, or undone by going
+back to an earlier state, is computed again by a later attempt, perhaps by other workers; the notes
+of the attempts before it are deleted, because those left nothing in the weights.
 """
 
 import json
 from collections import Counter
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 
 import numpy as np
@@ -62,14 +64,25 @@ class Trail:
         self._patient.write_bytes(key, content.encode())
         self._first, self._notes = step, []
 
-    def of_all_workers(self) -> list[Consumed]:
-        """Read everything that all workers have written down."""
-        store = self._patient.store
-        return [
-            Consumed(step, tuple(examples))
-            for key in store.list_keys(_FOLDER)
-            for step, examples in json.loads(store.read_bytes(key))
-        ]
+    def of_all_workers(self, begin: int = 0) -> list[Consumed]:
+        """Read everything that all workers have written down of the steps from `begin` on.
+
+        Notes that can't be read are lost, which the audit tells.
+        """
+        store, consumed = self._patient.store, []
+        for key in store.list_keys(_FOLDER):
+            if _first_step(key) >= begin:
+                with suppress(ValueError, TypeError):
+                    notes = json.loads(store.read_bytes(key))
+                    consumed += [Consumed(step, tuple(examples)) for step, examples in notes]
+        return consumed
+
+    def forget_audited(self, end: int) -> None:
+        """Delete the notes of the steps before `end`; what can't be deleted does no harm."""
+        with suppress(Exception):
+            for key in self._patient.store.list_keys(_FOLDER):
+                if _first_step(key) < end:
+                    self._patient.store.delete(key)
 
 
 def _first_step(key: str) -> int:
@@ -102,7 +115,10 @@ class Audit:
 
 
 def audit(
-    plan: np.ndarray, consumed: Iterable[Consumed], admitted: np.ndarray | None = None
+    plan: np.ndarray,
+    consumed: Iterable[Consumed],
+    admitted: np.ndarray | None = None,
+    begin: int = 0,
 ) -> Audit:
     """Compare what was consumed with the plan.
 
@@ -111,9 +127,10 @@ def audit(
         consumed: notes of all workers, in any order.
         admitted: the plan with -1 where a roll-back has left an example out. It may have been
             consumed before that.
+        begin: first step that is compared; there are no notes of those before.
     """
     required = plan if admitted is None else admitted
-    by_step: dict[int, Counter[int]] = {step: Counter() for step in range(len(plan))}
+    by_step: dict[int, Counter[int]] = {step: Counter() for step in range(begin, len(plan))}
     for note in consumed:
         by_step.setdefault(note.step, Counter()).update(note.examples)
     lost, repeated = {}, {}
@@ -175,24 +192,25 @@ def check_epochs(data: DataPlan) -> None:
 
 
 def check_consumed(
-    data: DataPlan, consumed: Iterable[Consumed], admitted: NDArray[np.int64]
+    plan: NDArray[np.int64],
+    consumed: Iterable[Consumed],
+    admitted: NDArray[np.int64],
+    begin: int = 0,
 ) -> Audit:
     """Audit a training, which has to be exact.
 
     Args:
-        consumed: notes of all workers, in any order.
-        admitted: the plan with -1 where a roll-back has left an example out.
+        plan: like that of `audit`, as all others.
 
     Raises:
         AuditError: it is not.
     """
-    check_epochs(data)
-    result = audit(data.plan, consumed, admitted)
+    result = audit(plan, consumed, admitted, begin)
     if not result.is_exact:
         raise AuditError(
             f"audit: {result}. Each planned example has to be computed once in its step, whatever "
-            "interrupts training. Either these weights learnt from other data, or notes below "
-            f"{_FOLDER} are lost. Delete the stage's folder and run it again; if that ends like "
-            "this too, the loader is at fault."
+            "interrupts training. Run again: it goes on from the training state before, which is "
+            "proven. If that ends like this too, the loader is at fault; if it began with an "
+            f"earlier version and notes below {_FOLDER} are lost, delete the stage's folder."
         )
     return result

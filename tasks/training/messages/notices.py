@@ -116,10 +116,11 @@ class _Relay(logging.Handler):
 def deliver_notices(directory: Store, notify: Notify) -> None:
     """Pass on what was left since the last call, the oldest first, each once."""
     for key in directory.list_keys(_FOLDER):
-        text = directory.read_text(key)
+        data = directory.read_bytes(key)
         try:
-            notice = Notice(**json.loads(text))
-        except (ValueError, TypeError):  # half written, by a worker that died
+            notice = Notice(**json.loads(data))
+        except (ValueError, TypeError):  # damaged: it must not hide the later ones
+            text = data.decode(errors="replace")
             notice = Notice(f"a worker's notice can't be read: {text:.200}")
         notify(notice)
         directory.delete(key)

@@ -48,3 +48,17 @@ def test_a_memory_that_is_none_is_begun_anew(tmp_path: Path, weights: Path, nons
     memory.write_text(nonsense)
     digest = FileDigests(memory).digest(Store(str(weights.parent)), weights.name)
     assert digest == sha256(b"first")
+
+
+def test_a_memory_with_a_flipped_bit_is_begun_anew(
+    tmp_path: Path, weights: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("os.fsync", lambda _: None)  # a thousand times
+    store, memory = Store(str(weights.parent)), tmp_path / "digests.json"
+    FileDigests(memory).digest(store, weights.name)
+    data = memory.read_bytes()
+    for position in range(len(data)):
+        changed = bytearray(data)
+        changed[position] ^= 1 << position % 8
+        memory.write_bytes(changed)
+        assert FileDigests(memory).digest(store, weights.name) == sha256(b"first")

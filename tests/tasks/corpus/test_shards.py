@@ -12,10 +12,18 @@ import soundfile
 import webdataset
 
 from data_contracts.jsonl import RecordError
-from data_contracts.records import Clip, PackedClip
+from data_contracts.records import Clip, PackedClip, Rejected
 from infra.storage.store import MissingFileError, Store
 from tasks.corpus.reader import ClipReader
-from tasks.corpus.shards import MadeClip, read_index, shard_key, write_index, write_shard
+from tasks.corpus.shards import (
+    MadeClip,
+    find_shard,
+    read_index,
+    read_summary,
+    shard_key,
+    write_index,
+    write_shard,
+)
 from tests.support.recordings import noise
 
 NAMES = ["a", "b/with slash.and dot", "ünïcode", "d"]
@@ -161,3 +169,33 @@ def test_a_clip_larger_than_the_cache_is_still_read(tmp_path: Path) -> None:
     reader = ClipReader(Store(str(tmp_path)), write(tmp_path), cache_bytes=1)
     for _ in range(2):
         assert [len(reader[name]) for name in NAMES] == [16_000] * 4
+
+
+def test_no_flipped_bit_of_a_sidecar_or_shard_is_believed(tmp_path: Path) -> None:
+    """The totals of the first line are no exception: they become a line of the corpus."""
+    silent = Rejected(id="x", reason="silent", detail="-90 dB")
+    made = MadeClip(clip("a"), noise(1, 0), 0.0, ("a",))
+    write_shard(Store(str(tmp_path)), 3, [made, silent])
+    store, sidecar = Store(str(tmp_path)), tmp_path / "corpus" / "shard-00003.jsonl"
+    assert find_shard(store, 3) == read_summary(store, 3)
+    for path, step in ((sidecar, 1), (shard_path(tmp_path), 997)):
+        data = path.read_bytes()
+        for position in range(0, len(data), step):
+            changed = bytearray(data)
+            changed[position] ^= 1 << position % 8
+            path.write_bytes(changed)
+            assert find_shard(store, 3) is None, changed[position - 9 : position + 9]
+        path.write_bytes(data)
+    assert find_shard(store, 3) == read_summary(store, 3)
+
+
+@pytest.mark.parametrize("name", ["shard-00003.jsonl", "shard-00003.tar"])
+def test_a_shard_that_is_cut_off_or_misses_a_file_is_made_again(tmp_path: Path, name: str) -> None:
+    write(tmp_path)
+    path = tmp_path / "corpus" / name
+    data = path.read_bytes()
+    for size in (0, 1, len(data) // 2, len(data) - 1):
+        path.write_bytes(data[:size])
+        assert find_shard(Store(str(tmp_path)), 3) is None
+    path.unlink()
+    assert find_shard(Store(str(tmp_path)), 3) is None

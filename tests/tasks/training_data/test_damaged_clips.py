@@ -14,7 +14,7 @@ from model.augment import AugmentRecipe
 from model.checkpoints.construct import ModelRecipe, build_model
 from model.tokenizer import build_processor, train_tokenizer
 from tasks.corpus.reader import ClipReader, DamagedClipError
-from tasks.corpus.shards import MadeClip, write_shard
+from tasks.corpus.shards import MadeClip, write_index, write_shard
 from tasks.objectives.supervised import SupervisedFactory, SupervisedObjective
 from tasks.training_data.damaged_clips import (
     DamagePolicy,
@@ -116,10 +116,28 @@ def test_each_skipped_clip_is_noted_once_with_its_place(
         source = objective(tmp_path, processor, "b")
         for step in range(2):
             source.prepare([0, 1], step)
-    store, rows = Store(str(tmp_path)), {row.id: row for row in corpus(tmp_path)[1]}
-    (note,) = skipped_clips(store)
-    assert (note.id, note.offset) == ("b", rows["b"].offset)
+    store, rows = corpus(tmp_path)
+    write_index(store, rows)
+    (note,) = skipped_clips(store, store)
+    assert (note.id, note.offset) == ("b", rows[1].offset)
     assert note.shard.endswith("corpus/shard-00000.tar")
+
+
+@pytest.mark.parametrize(
+    "damaged", [b"", b'{"id": "b"', b"\xff", b'{"id":"c","shard":"x","offset":0}\n']
+)
+def test_a_damaged_note_is_made_again_from_the_index(
+    tmp_path: Path, processor: Qwen2AudioProcessor, damaged: bytes
+) -> None:
+    objective(tmp_path, processor, "b").prepare([0, 1], 0)
+    store, rows = corpus(tmp_path)
+    write_index(store, rows)
+    (key,) = store.list_keys("damaged")
+    written = store.read_bytes(key)
+    store.write_bytes(key, damaged)
+    (note,) = skipped_clips(store, store)
+    assert note.id == "b"
+    assert store.read_bytes(key) == written
 
 
 def test_more_than_the_allowed_share_ends_the_run(

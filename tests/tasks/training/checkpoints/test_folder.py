@@ -3,11 +3,13 @@
 import json
 import pickle
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 
 from data_contracts.digest import digest_of_bytes
+from data_contracts.sealed_json import seal, unseal
 from infra.compute.keep_checkpoints import KeepCheckpoints
 from infra.storage.retrying_store import RetryingStore
 from infra.storage.store import Store
@@ -78,6 +80,7 @@ def test_a_state_gives_back_every_tensor_and_the_whole_position(folder: Folder) 
         metrics={"loss": 0.5},
         held_out=[{"step": 2, "metrics": {"held_out_loss": 0.75}}],
         watch={"loss": [0.5, 0.25]},
+        audited=3,
     )
     folder.checkpoints.save(folder.checkpoints.files_of(made, state), 3)
     found = folder.checkpoints.load_newest()
@@ -129,6 +132,65 @@ def test_a_flipped_bit_is_found(folder: Folder) -> None:
     assert "of another sha256" in folder.said[0].text
 
 
+def test_no_flipped_bit_of_a_position_is_believed(folder: Folder) -> None:
+    """Nor does it decide which states are deleted."""
+    for step in (2, 4):
+        folder.save(step, loss=0.5)
+    path = folder.file(4, "position.json")
+    data = path.read_bytes()
+    for position in range(len(data)):
+        changed = bytearray(data)
+        changed[position] ^= 1 << position % 8
+        path.write_bytes(changed)
+        assert folder.load_step() == 2, changed[max(0, position - 9) : position + 9]
+    folder.save(6)
+    assert folder.steps == [2, 6]
+
+
+def without_digest(path: Path) -> dict[str, Any]:
+    """Make a position one of the time before it had a digest of its own."""
+    position = unseal(json.loads(path.read_text()))
+    del position["audited"]
+    path.write_text(json.dumps(position))
+    return position
+
+
+def test_a_state_of_an_earlier_version_is_believed_said_and_audited_from_the_start(
+    folder: Folder,
+) -> None:
+    folder.save(4)
+    without_digest(folder.file(4, "position.json"))
+    found = folder.checkpoints.load_newest()
+    assert found is not None
+    assert (found[0].step, found[0].audited) == (4, 0)
+    assert "00000004 is of an earlier version" in folder.said[0].text
+
+
+@pytest.mark.parametrize("change", [{"step": 5}, {"own_sha257": "0" * 64}, {"audited": 4}])
+def test_a_position_without_its_digest_is_no_old_one_where_anything_else_differs(
+    folder: Folder, change: dict[str, object]
+) -> None:
+    for step in (2, 4):
+        folder.save(step)
+    path = folder.file(4, "position.json")
+    path.write_text(json.dumps(without_digest(path) | change))
+    assert folder.load_step() == 2
+
+
+def test_a_final_state_of_an_earlier_version_ends_at_the_last_step_of_its_history(
+    folder: Folder,
+) -> None:
+    state = TrainingState(step=12, history=[{"step": 12, "metrics": {}}])
+    folder.checkpoints.write(folder.checkpoints.files_of(trained(1, 3), state), FINAL_STATE)
+    path = Path(folder.store.path(f"{FINAL_STATE}/position.json"))
+    position = without_digest(path)
+    found = folder.checkpoints.load_newest()
+    assert found is not None
+    assert (found[0].step, found[0].audited) == (12, 12)
+    path.write_text(json.dumps(position | {"step": 8}))
+    assert folder.load_step() is None
+
+
 def test_a_missing_file_is_found(folder: Folder) -> None:
     folder.save(2)
     folder.file(2, "optimizer.safetensors").unlink()
@@ -153,9 +215,9 @@ def test_a_pickle_in_the_store_is_never_executed(folder: Folder, tmp_path: Path)
     folder.save(4)
     evil = pickle.dumps(Malicious())
     folder.file(4, "parameters.safetensors").write_bytes(evil)
-    position = json.loads(folder.file(4, "position.json").read_text())
-    position["sha256"]["parameters.safetensors"] = digest_of_bytes(evil)
-    folder.file(4, "position.json").write_text(json.dumps(position))
+    position = unseal(json.loads(folder.file(4, "position.json").read_text()))
+    position["sha256"]["parameters.safetensors"] = digest_of_bytes(evil)  # type: ignore[index]
+    folder.file(4, "position.json").write_text(json.dumps(seal(position)))
     assert folder.load_step() == 2
     assert "it can't be read (SafetensorError" in folder.said[0].text
     assert not (tmp_path / "executed").exists()

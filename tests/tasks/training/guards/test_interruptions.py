@@ -22,7 +22,7 @@ from infra.storage.retrying_store import RetryingStore
 from infra.storage.store import Store
 from tasks.training.checkpoints.folder import Checkpoints
 from tasks.training.data_plan import DataPlan
-from tasks.training.guards.audit import Consumed, Trail, check_consumed
+from tasks.training.guards.audit import Consumed, Trail, check_consumed, check_epochs
 from tasks.training.loader import LoadedStep, Loader
 from tasks.training.state import Trained, TrainingState
 from tasks.training_data.mixture_plan import plan_mixture
@@ -164,7 +164,8 @@ def test_no_example_is_lost_or_repeated_over_a_thousand_interruptions(
         run.attempt(replace(interruptions[0], steps=len(planned.plan), saved="state"), draw)
 
     consumed = run.consumed()
-    check_consumed(planned.data, consumed, planned.plan)
+    check_epochs(planned.data)
+    check_consumed(planned.plan, consumed, planned.plan)
     # And without the plan: by what was computed alone.
     times = Counter(chain.from_iterable(note.examples for note in consumed))
     assert times.total() == planned.plan.size

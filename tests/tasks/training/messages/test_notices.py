@@ -47,9 +47,13 @@ def test_an_errand_that_hangs_delays_other_errands_alone(monkeypatch: pytest.Mon
     released.set()
 
 
-def test_a_half_written_notice_hides_no_later_one(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("damaged", "shown"),
+    [(b'{"text": "hal', '{"text": "hal'), (b'{"te\xf8t": ""}', '{"te\ufffdt": ""}')],
+)
+def test_a_damaged_notice_hides_no_later_one(tmp_path: Path, damaged: bytes, shown: str) -> None:
     store, told = Store(str(tmp_path)), list[str]()
-    store.write_text("scratch/notices/0-0.json", '{"text": "hal')
+    store.write_bytes("scratch/notices/0-0.json", damaged)
     Notices(store, rank=0).progress("whole")
     deliver_notices(store, lambda notice: told.append(notice.text))
-    assert told == ['a worker\'s notice can\'t be read: {"text": "hal', "whole"]
+    assert told == [f"a worker's notice can't be read: {shown}", "whole"]
