@@ -62,19 +62,16 @@ def test_a_run_listens_on_loopback_alone_and_asks_no_proxy(drill: Drill) -> None
     environment = environment_of(drill.home) | proxies | dict.fromkeys(("no_proxy", "NO_PROXY"), "")
     overrides = (*drill.overrides, *WITH_RAY)
     began = time.monotonic()
-    run = drill.drive([Q2A, "run", *options(overrides), "--until", "pretrain"], environment)
-    seen: dict[str, str] = {}
-    beyond: dict[str, str] = {}
-    while run.process.poll() is None:
-        addresses = listening(run.process.pid)
-        beyond |= beyond_loopback(addresses)
-        seen |= addresses
-        time.sleep(0.5)
-    log = run.finish()
-    assert beyond == {}
-    processes = set(seen.values())
+    command = [*drill.hold.prefix, Q2A, "run", *options(overrides), "--until", "pretrain"]
+    run = drill.drive(command, environment)
+    run.wait_until(drill.hold.reached)
+    addresses = listening(run.process.pid)
+    processes = set(addresses.values())
     assert {"gcs_server", "raylet"} <= processes
     assert any("TrainWorker" in name for name in processes), processes
+    assert beyond_loopback(addresses) == {}
+    drill.hold.let_go()
+    log = run.finish()
     drill.assert_pretrained_as_undisturbed()
     drill.report.add(
         "proxy", "a proxy in the environment that answers nobody", time.monotonic() - began, log,
