@@ -5,6 +5,7 @@ libraries define (`AWS_ACCESS_KEY_ID`, `AWS_SECRET_ACCESS_KEY`) and never pass t
 """
 
 import os
+import secrets
 from pathlib import Path
 
 from pydantic import Field, field_validator
@@ -24,8 +25,6 @@ _THIRD_PARTY_DEFAULTS = {
     "MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR": "1",
     "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
     "RAY_USAGE_STATS_ENABLED": "0",
-    # One machine: ray.init would otherwise write a token that a later head demands.
-    "RAY_AUTH_MODE": "disabled",
     # Halves the fixed cost of a fit: workers are found healthy after 0.2 s instead of 2 s.
     "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.2",
     "RAY_TRAIN_ENABLE_PRINT_PATCH": "0",
@@ -35,6 +34,16 @@ _THIRD_PARTY_DEFAULTS = {
     "HF_HUB_OFFLINE": "1",
     "TOKENIZERS_PARALLELISM": "false",
 }
+
+
+_OWN_RAY_DEFAULTS = {
+    # Despite its name: all ports of Ray on 127.0.0.1 and none on the network.
+    "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",
+    # Other users of the machine reach 127.0.0.1 too.
+    "RAY_AUTH_MODE": "token",
+}
+"""For a Ray that is started here; one that is joined has its own rules."""
+_LOOPBACK = ("localhost", "127.0.0.1", "::1")
 
 
 class Settings(BaseSettings):
@@ -87,13 +96,28 @@ def read_settings() -> Settings:
     """Read the environment and give third-party libraries their defaults.
 
     Call it first in an entry point: libraries read their variables when they are imported.
-    Variables that are already set win.
+    Variables that are already set win. A Ray that starts on this machine demands a random token,
+    which its processes inherit.
     """
     settings = Settings()
     settings.home.mkdir(parents=True, exist_ok=True)
     defaults = dict(_THIRD_PARTY_DEFAULTS)
     defaults["PREFECT_HOME"] = str(settings.home / "prefect")
     defaults["OMP_NUM_THREADS"] = settings.omp_num_threads
+    if not settings.ray_address:
+        # The environment of a process is its user's secret, its command line is not.
+        defaults |= _OWN_RAY_DEFAULTS | {"RAY_AUTH_TOKEN": secrets.token_hex(32)}
     for name, value in defaults.items():
         os.environ.setdefault(name, value)
+    _keep_loopback_from_proxies()
     return settings
+
+
+def _keep_loopback_from_proxies() -> None:
+    """Let no proxy stand between this machine's own servers and their clients."""
+    direct = os.environ.get("no_proxy") or os.environ.get("NO_PROXY", "")
+    hosts = [host.strip() for host in direct.split(",") if host.strip()]
+    if "*" not in hosts:
+        direct = ",".join(dict.fromkeys([*hosts, *_LOOPBACK]))
+    # Libraries read the one or the other.
+    os.environ.update(no_proxy=direct, NO_PROXY=direct)

@@ -11,10 +11,12 @@ from pathlib import Path
 from typing import Any
 
 from infra.compute.interface import T, U, Worker
+from infra.compute.ray_connection import NoRayError, connect
 from infra.compute.resources import Resources
 from infra.compute.training_group import (
     Failure,
     GroupFailedError,
+    LostWorkError,
     Room,
     describe_error,
     first_failure,
@@ -68,9 +70,15 @@ class OnRay:
                 done, pending = ray.wait(pending, num_returns=1)
                 pending += [task.remote(shared, item) for item in islice(waiting, 1)]
                 try:
-                    yield ray.get(done[0])
+                    result = ray.get(done[0])
                 except ray.exceptions.RayTaskError as error:
                     raise error.cause from error
+                except ray.exceptions.RayError as error:
+                    raise LostWorkError(
+                        f"an item is lost after {self._resources.max_failures} retries: "
+                        f"{_loss(error)}. `q2a resume` continues with what is done."
+                    ) from error
+                yield result
         finally:
             for unfinished in pending:
                 ray.cancel(unfinished)
@@ -88,17 +96,18 @@ class OnRay:
             NoRoomError: the resources did not become free within `placement_seconds`.
             GroupFailedError: an error that would come again, or one more than `max_failures`.
         """
-        from ray.train import ControllerError, TrainingFailedError
+        from ray.exceptions import RayError
+        from ray.train import TrainingFailedError, WorkerGroupError
 
         failures = 0
         while True:
-            ray = self._ray()
-            workers = self._wait_for_room(ray)
             began = time.monotonic()
             try:
+                workers = self._wait_for_room(self._ray())
+                began = time.monotonic()
                 self._trainer(loop, workers).fit()
                 return
-            except TrainingFailedError as error:
+            except (TrainingFailedError, RayError, NoRayError) as error:
                 failure = _failure(error)
                 failures += 1
                 if failure.final or failures > self._resources.max_failures:
@@ -112,8 +121,10 @@ class OnRay:
                     f"starts again from its last state (failure {failures} of at most "
                     f"{self._resources.max_failures})"
                 )
-                if isinstance(error, ControllerError):
+                if not isinstance(error, WorkerGroupError):
                     # Ray does not free what such a group holds before its driver leaves.
+                    import ray
+
                     ray.shutdown()
 
     def _wait_for_room(self, ray: Any) -> int:
@@ -135,20 +146,20 @@ class OnRay:
 
     def _trainer(self, loop: Callable[[Worker], None], workers: int) -> Any:
         from ray.train import FailureConfig, RunConfig, ScalingConfig
-        from ray.train.torch import TorchConfig, TorchTrainer
+        from ray.train.torch import TorchTrainer
 
+        name = f"fit-{uuid.uuid4().hex[:12]}"
         return TorchTrainer(
             _run_as_ray_worker,
             train_loop_config={"loop": loop},
-            # Others wait at a barrier while the first worker exports; steps have a stall guard.
-            torch_config=TorchConfig(timeout_s=_GROUP_SECONDS),
+            torch_config=self._process_group(name),
             scaling_config=ScalingConfig(
                 num_workers=workers,
                 use_gpu=self._resources.gpus_per_worker > 0,
                 resources_per_worker=self._per_worker,
             ),
             run_config=RunConfig(
-                name=f"fit-{uuid.uuid4().hex[:12]}",
+                name=name,
                 storage_path=str((self._scratch / "ray_train").resolve()),
                 failure_config=FailureConfig(
                     max_failures=0, controller_failure_limit=0, max_preemption_failures=0
@@ -156,26 +167,26 @@ class OnRay:
             ),
         )
 
-    def _ray(self) -> Any:
-        """Return Ray, connected; imported and started late, because a run of hits needs neither."""
-        import ray
+    def _process_group(self, name: str) -> Any:
+        """Return how the workers meet: on one machine nothing of it listens on the network."""
+        from ray.train.torch import TorchConfig
 
-        if not ray.is_initialized():
-            ray.init(
-                address=self._address or "local",
-                num_cpus=None if self._address else self._resources.num_cpus,
-                log_to_driver=False,
-                logging_level="ERROR",
-                # Ray Train asks the State API, which the dashboard serves.
-                include_dashboard=None if self._address else True,
-                runtime_env={"env_vars": {"OMP_NUM_THREADS": self._omp_num_threads}},
-            )
-        return ray
+        from infra.compute.process_group import OneMachine
+
+        # Others wait at a barrier while the first worker exports; steps have a stall guard.
+        if self._address:
+            return TorchConfig(timeout_s=_GROUP_SECONDS)
+        folder = (self._scratch / "rendezvous").resolve()
+        folder.mkdir(parents=True, exist_ok=True)
+        return OneMachine(timeout_s=_GROUP_SECONDS, rendezvous=str(folder / name))
+
+    def _ray(self) -> Any:
+        threads = {"OMP_NUM_THREADS": self._omp_num_threads}
+        return connect(self._address, self._resources.num_cpus, threads)
 
 
 def _failure(error: Exception) -> Failure:
-    """Return the first cause in one of Ray Train's errors."""
-    from ray.exceptions import RayActorError
+    """Return the first cause in an error of Ray or Ray Train."""
     from ray.train import ControllerError, WorkerGroupError
 
     if isinstance(error, WorkerGroupError):
@@ -184,9 +195,21 @@ def _failure(error: Exception) -> Failure:
             {rank: getattr(e, "_base_exc", e) for rank, e in error.worker_failures.items()}
         )
     cause = error.controller_failure if isinstance(error, ControllerError) else error
-    what = "a worker is lost" if isinstance(cause, RayActorError) else "something failed"
-    reason = f"{what} while the group started ({first_sentence(cause)})"
-    return Failure(reason, str(cause), final=False)
+    return Failure(f"{_loss(cause)} while the group started", str(cause), final=False)
+
+
+def _loss(error: BaseException) -> str:
+    """Say what Ray has lost, and the remedy where only the user has one."""
+    from ray.exceptions import NodeDiedError, OutOfMemoryError, RayActorError, WorkerCrashedError
+
+    why = first_sentence(error)
+    if isinstance(error, OutOfMemoryError):
+        return (
+            f"Ray ended a worker because the machine is short of memory ({why}); lower "
+            "resources.num_cpus, num_workers or max_tokens_per_micro_batch, or add memory"
+        )
+    lost = isinstance(error, RayActorError | WorkerCrashedError | NodeDiedError)
+    return f"{'a worker is lost' if lost else 'something failed'} ({why})"
 
 
 def _call(function: Callable[[T], U], item: T) -> U:

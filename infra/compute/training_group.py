@@ -21,6 +21,10 @@ class GroupFailedError(RuntimeError):
     """A training group failed for good; the message is the cause of its first failure."""
 
 
+class LostWorkError(RuntimeError):
+    """A worker process was lost with its item more often than it is retried."""
+
+
 class LoopError(Exception):
     """An error of one worker's loop, in a form that every process can unpickle."""
 

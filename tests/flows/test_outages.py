@@ -99,9 +99,9 @@ class TwoNodes:
 def two_nodes() -> Iterator[TwoNodes]:
     from ray.cluster_utils import Cluster
 
-    cluster = Cluster(
-        initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": True}
-    )
+    # The usual port of the dashboard may be that of another Ray on this machine.
+    head = {"num_cpus": 1, "include_dashboard": True, "dashboard_port": free_port()}
+    cluster = Cluster(initialize_head=True, head_node_args=head)
     second = cluster.add_node(num_cpus=1)
     yield TwoNodes(cluster, second)
     cluster.shutdown()

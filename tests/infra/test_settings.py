@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+import urllib.request
 from pathlib import Path
 
 import pytest
@@ -73,6 +74,64 @@ def test_libraries_get_defaults_but_variables_that_are_set_win(
     assert os.environ["PREFECT_HOME"] == str(tmp_path / "home" / "prefect")
     assert os.environ["DO_NOT_TRACK"] == "true"
     assert os.environ["OMP_NUM_THREADS"] == "7"
+
+
+OWN_RAY = ("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "RAY_AUTH_MODE", "RAY_AUTH_TOKEN")
+
+
+def own_ray_variables(monkeypatch: pytest.MonkeyPatch, home: Path) -> list[str | None]:
+    monkeypatch.setenv("Q2A_HOME", str(home))
+    for name in OWN_RAY:
+        # Set first, so that it is put back after the test.
+        monkeypatch.setenv(name, "")
+        monkeypatch.delenv(name)
+    read_settings()
+    return [os.environ.get(name) for name in OWN_RAY]
+
+
+def test_a_ray_of_our_own_is_on_loopback_and_demands_a_token_that_nobody_can_guess(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("Q2A_RAY_ADDRESS", "")
+    *modes, first = own_ray_variables(monkeypatch, tmp_path)
+    assert modes == ["0", "token"]
+    second = own_ray_variables(monkeypatch, tmp_path)[-1]
+    assert first is not None
+    assert len(bytes.fromhex(first)) == 32
+    assert first != second
+
+
+def test_a_ray_that_is_joined_has_its_own_rules(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("Q2A_RAY_ADDRESS", "10.0.0.1:6379")
+    assert own_ray_variables(monkeypatch, tmp_path) == [None, None, None]
+
+
+@pytest.mark.parametrize(
+    ("given", "direct"),
+    [
+        ({}, "localhost,127.0.0.1,::1"),
+        ({"NO_PROXY": "corp.example, 127.0.0.1"}, "corp.example,127.0.0.1,localhost,::1"),
+        ({"no_proxy": "a", "NO_PROXY": "b"}, "a,localhost,127.0.0.1,::1"),
+        ({"no_proxy": "*"}, "*"),
+    ],
+)
+def test_no_proxy_stands_before_servers_of_this_machine(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, given: dict[str, str], direct: str
+) -> None:
+    monkeypatch.setenv("Q2A_HOME", str(tmp_path))
+    for name in ("no_proxy", "NO_PROXY"):
+        # Set first, so that it is put back after the test.
+        monkeypatch.setenv(name, "")
+        monkeypatch.delenv(name)
+    for name, value in given.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setenv("http_proxy", "http://proxy.example:3128")
+    read_settings()
+    assert (os.environ["no_proxy"], os.environ["NO_PROXY"]) == (direct, direct)
+    for address in ("127.0.0.1:4200", "localhost"):
+        assert urllib.request.proxy_bypass(address)
 
 
 def test_importing_the_project_changes_nothing(tmp_path: Path) -> None:
