@@ -16,6 +16,7 @@ from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param, Run,
 from mlflow.exceptions import MlflowException
 
 from data_contracts.errors import UsageError
+from infra.tracking_names import registered_model_name, storable, tracking_name
 
 EXPERIMENT = "q2a"
 PARENT_TAG = "mlflow.parentRunId"
@@ -37,7 +38,10 @@ class UnknownRunError(UsageError, LookupError):
 
 
 class RunLogger:
-    """Writes to one MLflow run; pickles as (URI, run id), so that workers can have it."""
+    """Writes to one MLflow run; pickles as (URI, run id), so that workers can have it.
+
+    Metrics, tags and parameters may have any text as name: `tracking_name` says what MLflow shows.
+    """
 
     def __init__(self, tracking_uri: str, run_id: str) -> None:
         self.tracking_uri = tracking_uri
@@ -51,19 +55,25 @@ class RunLogger:
         """Log one value for each name at a step, in one call (a call costs about 20 ms)."""
         now = int(time.time() * 1000)
         self._client.log_batch(
-            self.run_id, metrics=[Metric(name, value, now, step) for name, value in values.items()]
+            self.run_id,
+            metrics=[Metric(tracking_name(k), value, now, step) for k, value in values.items()],
         )
 
     def tags(self, values: Mapping[str, str]) -> None:
         """Set tags."""
-        self._client.log_batch(self.run_id, tags=[RunTag(k, v) for k, v in values.items()])
+        self._client.log_batch(
+            self.run_id, tags=[RunTag(tracking_name(k), storable(v)) for k, v in values.items()]
+        )
 
     def params(self, values: Mapping[str, object]) -> None:
         """Log a nested recipe as flat parameters, `a.b.c`."""
         flat = _flatten(values)
         self._client.log_batch(
             self.run_id,
-            params=[Param(key, str(value)[:_MAX_PARAM_CHARACTERS]) for key, value in flat.items()],
+            params=[
+                Param(tracking_name(key), storable(str(value))[:_MAX_PARAM_CHARACTERS])
+                for key, value in flat.items()
+            ],
         )
 
     def text(self, content: str, file: str) -> None:
@@ -103,7 +113,7 @@ class Tracking:
 
     def start_pipeline(self, name: str, config: Mapping[str, object]) -> RunLogger:
         """Begin a parent run that holds the whole configuration, so that it can be resumed."""
-        run = self._client.create_run(self.experiment_id, run_name=name)
+        run = self._client.create_run(self.experiment_id, run_name=storable(name))
         logger = RunLogger(self.uri, run.info.run_id)
         logger.text(json.dumps(config, indent=2), _CONFIG_FILE)
         logger.tags({KIND_TAG: _PIPELINE})
@@ -136,7 +146,7 @@ class Tracking:
     ) -> RunLogger:
         """Begin the child run of a stage, with the tags from which lineage is read."""
         tags = {PARENT_TAG: parent.run_id, STAGE_TAG: stage, FINGERPRINT_TAG: fingerprint}
-        tags |= {f"{INPUT_TAG}{name}": value for name, value in inputs.items()}
+        tags |= {tracking_name(f"{INPUT_TAG}{name}"): value for name, value in inputs.items()}
         run = self._client.create_run(self.experiment_id, run_name=stage, tags=tags)
         return RunLogger(self.uri, run.info.run_id)
 
@@ -162,7 +172,7 @@ class Tracking:
         return [
             run
             for name in input_names
-            for run in self._search(f"tags.`{INPUT_TAG}{name}` = '{fingerprint}'")
+            for run in self._search(f"tags.`{tracking_name(INPUT_TAG + name)}` = '{fingerprint}'")
         ]
 
     def children_of(self, parent: str) -> list[Run]:
@@ -184,6 +194,7 @@ class Tracking:
             alias: name that points to the version from now on.
             source: URL of the checkpoint's folder in the store.
         """
+        model = registered_model_name(model)
         is_refused = self._on_server and source.startswith("/")
         if not self._client.search_registered_models(f"name = '{model}'"):
             self._client.create_registered_model(model)
