@@ -6,6 +6,7 @@ from collections.abc import Callable
 import av
 import soundfile
 from rich.console import Console
+from rich.markup import escape
 
 from infra.settings import Settings
 from infra.storage.store import Store
@@ -23,9 +24,9 @@ def diagnose(settings: Settings, console: Console) -> list[str]:
             result = check(settings)
         except Exception as error:
             problems.append(f"{name}: {error}")
-            console.print(f"[red]bad[/]  {name}: {error}", highlight=False)
+            console.print(f"[red]bad[/]  {name}: {escape(str(error))}", highlight=False)
         else:
-            console.print(f"[green]good[/] {name}: {result}", highlight=False)
+            console.print(f"[green]good[/] {name}: {escape(result)}", highlight=False)
     return problems
 
 
