@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from infra.settings import Settings
-from infra.storage.store import Store
+from infra.storage.known_stores import open_store
 from infra.tracking import Tracking
 
 _FREE_BYTES = 5 << 30
@@ -31,7 +31,7 @@ def diagnose(settings: Settings, console: Console) -> list[str]:
 
 
 def _store(settings: Settings) -> str:
-    store = Store(settings.store_url, settings.storage_options)
+    store = open_store(settings)
     store.write_bytes("doctor/probe", b"probe")
     if store.read_bytes("doctor/probe") != b"probe":
         raise OSError(f"{store.url} returns other bytes than were written; check the server")

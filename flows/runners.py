@@ -13,7 +13,7 @@ from flows.stage import Artifact, Runner, Stage, StageCall
 from infra.compute.open import open_compute
 from infra.ledger import Ledger, default_lock_folder
 from infra.settings import Settings
-from infra.storage.store import Store
+from infra.storage.known_stores import open_store
 from infra.tracking import RunLogger, Tracking
 
 
@@ -38,7 +38,7 @@ class Until:
 
 def open_ledger(settings: Settings) -> Ledger:
     """Open the ledger of the configured store."""
-    return Ledger(Store(settings.store_url, settings.storage_options), default_lock_folder())
+    return Ledger(open_store(settings), default_lock_folder())
 
 
 def open_tracking(settings: Settings) -> Tracking:
