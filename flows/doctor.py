@@ -6,9 +6,10 @@ from collections.abc import Callable
 import av
 import soundfile
 from rich.console import Console
+from rich.markup import escape
 
 from infra.settings import Settings
-from infra.storage.store import Store
+from infra.storage.known_stores import open_store
 from infra.tracking import Tracking
 
 _FREE_BYTES = 5 << 30
@@ -23,14 +24,14 @@ def diagnose(settings: Settings, console: Console) -> list[str]:
             result = check(settings)
         except Exception as error:
             problems.append(f"{name}: {error}")
-            console.print(f"[red]bad[/]  {name}: {error}", highlight=False)
+            console.print(f"[red]bad[/]  {name}: {escape(str(error))}", highlight=False)
         else:
-            console.print(f"[green]good[/] {name}: {result}", highlight=False)
+            console.print(f"[green]good[/] {name}: {escape(result)}", highlight=False)
     return problems
 
 
 def _store(settings: Settings) -> str:
-    store = Store(settings.store_url, settings.storage_options)
+    store = open_store(settings)
     store.write_bytes("doctor/probe", b"probe")
     if store.read_bytes("doctor/probe") != b"probe":
         raise OSError(f"{store.url} returns other bytes than were written; check the server")

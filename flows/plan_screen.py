@@ -11,6 +11,7 @@ from rich.text import Text
 from flows.config import PipelineConfig
 from flows.estimates import Estimates
 from flows.plan import PlannedStage
+from flows.tables import print_table
 from tasks.estimates.estimate import Estimate, usable_gib
 
 _STYLES = {"hit": "green", "miss": "yellow", "continue": "cyan", "damaged": "red", "unknown": "red"}
@@ -35,8 +36,8 @@ def print_plan(console: Console, planned: Sequence[PlannedStage]) -> None:
 
 def print_estimates(console: Console, config: PipelineConfig, estimates: Estimates) -> None:
     """Print work, time and cost of every stage; a worker's memory, and whether it fits."""
-    console.print(_work_table(config, estimates))
-    console.print(_memory_table(config, estimates))
+    print_table(console, _work_table(config, estimates))
+    print_table(console, _memory_table(config, estimates))
     for name, reason in estimates.unknown.items():
         _line(console, f"{name}: no estimate: {reason}")
     for name, stage in estimates.stages.items():

@@ -8,6 +8,7 @@ from rich.table import Table
 
 from flows.execution import StageOutcome
 from flows.pipeline import EVALUATE
+from flows.tables import print_table
 from infra.ledger import Ledger
 from tasks.evaluate import REPORT_PAGE, read_report
 from tasks.evaluation.report import format_table
@@ -33,7 +34,7 @@ def print_outcomes(console: Console, outcomes: Sequence[StageOutcome]) -> None:
             *(str(counts[name]) for name in ("records_in", "records_out", "rejected")),
             outcome.record.fingerprint[:12],
         )
-    console.print(table)
+    print_table(console, table)
 
 
 def print_evaluation(console: Console, ledger: Ledger, outcomes: Sequence[StageOutcome]) -> None:
@@ -41,7 +42,7 @@ def print_evaluation(console: Console, ledger: Ledger, outcomes: Sequence[StageO
     for outcome in outcomes:
         if outcome.stage == EVALUATE.name:
             directory = ledger.directory(outcome.stage, outcome.record.fingerprint)
-            console.print(format_table(read_report(directory)))
+            print_table(console, format_table(read_report(directory)))
             console.print(f"Report: {directory.path(REPORT_PAGE)}", soft_wrap=True)
 
 
@@ -52,7 +53,7 @@ def print_runs(console: Console, runs: Sequence[Run]) -> None:
         table.add_column(name)
     for run in runs:
         table.add_row(run.info.run_id, run.info.run_name, run.info.status)
-    console.print(table)
+    print_table(console, table)
 
 
 _NUMERIC = {"seconds", "records in", "records out", "rejected"}

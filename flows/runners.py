@@ -17,7 +17,7 @@ from infra.file_lock import hold
 from infra.ledger import Ledger
 from infra.run_folders import remove_dead, run_folder
 from infra.settings import Settings
-from infra.storage.store import Store
+from infra.storage.known_stores import open_store
 from infra.tracking import RunLogger, Tracking
 
 
@@ -42,7 +42,7 @@ class Until:
 
 def open_ledger(settings: Settings) -> Ledger:
     """Open the ledger of the configured store."""
-    return Ledger(Store(settings.store_url, settings.storage_options), settings.home / "locks")
+    return Ledger(open_store(settings), settings.home / "locks")
 
 
 def open_tracking(settings: Settings) -> Tracking:

@@ -16,6 +16,7 @@ from mlflow.exceptions import MlflowException
 
 from data_contracts.errors import UsageError
 from infra.tracking_database import PatientClient, prepare_database
+from infra.tracking_names import registered_model_name, storable, tracking_name
 
 EXPERIMENT = "q2a"
 PARENT_TAG = "mlflow.parentRunId"
@@ -40,7 +41,10 @@ class UnknownRunError(UsageError, LookupError):
 
 
 class RunLogger:
-    """Writes to one MLflow run; pickles as (URI, run id), so that workers can have it."""
+    """Writes to one MLflow run; pickles as (URI, run id), so that workers can have it.
+
+    Metrics, tags and parameters may have any text as name: `tracking_name` says what MLflow shows.
+    """
 
     def __init__(self, tracking_uri: str, run_id: str) -> None:
         self.tracking_uri = tracking_uri
@@ -54,19 +58,25 @@ class RunLogger:
         """Log one value for each name at a step, in one call (a call costs about 20 ms)."""
         now = int(time.time() * 1000)
         self._client.log_batch(
-            self.run_id, metrics=[Metric(name, value, now, step) for name, value in values.items()]
+            self.run_id,
+            metrics=[Metric(tracking_name(k), value, now, step) for k, value in values.items()],
         )
 
     def tags(self, values: Mapping[str, str]) -> None:
         """Set tags."""
-        self._client.log_batch(self.run_id, tags=[RunTag(k, v) for k, v in values.items()])
+        self._client.log_batch(
+            self.run_id, tags=[RunTag(tracking_name(k), storable(v)) for k, v in values.items()]
+        )
 
     def params(self, values: Mapping[str, object]) -> None:
         """Log a nested recipe as flat parameters, `a.b.c`."""
         flat = _flatten(values)
         self._client.log_batch(
             self.run_id,
-            params=[Param(key, str(value)[:_MAX_PARAM_CHARACTERS]) for key, value in flat.items()],
+            params=[
+                Param(tracking_name(key), storable(str(value))[:_MAX_PARAM_CHARACTERS])
+                for key, value in flat.items()
+            ],
         )
 
     def text(self, content: str, file: str) -> None:
@@ -113,8 +123,8 @@ class Tracking:
         Args:
             origin: machine and folder that run it, see `unfinished_pipelines`.
         """
-        tags = {KIND_TAG: _PIPELINE, ORIGIN_TAG: origin}
-        run = self._client.create_run(self.experiment_id, run_name=name, tags=tags)
+        tags = {KIND_TAG: _PIPELINE, ORIGIN_TAG: storable(origin)}
+        run = self._client.create_run(self.experiment_id, run_name=storable(name), tags=tags)
         logger = RunLogger(self.uri, run.info.run_id)
         logger.text(json.dumps(config, indent=2), _CONFIG_FILE)
         return logger
@@ -157,7 +167,9 @@ class Tracking:
         """Return the ids of the parent runs of a machine and folder that are marked as running."""
         query = f"tags.`{KIND_TAG}` = '{_PIPELINE}' and status = 'RUNNING'"
         runs = self._search(query)
-        return [run.info.run_id for run in runs if run.data.tags.get(ORIGIN_TAG) == origin]
+        return [
+            run.info.run_id for run in runs if run.data.tags.get(ORIGIN_TAG) == storable(origin)
+        ]
 
     def end_dead(self, run_id: str) -> None:
         """End a parent run whose process was killed, and its stages' runs, as KILLED."""
@@ -169,7 +181,7 @@ class Tracking:
     ) -> RunLogger:
         """Begin the child run of a stage, with the tags from which lineage is read."""
         tags = {PARENT_TAG: parent.run_id, STAGE_TAG: stage, FINGERPRINT_TAG: fingerprint}
-        tags |= {f"{INPUT_TAG}{name}": value for name, value in inputs.items()}
+        tags |= {tracking_name(f"{INPUT_TAG}{name}"): value for name, value in inputs.items()}
         run = self._client.create_run(self.experiment_id, run_name=stage, tags=tags)
         return RunLogger(self.uri, run.info.run_id)
 
@@ -190,7 +202,7 @@ class Tracking:
         return [
             run
             for name in input_names
-            for run in self._search(f"tags.`{INPUT_TAG}{name}` = '{fingerprint}'")
+            for run in self._search(f"tags.`{tracking_name(INPUT_TAG + name)}` = '{fingerprint}'")
         ]
 
     def children_of(self, parent: str) -> list[Run]:
@@ -212,6 +224,7 @@ class Tracking:
             alias: name that points to the version from now on.
             source: URL of the checkpoint's folder in the store.
         """
+        model = registered_model_name(model)
         is_refused = self._on_server and source.startswith("/")
         if not self._client.search_registered_models(f"name = '{model}'"):
             self._client.create_registered_model(model)

@@ -114,6 +114,7 @@ def run(context: StageContext, recipe: IngestRecipe, source: DataSource) -> Stag
     tally.refuse_too_many(
         records_in - len(composed), recipe.max_rejected_share, directory.path(REJECTED)
     )
+    context.progress("making dialogues, prompts, suites and the index of clips")
     write_rows(directory, DIALOGUES, make_dialogues(packed, tasks, recipe.dialogues))
     dialogues = JsonLines(directory, DIALOGUES, Conversation)
     write_rows(directory, PROMPTS, make_preference_prompts(dialogues, recipe.dialogues))

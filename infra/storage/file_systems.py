@@ -16,6 +16,7 @@ from fsspec.core import url_to_fs
 
 from infra.retry import RetryPolicy, error_text
 from infra.storage.s3 import S3Receiver
+from infra.storage.s3_refusals import access_error, refusal_code
 from infra.storage.transfer import REMEDY, StoreError, TruncatedError
 
 T = TypeVar("T")
@@ -32,10 +33,6 @@ DISK_FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 """Error numbers of a disk that takes no more."""
 _PERMANENT = (FileNotFoundError, IsADirectoryError, NotADirectoryError, PermissionError)
 _PERMANENT_ERRNO = DISK_FULL | {errno.EROFS, errno.ENAMETOOLONG, errno.ELOOP}
-_SETTINGS_ERRORS = frozenset(
-    {"ParamValidationError", "NoCredentialsError", "PartialCredentialsError", "ProfileNotFound"}
-)
-"""botocore's errors about its settings, which another attempt would not change."""
 _NETWORK_LIBRARIES = frozenset({"aiohttp", "botocore", "aiobotocore", "urllib3", "http"})
 _MAX_ERROR_CHARACTERS = 300
 _log = logging.getLogger(__name__)
@@ -54,10 +51,11 @@ def open_file_system(url: str, **options: Any) -> tuple[Any, str]:
     return file_system, path
 
 
-def retried(operation: Callable[[], T], name: str) -> T:
+def retried(file_system: Any, operation: Callable[[], T], name: str) -> T:
     """Return the result of `operation`, which is called again while it fails as a network does.
 
     Raises:
+        StoreAccessError: an S3 server refuses it, for a reason that a person can end.
         StoreError: it failed `ATTEMPTS` times.
         Exception: another attempt would end alike (no such file, no right, a full disk).
     """
@@ -68,6 +66,8 @@ def retried(operation: Callable[[], T], name: str) -> T:
     try:
         return policy.run(operation, name, _log.warning)
     except Exception as error:
+        if code := refusal_code(error):
+            raise access_error(file_system, name, code) from error
         if not is_transient(error):
             raise
         raise StoreError(
@@ -77,18 +77,20 @@ def retried(operation: Callable[[], T], name: str) -> T:
 
 def is_transient(error: Exception) -> bool:
     """Return whether the same call may succeed later."""
+    if refusal_code(error):
+        return False
     if isinstance(error, FileNotFoundError) and _library_of(error.__cause__) == "aiohttp":
         # fsspec makes this of every HTTP failure; only a missing file has no such cause.
         return getattr(error.__cause__, "status", None) not in (401, 403, 404, 410)
     if isinstance(error, OSError):
         permanent = isinstance(error, (*_PERMANENT, StoreError))
         return not permanent and error.errno not in _PERMANENT_ERRNO
-    return _library_of(error) in _NETWORK_LIBRARIES and type(error).__name__ not in _SETTINGS_ERRORS
+    return _library_of(error) in _NETWORK_LIBRARIES
 
 
 def size_of(file_system: Any, path: str) -> int | None:
     """Return the size of a file in bytes, None where the server does not give it."""
-    return retried(lambda: stated_size(file_system, path), f"asking for {path}")
+    return retried(file_system, lambda: stated_size(file_system, path), f"asking for {path}")
 
 
 def stated_size(file_system: Any, path: str) -> int | None:
@@ -108,7 +110,7 @@ def put_file(file_system: Any, source: str, target: str, size: int) -> None:
         if (arrived := file_system.info(target)["size"]) != size:
             raise TruncatedError(f"{arrived} of {size} bytes arrived")
 
-    retried(put, f"writing {target}")
+    retried(file_system, put, f"writing {target}")
 
 
 def call(file_system: Any, name: str, num_bytes: int, *args: Any, **kwargs: Any) -> Any:

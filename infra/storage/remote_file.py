@@ -176,7 +176,7 @@ class RemoteFile(io.BufferedIOBase):
                 self._drop()
                 raise
 
-        retried(attempt, f"reading {self._path} from byte {self._reached}")
+        retried(self._file_system, attempt, f"reading {self._path} from byte {self._reached}")
 
     def _ask(self) -> None:
         """Ask for all that is left."""

@@ -26,7 +26,9 @@ def read_url(url: str, max_bytes: int, begin_byte: int = 0, num_bytes: int | Non
     size = _size_of_regular(path) if is_local else size_of(file_system, path)
     if size is None:
         most = begin_byte + max_bytes + 1
-        data = retried(lambda: read_unsized(file_system, path, most), f"reading {path}")
+        data = retried(
+            file_system, lambda: read_unsized(file_system, path, most), f"reading {path}"
+        )
         size = len(data)
     else:
         data = None

@@ -69,7 +69,7 @@ class Store:
         """Return whether the file `key` exists."""
         path = self.path(key)
         try:  # fsspec's own answer is "no" also where the store did not answer
-            info = retried(lambda: self._fs.info(path), f"asking for {path}")
+            info = retried(self._fs, lambda: self._fs.info(path), f"asking for {path}")
         except (FileNotFoundError, NotADirectoryError):
             return False
         return bool(info["type"] == "file")
@@ -77,7 +77,7 @@ class Store:
     def list_keys(self, prefix: str = "") -> list[str]:
         """Return the keys of all files below `prefix`, sorted."""
         path = self.path(prefix)
-        names = retried(lambda: self._fs.find(path), f"listing {path}")
+        names = retried(self._fs, lambda: self._fs.find(path), f"listing {path}")
         return sorted(name[len(self._root) + 1 :] for name in names if _PARTIAL not in name)
 
     def size(self, key: str) -> int:
@@ -193,7 +193,7 @@ class Store:
         """Delete a file or folder; do nothing where there is none."""
         path = self.path(key)
         with suppress(FileNotFoundError):
-            retried(lambda: self._fs.rm(path, recursive=True), f"deleting {path}")
+            retried(self._fs, lambda: self._fs.rm(path, recursive=True), f"deleting {path}")
 
     def delete_partial_files(self) -> None:
         """Delete what killed writers left, where this user may; living ones keep theirs locked."""

@@ -5,22 +5,33 @@ from pathlib import Path
 import torch
 from torch import Tensor
 from transformers import (
+    GenerationConfig,
     Qwen2AudioConfig,
     Qwen2AudioForConditionalGeneration,
     Qwen2AudioProcessor,
 )
+from transformers.utils import GENERATION_CONFIG_NAME
 
 from data_contracts.records import Conversation, Turn
 from model.attention import use_packed_attention
 from model.audio import SAMPLE_RATE, num_audio_tokens
 from model.batch import collate
-from model.checkpoints.weights import CheckpointError, read_config, refuse_gaps, tensor_files
+from model.checkpoints.weights import (
+    CheckpointError,
+    read_config,
+    refuse_gaps,
+    refusing_config,
+    tensor_files,
+)
 from model.features import log_mel_spectrogram
 from model.forward import hidden_states
 from model.sequence import render_prompt
 
 _HEARING_THRESHOLD = 1e-5
 """Least change of a logit, relative to the largest one, that is not rounding (float32)."""
+
+_ATTENTION = "sdpa"
+"""transformers' attention until ours takes its place, whatever `config.json` asks for."""
 
 
 class ModelDeafError(RuntimeError):
@@ -56,11 +67,17 @@ def load_checkpoint(
     """
     read_config(directory, ["qwen2_audio"])
     tensor_files(directory)
+    with refusing_config(directory), torch.device("meta"):
+        config = Qwen2AudioConfig.from_pretrained(directory, local_files_only=True)
+        Qwen2AudioForConditionalGeneration._from_config(config, attn_implementation=_ATTENTION)
+        if (directory / GENERATION_CONFIG_NAME).exists():
+            GenerationConfig.from_pretrained(directory, local_files_only=True)
     model, loading = Qwen2AudioForConditionalGeneration.from_pretrained(
         directory,
         dtype=torch.float32,
         local_files_only=True,
         use_safetensors=True,
+        attn_implementation=_ATTENTION,
         ignore_mismatched_sizes=True,
         output_loading_info=True,
     )
@@ -79,7 +96,7 @@ def load_checkpoint(
 def _load_processor(directory: Path, config: Qwen2AudioConfig) -> Qwen2AudioProcessor:
     try:
         processor = Qwen2AudioProcessor.from_pretrained(directory, local_files_only=True)
-    except (OSError, ValueError, TypeError, KeyError) as error:
+    except Exception as error:  # tokenizers raises bare Exceptions
         raise CheckpointError(
             f"{directory} has no processor that can be read ({error}). Copy tokenizer.json, "
             "tokenizer_config.json and the processor's files beside the weights."

@@ -22,7 +22,13 @@ from transformers import (
 
 from model.audio import MAX_POSITIONS
 from model.checkpoints import qwen_layout
-from model.checkpoints.weights import CheckpointError, read_config, read_tensors, tensor_files
+from model.checkpoints.weights import (
+    CheckpointError,
+    read_config,
+    read_tensors,
+    refusing_config,
+    tensor_files,
+)
 
 _WHISPER_NOT_ENCODER = r"^(model\.)?decoder\.|^proj_out\.weight$"
 """Other tensors of a Whisper checkpoint, which Qwen2-Audio's language model replaces."""
@@ -59,16 +65,17 @@ def read_whisper_encoder(directory: Path) -> tuple[Qwen2AudioEncoderConfig, dict
             don't fit the configuration.
     """
     read_config(directory, ["whisper"])
-    whisper = WhisperConfig.from_pretrained(directory, local_files_only=True)
+    with refusing_config(directory):
+        whisper = WhisperConfig.from_pretrained(directory, local_files_only=True)
     if whisper.max_source_positions != MAX_POSITIONS:
         raise CheckpointError(
             f"{directory} has max_source_positions {whisper.max_source_positions}; features are "
             f"made for {MAX_POSITIONS} (30 s). Take a Whisper of that length."
         )
-    config = Qwen2AudioEncoderConfig(
-        **{name: getattr(whisper, name) for name in _CARRIED}, dtype="float32"
-    )
-    with torch.device("meta"):
+    with refusing_config(directory), torch.device("meta"):
+        config = Qwen2AudioEncoderConfig(
+            **{name: getattr(whisper, name) for name in _CARRIED}, dtype="float32"
+        )
         shapes = _shapes(Qwen2AudioEncoder(config))
     prefix = "model.encoder." if _has_prefix(directory, "model.") else "encoder."
     sources = {prefix + name: {name: shape} for name, shape in shapes.items()}
@@ -90,9 +97,10 @@ def read_language_model(directory: Path) -> tuple[PreTrainedConfig, dict[str, Te
         CheckpointError: the architecture differs, or tensors don't fit the configuration.
     """
     raw = read_config(directory, ["qwen2", "llama", "qwen"])
-    config = _text_config(directory, raw)
-    with torch.device("meta"):
-        shapes = _shapes(AutoModelForCausalLM.from_config(config))
+    with refusing_config(directory), torch.device("meta"):
+        config = _text_config(directory, raw)
+        # Ours takes the place of whatever attention the configuration asks for.
+        shapes = _shapes(AutoModelForCausalLM.from_config(config, attn_implementation="eager"))
     if raw["model_type"] == "qwen":
         names = qwen_layout.qwen2_names(config.num_hidden_layers)
         ignored = qwen_layout.NOT_WEIGHTS

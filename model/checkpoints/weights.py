@@ -2,7 +2,8 @@
 
 import json
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from data_contracts.errors import DataError
 
 _SINGLE = "model.safetensors"
 _INDEX = "model.safetensors.index.json"
+_ADAPTER = "adapter_config.json"
 _FLOATS = ("BF16", "F16", "F32", "F64")
 """safetensors' names of the types that are converted to float32."""
 _LISTED = 5
@@ -35,8 +37,8 @@ def read_config(directory: Path, model_types: Collection[str]) -> dict[str, Any]
         model_types: architectures that the caller can read, as `config.json` names them.
 
     Raises:
-        CheckpointError: the folder or file is missing or unreadable, the architecture differs, or
-            weights are quantised.
+        CheckpointError: the folder or file is missing or unreadable, the architecture differs,
+            weights are quantised, or there is an adapter beside them.
     """
     wanted = " or ".join(model_types)
     if not directory.is_dir():
@@ -48,7 +50,7 @@ def read_config(directory: Path, model_types: Collection[str]) -> dict[str, Any]
     try:
         config = json.loads(path.read_text(encoding="utf-8"))
         model_type = config["model_type"]
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise CheckpointError(
             f"{path} can't be read as a configuration of {wanted} ({error!r}). Give a folder that "
             "save_pretrained of transformers has written, or a snapshot of a published model."
@@ -58,12 +60,37 @@ def read_config(directory: Path, model_types: Collection[str]) -> dict[str, Any]
             f"{directory} holds a {model_type!r} checkpoint; {wanted} is wanted. Give another "
             "folder."
         )
-    if "quantization_config" in config:
+    parts = [config, *(part for part in config.values() if isinstance(part, dict))]
+    if any("quantization_config" in part for part in parts):
         raise CheckpointError(
             f"the weights in {directory} are quantised; they are read in floating point alone. "
             "Give the checkpoint that they were made from."
         )
+    if (directory / _ADAPTER).exists():
+        raise CheckpointError(
+            f"{directory} has {_ADAPTER} beside the weights; weights are read without adapters. "
+            "Merge the adapter (merge_and_unload of peft) and write the model with "
+            "save_pretrained, or give a folder without it."
+        )
     return dict(config)
+
+
+@contextmanager
+def refusing_config(directory: Path) -> Iterator[None]:
+    """Raise what transformers makes of an impossible `config.json` as a `CheckpointError`.
+
+    For building on the meta device, where nothing else can fail.
+    """
+    try:
+        yield
+    except CheckpointError:
+        raise
+    except Exception as error:  # of many types: its checks come from several libraries
+        reason = " ".join(str(error).split())  # some have many lines
+        raise CheckpointError(
+            f"{directory / 'config.json'} describes no network that can be built "
+            f"({type(error).__name__}: {reason}). Give the config.json that belongs to the weights."
+        ) from error
 
 
 def tensor_files(directory: Path) -> dict[str, Path]:
@@ -72,27 +99,35 @@ def tensor_files(directory: Path) -> dict[str, Path]:
     Raises:
         CheckpointError: there is no safetensors file, or one is missing or damaged.
     """
+    is_single = (directory / _SINGLE).is_file()
+    if not is_single and not (directory / _INDEX).is_file():
+        raise CheckpointError(
+            f"{directory} has neither {_SINGLE} nor {_INDEX}; weights are read from "
+            "safetensors alone, a pickle could run anything. Open the model in transformers "
+            "where it is trusted and write it again with save_pretrained."
+        )
     try:
-        if (directory / _SINGLE).is_file():
-            files = [directory / _SINGLE]
-        elif (directory / _INDEX).is_file():
-            index = json.loads((directory / _INDEX).read_text(encoding="utf-8"))
-            files = [directory / name for name in sorted(set(index["weight_map"].values()))]
-        else:
-            raise CheckpointError(
-                f"{directory} has neither {_SINGLE} nor {_INDEX}; weights are read from "
-                "safetensors alone, a pickle could run anything. Open the model in transformers "
-                "where it is trusted and write it again with save_pretrained."
-            )
+        files = [directory / _SINGLE] if is_single else _shards(directory)
         file_of: dict[str, Path] = {}
         for file in files:
             with safe_open(file, framework="pt") as tensors:
                 file_of.update(dict.fromkeys(tensors.keys(), file))
-    except (OSError, SafetensorError, KeyError, json.JSONDecodeError) as error:
+    except (
+        OSError, SafetensorError, ValueError, LookupError, TypeError, AttributeError, RecursionError
+    ) as error:  # fmt: skip
         raise CheckpointError(
             f"the weights in {directory} can't be read ({error}). Copy the folder again."
         ) from error
     return file_of
+
+
+def _shards(directory: Path) -> list[Path]:
+    """Return the files that the index names, all in its own folder."""
+    index = json.loads((directory / _INDEX).read_text(encoding="utf-8"))
+    names = sorted(set(index["weight_map"].values()))
+    if outside := [name for name in names if Path(name).name != name]:
+        raise ValueError(f"{_INDEX} names {outside[0]!r}, which is no file of this folder")
+    return [directory / name for name in names]
 
 
 def read_tensors(directory: Path, sources: Sources, ignored: str) -> dict[str, Tensor]:

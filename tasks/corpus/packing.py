@@ -3,7 +3,6 @@
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from datetime import timedelta
 from functools import partial
 from itertools import count, islice
 from pathlib import PurePosixPath
@@ -21,6 +20,7 @@ from tasks.recordings.levels import LevelRecipe
 from tasks.recordings.long_audio import Kept, LengthRule
 from tasks.recordings.read import LastRead
 from tasks.recordings.segments import OVERSHOOT_SECONDS
+from tasks.time_left import time_left
 
 _BAR = 20
 """Width of the progress bar, in characters."""
@@ -128,11 +128,12 @@ class _Progress:
 
     def __str__(self) -> str:
         spent = max(time.monotonic() - self._began, 1e-3)
-        left = (self._num_shards - self._done) * spent / max(self._written, 1)
+        left = time_left(spent, self._written, self._num_shards - self._done)
         bar = "#" * (_BAR * self._done // self._num_shards)
         return (
             f"[{bar:-<{_BAR}}] {self._done} of {self._num_shards}, {self._hours:.2f} h of audio at "
-            f"{self._hours / spent:.3f} h/s, about {timedelta(seconds=round(left))} left"
+            f"{self._hours / spent:.3f} h/s, {left}, "
+            "then the search for duplicates and leaks"
         )
 
 

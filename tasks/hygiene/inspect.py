@@ -43,6 +43,7 @@ from tasks.hygiene.shard_findings import LanguageCounts, read_findings, write_fi
 from tasks.hygiene.text import HELD_OUT_TASKS
 from tasks.hygiene.text_matches import shared_texts
 from tasks.hygiene.top_findings import TopFindings
+from tasks.time_left import reported
 
 FINDINGS = "hygiene.jsonl"
 REPORT = "hygiene.json"
@@ -104,8 +105,10 @@ def examine(context: StageContext, recipe: HygieneRecipe, shards: ShardRows) -> 
     audio; findings go into a file.
     """
     directory, numbers = context.directory, range(shards.num_shards)
-    missing = (n for n in numbers if not has_features(directory, context.progress, n))
-    for _ in context.compute.map(partial(extract_features, shards, recipe.held_out_text), missing):
+    missing = [n for n in numbers if not has_features(directory, context.progress, n)]
+    made = context.compute.map(partial(extract_features, shards, recipe.held_out_text), missing)
+    then = "recordings are compared"
+    for _ in reported(made, len(missing), "features of shards", then, context.progress):
         pass
     top = TopFindings()
     with _empty_folder(context.scratch / f"hygiene-{digest_of(directory.url)}") as folder:
@@ -120,7 +123,10 @@ def examine(context: StageContext, recipe: HygieneRecipe, shards: ShardRows) -> 
         )
         typical = features.distributions.typical()
         task = partial(write_findings, shards, typical, features.identifier)
-        language_counts = [*context.compute.map(task, numbers)]
+        counts, then = context.compute.map(task, numbers), "texts are compared"
+        language_counts = [
+            *reported(counts, len(numbers), "findings in shards", then, context.progress)
+        ]
         rows = features.recordings
         findings = chain(
             audio_findings(features.families, rows),

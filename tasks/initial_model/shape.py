@@ -45,7 +45,7 @@ def _tower_config(name: str, url: str, notes: list[str]) -> dict[str, Any]:
     if is_here or published is None:
         try:
             return dict(json.loads(store.read_text("config.json")))
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, TypeError, RecursionError) as error:
             if published is None:
                 raise UnknownShapeError(
                     f"weights.{name} is {url!r}: it can't be read here ({error}), and no model "

@@ -4,6 +4,7 @@ Workers stand at the same step and decide alike; what only one has to do is done
 """
 
 import gc
+import time
 from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial
@@ -15,6 +16,7 @@ from infra.compute.interface import Worker
 from infra.storage.retrying_store import RetryingStore
 from model.activation_checkpointing import checkpoint_activations
 from model.costs.flops import measured_peak
+from tasks.time_left import time_left
 from tasks.training.checkpoints.folder import Checkpoints
 from tasks.training.checkpoints.upload import Uploader
 from tasks.training.culprits import BadStep, find_culprits, name_examples
@@ -91,6 +93,7 @@ class _Training:
         self.checkpoints.local.forget()
         peak = measured_peak(model.device, job.optimizer.dtype)
         self.meter = Meter(worker, self.state.window, peak)
+        self.began, self.first = time.monotonic(), self.state.step
 
     def run(self) -> None:
         """Train all steps that are left, then export."""
@@ -200,8 +203,13 @@ class _Training:
             state.metrics |= metrics
             state.history.append({"step": state.step, "metrics": metrics})
             logger.metrics(metrics, state.step)
-            line = _in_a_line(state.step, recipe, metrics)
+            line = _in_a_line(state.step, recipe, metrics, self._time_left())
             errands(partial(reach, self.job.directory, line))
+
+    def _time_left(self) -> str:
+        done = self.state.step - self.first
+        left = self.job.optimizer.steps - self.state.step
+        return time_left(time.monotonic() - self.began, done, left)
 
     def _examine(self, logger: BufferedMetrics) -> None:
         """Evaluate early, on all workers alike; the first one shows the report."""
@@ -267,9 +275,9 @@ def _leave_to_first(_: Notice) -> None:
     """Drop a notice that the first worker leaves for all."""
 
 
-def _in_a_line(step: int, recipe: OptimizerRecipe, metrics: Mapping[str, float]) -> str:
+def _in_a_line(step: int, recipe: OptimizerRecipe, metrics: Mapping[str, float], left: str) -> str:
     return (
-        f"step {step} of {recipe.steps}, loss {metrics['loss']:.3f}, "
+        f"step {step} of {recipe.steps}, {left}, then the export; loss {metrics['loss']:.3f}, "
         f"gradient norm {metrics['gradient_norm']:.2f}, "
         f"{metrics['audio_seconds_per_second']:.0f} s of audio a second, "
         f"{metrics['share_of_peak']:.0%} of peak"

@@ -14,7 +14,7 @@ class Meter:
     """Adds up losses and counts over workers and steps, and times them."""
 
     def __init__(self, worker: Worker, window: Mapping[str, float], peak: float) -> None:
-        """`window`: that of another meter; `peak`: operations a second that a worker can do."""
+        """`window`: that of another meter; `peak`: operations a second that one worker can do."""
         self._worker = worker
         self._peak = peak * worker.world_size
         self._sums = dict(window)
@@ -41,6 +41,8 @@ class Meter:
         self._sums, self._since = {}, time.perf_counter()
         seconds, weight, positions = (sums.pop(name) for name in ("seconds", "weight", "tokens"))
         flops = sums.pop("flops")
+        # What was measured on a busy machine can be less than what the machine does later.
+        self._peak = max(self._peak, flops / seconds)
         metrics = {
             "loss": sums.pop("loss") / weight,
             "padding_waste": sums.pop("padding_tokens") / positions,

@@ -1,7 +1,9 @@
 """Tracking on a real MLflow database: parents and children, metrics, lineage, versions."""
 
 import json
+import math
 import pickle
+import sys
 from pathlib import Path
 
 import pytest
@@ -62,6 +64,50 @@ def test_metrics_keep_every_step(client: MlflowClient, parent: RunLogger) -> Non
     history = client.get_metric_history(parent.run_id, "loss")
     assert [(entry.step, entry.value) for entry in history] == [(1, 1.0), (2, 0.5), (3, 1 / 3)]
     assert client.get_run(parent.run_id).data.metrics["rate"] == 3
+
+
+@pytest.mark.parametrize("name", ["asterisk (2026)", "", "..", "a//b", "o'neill `x`", "x" * 300])
+def test_any_text_is_a_name_of_metrics_tags_params_inputs_and_models(
+    tracking: Tracking, client: MlflowClient, parent: RunLogger, name: str
+) -> None:
+    parent.metrics({f"mixture/corpus/{name}/share": 0.5, name: 0.25}, 1)
+    parent.tags({name: "tag"})
+    parent.params({"mixture": {name: 1.0}, name: "param"})
+    data = client.get_run(parent.run_id).data
+    assert sorted(data.metrics.values()) == [0.25, 0.5]
+    assert "tag" in data.tags.values()
+    assert sorted(data.params.values()) == ["1.0", "param"]
+    run = tracking.start_stage(parent, name, "fp-names", {name: "fp-of-input"})
+    readers = {found.info.run_id for found in tracking.consumers_of("fp-of-input", [name])}
+    assert run.run_id in readers
+    version = tracking.register(name, "sft", "/store/sft/f1", parent.run_id, "f1")
+    assert version == tracking.register(name, "sft", "/store/sft/f1", parent.run_id, "f1") == 1
+
+
+def test_metrics_that_are_no_number_are_shown_as_such(
+    client: MlflowClient, parent: RunLogger
+) -> None:
+    parent.metrics({"nan": math.nan, "inf": math.inf, "minus": -math.inf}, 1)
+    metrics = client.get_run(parent.run_id).data.metrics
+    assert math.isnan(metrics["nan"])
+    # MLflow's database keeps the largest number in place of infinity.
+    assert metrics["inf"] == sys.float_info.max
+    assert metrics["minus"] == -sys.float_info.max
+
+
+def test_an_error_that_names_a_path_outside_utf8_is_kept(
+    client: MlflowClient, parent: RunLogger
+) -> None:
+    parent.tags({"q2a.error": "no file a\udcff.wav\0"})
+    assert client.get_run(parent.run_id).data.tags["q2a.error"] == r"no file a\udcff.wav\x00"
+
+
+def test_hundreds_of_corpora_fit_into_a_run(client: MlflowClient, parent: RunLogger) -> None:
+    parent.params({"weights": {f"corpus {i}": 1.0 for i in range(250)}})
+    parent.metrics({f"mixture/corpus {i}": 1.0 for i in range(1100)}, 0)
+    data = client.get_run(parent.run_id).data
+    assert len(data.params) == 250
+    assert len(data.metrics) == 1100
 
 
 def test_a_logger_that_was_pickled_writes_to_the_same_run(

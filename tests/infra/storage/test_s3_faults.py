@@ -13,11 +13,11 @@ from threading import Thread
 
 import numpy as np
 import pytest
-from botocore.exceptions import NoCredentialsError
 from botocore.retries.standard import ExponentialBackoff
 
 from benchmarks.seaweed import BUCKET, KEYS, seaweed
 from infra.storage import file_systems, remote_file
+from infra.storage.s3_refusals import StoreAccessError
 from infra.storage.source_files import open_url, read_url
 from infra.storage.store import MissingFileError, Store
 from infra.storage.transfer import EndsTooEarlyError, StoreError
@@ -190,7 +190,7 @@ def test_a_wrong_address_or_setting_is_an_error_at_once(
         monkeypatch.delenv(name)
     monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
     nobody = Store(store.url, {**store.storage_options, "config_kwargs": {"read_timeout": 9}})
-    with pytest.raises(NoCredentialsError):
+    with pytest.raises(StoreAccessError, match="there are no credentials"):
         nobody.read_bytes("a")
     assert caplog.records == []
 

@@ -81,19 +81,19 @@ def test_progress_tells_shards_hours_speed_and_the_time_that_is_left(
     ingest.run(context, IngestRecipe(clips_per_shard=2), source)
     assert lines[:4] == [
         "shard 0 written: [#####---------------] 1 of 4, 0.02 h of audio at 0.002 h/s, "
-        "about 0:00:30 left",
+        "about 0:00:30 left, then the search for duplicates and leaks",
         "shard 1 written: [##########----------] 2 of 4, 0.03 h of audio at 0.002 h/s, "
-        "about 0:00:20 left",
+        "about 0:00:20 left, then the search for duplicates and leaks",
         "shard 2 written: [###############-----] 3 of 4, 0.05 h of audio at 0.002 h/s, "
-        "about 0:00:10 left",
+        "about 0:00:10 left, then the search for duplicates and leaks",
         "shard 3 written: [####################] 4 of 4, 0.06 h of audio at 0.001 h/s, "
-        "about 0:00:00 left",
+        "about 0:00:00 left, then the search for duplicates and leaks",
     ]
     (tmp_path / "out/corpus/shard-00001.tar").unlink()
     lines.clear()
     ingest.run(context, IngestRecipe(clips_per_shard=2), source)
     assert lines[0].startswith("shard 1 written: [##########----------] 2 of 4, 0.02 h of audio")
-    assert "about 0:00:20 left" in lines[0]
+    assert "about 0:00:20 left, then the search" in lines[0]
 
 
 def test_a_shard_with_another_number_of_records_than_planned_is_refused_by_its_name(
