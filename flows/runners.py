@@ -2,16 +2,18 @@
 
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
 from flows.config import PipelineConfig
 from flows.execution import Session, execute
 from flows.pipeline import STAGES, pipeline
+from flows.run_log import logged, run_log
 from flows.stage import Artifact, Runner, Stage, StageCall
 from infra.compute.open import open_compute
 from infra.ledger import Ledger, default_lock_folder
+from infra.reaper import end_children_with_this_process
 from infra.settings import Settings
 from infra.storage.store import Store
 from infra.tracking import RunLogger, Tracking
@@ -59,11 +61,12 @@ def session(
         progress: function that reports each line of progress.
         parent: MLflow run of the pipeline to continue; None begins a new one.
     """
+    end_children_with_this_process()
+    progress = logged(progress)
     tracking = open_tracking(settings)
     if parent is None:
         name = f"{config.profile} {datetime.now(UTC):%Y-%m-%d %H:%M:%S}"
         parent = tracking.start_pipeline(name, config.model_dump(mode="json"))
-    progress(f"pipeline run {parent.run_id}")
     scratch = settings.home / "scratch"
     scratch.mkdir(parents=True, exist_ok=True)
     opened = Session(
@@ -80,9 +83,10 @@ def session(
     )
     started = time.monotonic()
     try:
-        yield opened
-    except StopAfterStageError:
-        pass
+        with run_log(settings.home, parent):
+            progress(f"pipeline run {parent.run_id}")
+            with suppress(StopAfterStageError):
+                yield opened
     except BaseException as error:
         parent.finish("FAILED" if isinstance(error, Exception) else "KILLED")
         raise

@@ -69,18 +69,28 @@ def run_pipeline(
     from flows.pipeline import STAGES
     from flows.prefect_health import OutageWatch
     from flows.prefect_runner import q2a
+    from flows.prefect_server import own_prefect_server
+    from flows.run_log import logged
     from flows.run_screen import print_evaluation, print_outcomes, wide_console
     from flows.runners import open_ledger
     from infra.settings import read_settings
+    from infra.stop_signals import kept_handlers
 
     names = [stage.name for stage in STAGES]
     if until is not None and until not in names:
         raise ConfigError(f"there is no stage {until!r}; there are {names}")
-    with OutageWatch(_print_line).every():
-        outcomes = q2a(config, parent_run=parent_run, until=until)
+    settings = read_settings()
+    with (
+        own_prefect_server(settings),
+        OutageWatch(logged(_print_line)).every(),
+        kept_handlers() as restore_handlers,
+    ):
+        # Prefect takes SIGTERM when a flow begins, for its own way to cancel it.
+        flow = q2a.with_options(on_running=[lambda *_: restore_handlers()])
+        outcomes = flow(config, parent_run=parent_run, until=until)
     console = wide_console()
     print_outcomes(console, outcomes)
-    print_evaluation(console, open_ledger(read_settings()), outcomes)
+    print_evaluation(console, open_ledger(settings), outcomes)
     console.print(
         "Tracking: q2a ui   (MLflow and Prefect in the browser; same as `make ui`)",
         highlight=False,

@@ -10,6 +10,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
+from infra.background import call_in_thread
 from infra.compute.interface import T, U, Worker
 from infra.compute.resources import Resources
 from infra.compute.training_group import (
@@ -20,7 +21,10 @@ from infra.compute.training_group import (
     first_failure,
     first_sentence,
 )
+from infra.stop_signals import kept_handlers
 
+_SHUTDOWN_SECONDS = 5.0
+"""Longest time that a stop waits for Ray; what is left then ends with the driver."""
 _GROUP_SECONDS = 7 * 24 * 3600
 """Seconds that a worker waits for the others in a collective operation."""
 
@@ -96,7 +100,8 @@ class OnRay:
             workers = self._wait_for_room(ray)
             began = time.monotonic()
             try:
-                self._trainer(loop, workers).fit()
+                # Elsewhere than in the main thread, whose SIGINT Ray Train would take.
+                call_in_thread(self._trainer(loop, workers).fit)
                 return
             except TrainingFailedError as error:
                 failure = _failure(error)
@@ -115,6 +120,11 @@ class OnRay:
                 if isinstance(error, ControllerError):
                     # Ray does not free what such a group holds before its driver leaves.
                     ray.shutdown()
+            except BaseException as error:
+                if not isinstance(error, Exception):
+                    # The run is stopped: no worker writes when others have the artifact's lock.
+                    call_in_thread(ray.shutdown, _SHUTDOWN_SECONDS)
+                raise
 
     def _wait_for_room(self, ray: Any) -> int:
         room = Room(
@@ -161,15 +171,16 @@ class OnRay:
         import ray
 
         if not ray.is_initialized():
-            ray.init(
-                address=self._address or "local",
-                num_cpus=None if self._address else self._resources.num_cpus,
-                log_to_driver=False,
-                logging_level="ERROR",
-                # Ray Train asks the State API, which the dashboard serves.
-                include_dashboard=None if self._address else True,
-                runtime_env={"env_vars": {"OMP_NUM_THREADS": self._omp_num_threads}},
-            )
+            with kept_handlers():
+                ray.init(
+                    address=self._address or "local",
+                    num_cpus=None if self._address else self._resources.num_cpus,
+                    log_to_driver=False,
+                    logging_level="ERROR",
+                    # Ray Train asks the State API, which the dashboard serves.
+                    include_dashboard=None if self._address else True,
+                    runtime_env={"env_vars": {"OMP_NUM_THREADS": self._omp_num_threads}},
+                )
         return ray
 
 
