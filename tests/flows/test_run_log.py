@@ -1,4 +1,4 @@
-"""Every run leaves a log with its progress, warnings of libraries and the traceback of a failure."""
+"""Every run leaves a log: its progress, warnings of libraries, the traceback of its failure."""
 
 import logging
 from collections.abc import Iterator
