@@ -26,7 +26,7 @@ def mark_of(driver: Driver) -> str:
 
 
 def start_and_reach_training(drill: Drill) -> tuple[Driver, str]:
-    on_ray = (*drill.overrides, "resources.backend=ray")
+    on_ray = (*drill.overrides, "resources.backend=ray", "resources.num_workers=1")
     driver = drill.start(*drill.hold.prefix, Q2A, "run", *options(on_ray))
     driver.wait_until(lambda: drill.hold.reached() and len(training_states(drill.home)) > 0)
     mark = mark_of(driver)
