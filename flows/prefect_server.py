@@ -4,6 +4,7 @@ Prefect would start such a server itself. But it would be in the process group o
 to the group ended it first, and the run then waited ten minutes to tell it of its own end.
 """
 
+import os
 import sqlite3
 import sys
 from collections.abc import Iterator
@@ -14,6 +15,7 @@ from data_contracts.errors import UsageError
 from infra.server_process import HOST, ServerError, free_port, server_process
 from infra.settings import Settings
 
+_API_VARIABLE = "PREFECT_API_URL"
 _START_SECONDS = 120.0
 """A first start makes the database; on a busy machine it takes a minute."""
 _DRAIN_SECONDS = 3.0
@@ -28,31 +30,25 @@ class PrefectDatabaseError(UsageError):
 def own_prefect_server(settings: Settings) -> Iterator[None]:
     """Run a Prefect server for this process while the context is open, unless one is named.
 
-    It listens on the loopback interface alone, and serves no pages.
+    It listens on the loopback interface alone, and serves no pages. Prefect is best imported inside:
+    its threads go by the address that it finds then.
 
     Raises:
         PrefectDatabaseError: its database is damaged.
         ServerError: it does not start; with what it printed last.
     """
-    import prefect
-    from prefect.events.worker import EventsWorker
-    from prefect.logging.handlers import APILogWorker
-    from prefect.settings import PREFECT_API_URL, get_current_settings, temporary_settings
-
-    if PREFECT_API_URL.value():
+    if settings.prefect_api_url:
         yield
         return
     port = free_port()
     command = [
-        sys.executable, "-m", "uvicorn", "--app-dir", str(prefect.__module_path__.parent),
-        "--factory", "prefect.server.api.server:create_app", "--lifespan", "on",
-        "--host", HOST, "--port", str(port), "--log-level", "error",
+        sys.executable, "-m", "uvicorn", "--factory", "prefect.server.api.server:create_app",
+        "--lifespan", "on", "--host", HOST, "--port", str(port), "--log-level", "error",
     ]  # fmt: skip
     environment = {
         "PREFECT_UI_ENABLED": "0",
         "PREFECT__SERVER_EPHEMERAL": "1",
         "PREFECT__SERVER_FINAL": "1",
-        **get_current_settings().to_environment_variables(exclude_unset=True),
     }
     url = f"http://{HOST}:{port}/api"
     log = settings.home / "logs" / f"prefect-server-{port}.log"
@@ -62,14 +58,31 @@ def own_prefect_server(settings: Settings) -> Iterator[None]:
         except ServerError as error:
             _check_database(settings.home / "prefect" / "prefect.db", error)
             raise
-        with temporary_settings({PREFECT_API_URL: url}):
-            try:
-                yield
-            finally:
-                # They would be sent when the interpreter ends: states of tasks, lines of logs.
-                for worker in (EventsWorker, APILogWorker):
-                    worker.drain_all(timeout=_DRAIN_SECONDS)
+        with _api_at(url):
+            yield
     log.unlink(missing_ok=True)  # the server ended as it should, so nobody asks what it said
+
+
+@contextmanager
+def _api_at(url: str) -> Iterator[None]:
+    """Let Prefect talk to a server while the context is open."""
+    before = os.environ.get(_API_VARIABLE)
+    os.environ[_API_VARIABLE] = url
+    from prefect.events.worker import EventsWorker
+    from prefect.logging.handlers import APILogWorker
+    from prefect.settings import PREFECT_API_URL, temporary_settings
+
+    try:
+        # For a process that has imported Prefect before, such as one of the tests.
+        with temporary_settings({PREFECT_API_URL: url}):
+            yield
+    finally:
+        # They would be sent when the interpreter ends: states of tasks, lines of logs.
+        for worker in (EventsWorker, APILogWorker):
+            worker.drain_all(timeout=_DRAIN_SECONDS)
+        del os.environ[_API_VARIABLE]
+        if before is not None:
+            os.environ[_API_VARIABLE] = before
 
 
 def _check_database(path: Path, error: ServerError) -> None:
