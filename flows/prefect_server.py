@@ -30,8 +30,8 @@ class PrefectDatabaseError(UsageError):
 def own_prefect_server(settings: Settings) -> Iterator[None]:
     """Run a Prefect server for this process while the context is open, unless one is named.
 
-    It listens on the loopback interface alone, and serves no pages. Prefect is best imported inside:
-    its threads go by the address that it finds then.
+    It listens on the loopback interface alone, and serves no pages. Prefect is to be imported
+    inside: its threads go by the address that it finds then, and would start a server without one.
 
     Raises:
         PrefectDatabaseError: its database is damaged.
