@@ -18,7 +18,7 @@ _ANSWER_SECONDS = 5.0
 
 
 def prefect_answers() -> bool:
-    """Return whether this process's Prefect server answers; its own ephemeral one always does.
+    """Return whether this process's Prefect server answers; True where none is named.
 
     Prefect's own client would retry for minutes before it gives up.
     """

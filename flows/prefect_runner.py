@@ -5,9 +5,11 @@ is off: its key holds the flow run, and it never looks whether the artifacts are
 """
 
 from datetime import datetime
+from typing import Any
 
-from prefect import flow, get_run_logger, task
+from prefect import Flow, State, flow, get_run_logger, task
 from prefect.cache_policies import NO_CACHE
+from prefect.client.schemas.objects import FlowRun
 
 from flows.execution import StageOutcome, execute
 from flows.pipeline import config_type, pipeline
@@ -19,7 +21,24 @@ CONFIG = config_type()
 """Class of the flow's parameter `config`, whose fields Prefect's UI shows as a form."""
 
 
-@flow(name="q2a", flow_run_name="{config.profile}", persist_result=False)
+def _announce(flow: Flow[..., Any], flow_run: FlowRun, state: State[Any]) -> None:
+    """Print what becomes of a run of a deployment, for whoever watches `q2a serve`."""
+    if flow_run.deployment_id is not None:
+        name = f"{flow.name} run {flow_run.name} {flow_run.id}"
+        reason = f": {state.message}" if state.message else ""
+        print(f"{datetime.now():%H:%M:%S} {name} is {state.name}{reason}", flush=True)
+
+
+@flow(
+    name="q2a",
+    flow_run_name="{config.profile}",
+    persist_result=False,
+    on_running=[_announce],
+    on_completion=[_announce],
+    on_failure=[_announce],
+    on_crashed=[_announce],
+    on_cancellation=[_announce],
+)
 def q2a(
     config: CONFIG,  # type: ignore[valid-type]
     parent_run: str | None = None,
@@ -37,7 +56,8 @@ def q2a(
 
     def progress(text: str) -> None:
         print(f"{datetime.now():%H:%M:%S} {text}", flush=True)
-        logger.info(text)
+        # The mark says that the run's log file has the line already.
+        logger.info(text, extra={"q2a_progress": True})
 
     parent = open_tracking(settings).reopen_pipeline(parent_run)[0] if parent_run else None
     with session(config, settings, progress, parent) as opened:

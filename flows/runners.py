@@ -3,7 +3,7 @@
 import socket
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -11,10 +11,12 @@ from pathlib import Path
 from flows.config import PipelineConfig
 from flows.execution import Session, execute
 from flows.pipeline import STAGES, pipeline
+from flows.run_log import logged, run_log
 from flows.stage import Artifact, Runner, Stage, StageCall
 from infra.compute.open import open_compute
 from infra.file_lock import hold
 from infra.ledger import Ledger
+from infra.reaper import end_children_with_this_process
 from infra.run_folders import remove_dead, run_folder
 from infra.settings import Settings
 from infra.storage.known_stores import open_store
@@ -63,6 +65,8 @@ def session(
         progress: function that reports each line of progress.
         parent: MLflow run of the pipeline to continue; None begins a new one.
     """
+    end_children_with_this_process()
+    progress = logged(progress)
     tracking = open_tracking(settings)
     scratch = settings.home / "scratch"
     origin = f"{socket.gethostname()}:{settings.home}"
@@ -77,6 +81,8 @@ def session(
                 folder = stack.enter_context(run_folder(scratch, parent.run_id))
                 tracking.continue_pipeline(parent, origin)
         stack.enter_context(_tracked(parent))
+        stack.enter_context(run_log(settings.home, parent))
+        stack.enter_context(suppress(StopAfterStageError))
         progress(f"pipeline run {parent.run_id}")
         yield Session(
             ledger=open_ledger(settings),
@@ -110,8 +116,6 @@ def _tracked(parent: RunLogger) -> Iterator[None]:
     started = time.monotonic()
     try:
         yield
-    except StopAfterStageError:
-        pass
     except BaseException as error:
         parent.finish("FAILED" if isinstance(error, Exception) else "KILLED")
         raise

@@ -1,10 +1,14 @@
 """Services that run until they are interrupted: the scheduled deployment, two web interfaces."""
 
-import subprocess
+import asyncio
+import signal
 import sys
+import time
 from pathlib import Path
 
 from flows.config import ConfigError, PipelineConfig
+from infra.reaper import end_children_with_this_process
+from infra.server_process import HOST, ServerError, check_port, server_process
 from infra.settings import Settings
 
 
@@ -23,7 +27,7 @@ def serve_pipeline(settings: Settings, config: PipelineConfig) -> None:
             "q2a serve needs a Prefect server that stays: start one with `q2a ui`, then set "
             "PREFECT_API_URL=http://127.0.0.1:4200/api and run this again"
         )
-    from prefect import serve
+    from prefect.runner import Runner
     from prefect.schedules import Cron
 
     from flows.prefect_runner import q2a
@@ -34,33 +38,46 @@ def serve_pipeline(settings: Settings, config: PipelineConfig) -> None:
         parameters={"config": config.model_dump(mode="json")},
         description="Recordings in, an evaluated Qwen2-Audio checkpoint out.",
     )
-    serve(deployment)  # type: ignore[arg-type, unused-ignore]
+    end_children_with_this_process()
+    runner = Runner()
+    runner.add_deployment(deployment)  # type: ignore[arg-type, unused-ignore]
+    # In place of the runner's own, which waits for the loop that it has just interrupted.
+    runner.handle_sigterm = signal.getsignal(signal.SIGTERM)  # type: ignore[assignment, method-assign]
+    schedule = f"{config.schedule.cron!r} ({config.schedule.timezone})"
+    print(f"serving {config.profile}: due at {schedule}, or when started by hand", flush=True)
+    asyncio.run(runner.start())
 
 
 def serve_interfaces(settings: Settings, mlflow_port: int, prefect_port: int) -> None:
-    """Start MLflow's UI and a Prefect server on this machine until interrupted."""
+    """Run MLflow's UI and a Prefect server on this machine until interrupted.
+
+    Raises:
+        PortTakenError: another process listens on one of the ports.
+        ServerError: a server ended by itself; with what it printed last.
+    """
     from infra.tracking_database import prepare_database  # it imports MLflow
 
+    check_port("MLflow's UI", mlflow_port, "--mlflow-port")
+    check_port("Prefect's server", prefect_port, "--prefect-port")
     prepare_database(settings.resolved_tracking_uri, settings.home / "mlartifacts")
-    binaries = Path(sys.executable).parent
-    host = "127.0.0.1"
+    binaries, logs = Path(sys.executable).parent, settings.home / "logs"
     mlflow = [
-        str(binaries / "mlflow"), "ui", "--host", host, "--port", str(mlflow_port),
+        str(binaries / "mlflow"), "ui", "--host", HOST, "--port", str(mlflow_port),
         "--backend-store-uri", settings.resolved_tracking_uri,
     ]  # fmt: skip
     prefect = [
-        str(binaries / "prefect"), "server", "start", "--host", host, "--port", str(prefect_port),
+        str(binaries / "prefect"), "server", "start", "--host", HOST, "--port", str(prefect_port),
     ]  # fmt: skip
-    print(f"MLflow   http://{host}:{mlflow_port}")
-    print(f"Prefect  http://{host}:{prefect_port}", flush=True)
-    servers = [subprocess.Popen(command) for command in (mlflow, prefect)]
-    try:
-        for server in servers:
-            server.wait()
-    except KeyboardInterrupt:
-        pass
-    finally:
-        for server in servers:
-            server.terminate()
-        for server in servers:
-            server.wait()
+    # The page asks the API at this address; else at that of PREFECT_API_URL, or of port 4200.
+    page = {"PREFECT_SERVER_UI_API_URL": f"http://{HOST}:{prefect_port}/api"}
+    with (
+        server_process("MLflow's UI", mlflow, {}, logs / "mlflow-ui.log") as first,
+        server_process("Prefect's server", prefect, page, logs / "prefect-server.log") as second,
+    ):
+        print(f"MLflow   http://{HOST}:{mlflow_port}")
+        print(f"Prefect  http://{HOST}:{prefect_port}")
+        print(f"What they print goes to {logs}", flush=True)
+        while all(server.process.poll() is None for server in (first, second)):
+            time.sleep(0.5)
+        ended = first if first.process.poll() is not None else second
+        raise ServerError(ended.describe_end())

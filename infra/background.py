@@ -1,8 +1,10 @@
-"""Periodic work in a daemon thread, beside what the process is there for."""
+"""Work in daemon threads: periodic, beside what the process is there for, or a single call."""
 
 import logging
+import queue
 import threading
 from collections.abc import Callable
+from typing import Any
 
 _log = logging.getLogger(__name__)
 
@@ -47,3 +49,31 @@ class Periodic:
                 if not failed:
                     _log.exception("%s failed; it is tried again", self._thread.name)
                 failed = True
+
+
+def call_in_thread(function: Callable[[], Any], seconds: float | None = None) -> None:
+    """Call a function in a thread of its own and wait for its end; a signal ends the wait.
+
+    Args:
+        seconds: after which nobody waits any longer; the thread then goes on alone.
+
+    Raises:
+        BaseException: whatever the function raises.
+    """
+    outcome: queue.SimpleQueue[BaseException | None] = queue.SimpleQueue()
+
+    def call() -> None:
+        try:
+            function()
+        except BaseException as error:
+            outcome.put(error)
+        else:
+            outcome.put(None)
+
+    threading.Thread(target=call, name="call", daemon=True).start()
+    try:
+        error = outcome.get(timeout=seconds)
+    except queue.Empty:
+        return
+    if error is not None:
+        raise error

@@ -65,7 +65,7 @@ class Settings(BaseSettings):
     ray_address: str = ""
     """Ray cluster to join; empty: start Ray on this machine for this process."""
     prefect_api_url: str = Field("", validation_alias="PREFECT_API_URL")
-    """API of a Prefect server; empty: Prefect starts a server for each run."""
+    """API of a Prefect server; empty: each run starts one of its own."""
     omp_num_threads: str = Field("1", validation_alias="OMP_NUM_THREADS")
     """Threads of a process's numerics, in Ray's workers too. Two busy processes with two threads
     each run 3-5 times slower than with one."""

@@ -1,9 +1,12 @@
 """`q2a`: its commands, and the exit codes that they share.
 
 Exit codes: 0 done, 1 a stage failed, 2 the command or configuration is wrong, 3 the data broke a
-contract or can't be used, 130 stopped by the user.
+contract or can't be used; 130 stopped by SIGINT (Ctrl-C), 143 by SIGTERM, 129 by SIGHUP.
 """
 
+import signal
+import traceback
+from dataclasses import dataclass
 from importlib.metadata import version
 from typing import Annotated
 
@@ -17,8 +20,9 @@ from flows.commands.look import config, show
 from flows.commands.machine import convert, doctor
 from flows.commands.run import plan, resume, run
 from flows.commands.serve import serve, ui
+from infra.stop_signals import StopSignals
 
-_INTERRUPTED = 130
+_INTERRUPTED = 128 + signal.SIGINT
 
 
 class _Command(TyperCommand):
@@ -42,37 +46,73 @@ def _print_version(wanted: bool) -> None:
         raise typer.Exit
 
 
+@dataclass
+class _Wanted:
+    """What the options before the command ask for."""
+
+    debug: bool = False
+
+
 @app.callback()
 def q2a(
+    context: typer.Context,
+    debug: Annotated[
+        bool, typer.Option("--debug", help="print the traceback of an error at once")
+    ] = False,
     _: Annotated[
         bool,
         typer.Option("--version", help="print the version", callback=_print_version, is_eager=True),
     ] = False,
 ) -> None:
     """Qwen2-Audio from recordings to report."""
+    context.obj.debug = debug
 
 
 def run_command() -> int:
-    """Run the command line and return its exit code; known errors become one clear message."""
-    try:
-        # Without standalone mode, Click returns the code of a typer.Exit.
-        code = app(standalone_mode=False)
-    except UsageError as error:
-        return _fail(str(error), 2)
-    except DataError as error:
-        return _fail(str(error), 3)
-    except Exception as error:
-        # Typer's errors about the command line, in its own copy of Click or in Click's.
-        if explain := getattr(error, "format_message", None):
-            message = explain()
-            # `q2a` alone has printed its help.
-            return _fail(message, 2) if message else 2
-        return _fail(f"{type(error).__name__}: {error}", 1)
-    if code == _INTERRUPTED:
-        return _fail("stopped by the user; the same command continues", _INTERRUPTED)
+    """Run the command line and return its exit code; an error becomes one clear message."""
+    wanted = _Wanted()
+    with StopSignals() as stop:
+        try:
+            # Without standalone mode, Click returns the code of a typer.Exit.
+            code = app(standalone_mode=False, obj=wanted)
+        except BaseException as error:
+            if not stop.received:
+                if wanted.debug:
+                    traceback.print_exception(error)
+                return _explain(error)
+            code = None
+        if (received := stop.received) or code == _INTERRUPTED:
+            notes = getattr(stop.error, "__notes__", None) or ["the same command continues"]
+            _print(f"stopped by {received.name if received else 'the user'}; {notes[0]}")
+            return stop.exit_code
     return code if isinstance(code, int) else 0
 
 
-def _fail(message: str, code: int) -> int:
-    Console(stderr=True).print(f"error: {message}", highlight=False, markup=False, soft_wrap=True)
+def _explain(error: BaseException) -> int:
+    """Print what went wrong, and where its traceback is; return the exit code."""
+    if isinstance(error, UsageError):
+        return _fail(error, str(error), 2)
+    if isinstance(error, DataError):
+        return _fail(error, str(error), 3)
+    if explain := getattr(error, "format_message", None):
+        # Typer's errors about the command line, in its own copy of Click or in Click's.
+        message = explain()
+        # `q2a` alone has printed its help.
+        return _fail(error, message, 2) if message else 2
+    if not isinstance(error, Exception):
+        raise error
+    from flows.run_log import keep_traceback
+    from infra.settings import read_settings
+
+    keep_traceback(read_settings().home, error)
+    return _fail(error, f"{type(error).__name__}: {error}", 1)
+
+
+def _fail(error: BaseException, message: str, code: int) -> int:
+    notes = getattr(error, "__notes__", [])
+    _print(" ".join([f"error: {message}", *(f"({note})" for note in notes)]))
     return code
+
+
+def _print(message: str) -> None:
+    Console(stderr=True).print(message, highlight=False, markup=False, soft_wrap=True)

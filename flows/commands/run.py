@@ -9,6 +9,7 @@ from flows.commands.options import Configuration, Json, configured
 
 if TYPE_CHECKING:
     from flows.config import PipelineConfig
+    from flows.execution import StageOutcome
 
 
 @configured
@@ -67,24 +68,38 @@ def run_pipeline(
     """
     from flows.config import ConfigError
     from flows.pipeline import STAGES
-    from flows.prefect_health import OutageWatch
-    from flows.prefect_runner import q2a
+    from flows.prefect_server import own_prefect_server
     from flows.run_screen import print_evaluation, print_outcomes, wide_console
     from flows.runners import open_ledger
     from infra.settings import read_settings
 
-    names = [stage.name for stage in STAGES]
+    names, settings = [stage.name for stage in STAGES], read_settings()
     if until is not None and until not in names:
         raise ConfigError(f"there is no stage {until!r}; there are {names}")
-    with OutageWatch(_print_line).every():
-        outcomes = q2a(config, parent_run=parent_run, until=until)
+    with own_prefect_server(settings):
+        outcomes = _run_flow(config, parent_run, until)
     console = wide_console()
     print_outcomes(console, outcomes)
-    print_evaluation(console, open_ledger(read_settings()), outcomes)
+    print_evaluation(console, open_ledger(settings), outcomes)
     console.print(
         "Tracking: q2a ui   (MLflow and Prefect in the browser; same as `make ui`)",
         highlight=False,
     )
+
+
+def _run_flow(
+    config: "PipelineConfig", parent_run: str | None, until: str | None
+) -> "list[StageOutcome]":
+    """Run the pipeline as a Prefect flow that leaves signals to the command."""
+    from flows.prefect_health import OutageWatch
+    from flows.prefect_runner import q2a
+    from flows.run_log import logged
+    from infra.stop_signals import kept_handlers
+
+    with OutageWatch(logged(_print_line)).every(), kept_handlers() as restore_handlers:
+        # Prefect takes SIGTERM when a flow begins, for its own way to cancel it.
+        flow = q2a.with_options(on_running=[lambda *_: restore_handlers()])
+        return flow(config, parent_run=parent_run, until=until)
 
 
 def _print_line(text: str) -> None:

@@ -10,6 +10,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
+from infra.background import call_in_thread
 from infra.compute.interface import T, U, Worker
 from infra.compute.ray_connection import NoRayError, connect
 from infra.compute.resources import Resources
@@ -23,6 +24,8 @@ from infra.compute.training_group import (
     first_sentence,
 )
 
+_SHUTDOWN_SECONDS = 5.0
+"""Longest time that a stop waits for Ray; what is left then ends with the driver."""
 _GROUP_SECONDS = 7 * 24 * 3600
 """Seconds that a worker waits for the others in a collective operation."""
 
@@ -105,7 +108,8 @@ class OnRay:
             try:
                 workers = self._wait_for_room(self._ray())
                 began = time.monotonic()
-                self._trainer(loop, workers).fit()
+                # Elsewhere than in the main thread, whose SIGINT Ray Train would take.
+                call_in_thread(self._trainer(loop, workers).fit)
                 return
             except (TrainingFailedError, RayError, NoRayError) as error:
                 failure = _failure(error)
@@ -123,9 +127,12 @@ class OnRay:
                 )
                 if not isinstance(error, WorkerGroupError):
                     # Ray does not free what such a group holds before its driver leaves.
-                    import ray
-
-                    ray.shutdown()
+                    _shut_down()
+            except BaseException as error:
+                if not isinstance(error, Exception):
+                    # The run is stopped: no worker writes when others have the artifact's lock.
+                    call_in_thread(_shut_down, _SHUTDOWN_SECONDS)
+                raise
 
     def _wait_for_room(self, ray: Any) -> int:
         room = Room(
@@ -183,6 +190,12 @@ class OnRay:
     def _ray(self) -> Any:
         threads = {"OMP_NUM_THREADS": self._omp_num_threads}
         return connect(self._address, self._resources.num_cpus, threads)
+
+
+def _shut_down() -> None:
+    import ray
+
+    ray.shutdown()
 
 
 def _failure(error: Exception) -> Failure:

@@ -1,12 +1,13 @@
 """The connection to Ray: started on this machine for this process alone, or joined."""
 
-import atexit
-import shutil
 import tempfile
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 from data_contracts.errors import UsageError
+from infra.reaper import end_children_with_this_process
+from infra.stop_signals import kept_handlers
 
 
 class NoRayError(RuntimeError):
@@ -34,16 +35,17 @@ def connect(address: str, num_cpus: int, environment: dict[str, str]) -> Any:
     if ray.is_initialized():
         return ray
     try:
-        ray.init(
-            address=address or "local",
-            log_to_driver=False,
-            logging_level="ERROR",
-            # Ten processes that nobody asks; Ray Train misses only its clean-up after a dead
-            # controller, and that of our own Ray takes the whole Ray down.
-            include_dashboard=None if address else False,
-            runtime_env={"env_vars": environment},
-            **own,
-        )
+        with kept_handlers():
+            ray.init(
+                address=address or "local",
+                log_to_driver=False,
+                logging_level="ERROR",
+                # Ten processes that nobody asks; Ray Train misses only its clean-up after a dead
+                # controller, and that of our own Ray takes the whole Ray down.
+                include_dashboard=None if address else False,
+                runtime_env={"env_vars": environment},
+                **own,
+            )
     except ray.exceptions.AuthenticationError as error:
         raise UsageError(
             f"Ray at {address or 'this machine'} refuses the token: set RAY_AUTH_MODE=token and "
@@ -62,12 +64,11 @@ def connect(address: str, num_cpus: int, environment: dict[str, str]) -> Any:
 
 @cache
 def _private_folder() -> str:
-    """Make the folder of a Ray of our own; it goes when the process ends.
+    """Make the folder of a Ray of our own; it goes when the process ends, however it ends.
 
     Ray lets everybody write into its folders and so exchange its sockets: they lie in one that
-    other users can't enter. It has a short path, as those of sockets end at 107 bytes. Made before
-    Ray is imported, so that what the end of the process does to Ray comes first.
+    other users can't enter. It has a short path, as those of sockets end at 107 bytes.
     """
     folder = tempfile.mkdtemp(prefix="q2a-")
-    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    end_children_with_this_process().delete_at_end(Path(folder))
     return f"{folder}/ray"

@@ -78,9 +78,9 @@ def test_a_plan_for_a_cluster_needs_neither_its_data_nor_its_weights(
 @pytest.mark.parametrize(
     ("error", "code", "message"),
     [
-        (FloatingPointError("the loss is nan"), 1, "FloatingPointError: the loss is nan"),
-        (DataError("there is no manifest"), 3, "there is no manifest"),
-        (UsageError("there is no profile"), 2, "there is no profile"),
+        (FloatingPointError("the loss is nan"), 1, "error: FloatingPointError: the loss is nan"),
+        (DataError("there is no manifest"), 3, "error: there is no manifest"),
+        (UsageError("there is no profile"), 2, "error: there is no profile"),
         (KeyboardInterrupt(), 130, "stopped by the user"),
     ],
 )
@@ -96,7 +96,7 @@ def test_the_exit_code_tells_what_ended_a_command(
 
     monkeypatch.setattr(Configuration, "load", fail)
     assert q2a(monkeypatch, "run") == code
-    assert f"error: {message}" in capsys.readouterr().err
+    assert capsys.readouterr().err.startswith(message)
 
 
 @pytest.mark.parametrize(
