@@ -71,8 +71,7 @@ class PatientClient:
     """
 
     def __init__(self, tracking_uri: str) -> None:
-        # It would print each failed attempt with pages of SQL; the last one is raised.
-        logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)
+        _silence()
         self._uri = tracking_uri
         self._client = MlflowClient(tracking_uri)
 
@@ -94,6 +93,11 @@ class PatientClient:
                 ) from error
 
         return call
+
+
+def _silence() -> None:
+    """Keep MLflow from printing how it makes tables, and pages of SQL for each failed attempt."""
+    logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)
 
 
 def _is_locked(error: Exception) -> bool:
@@ -171,4 +175,5 @@ def _open(path: Path, artifact_folder: Path) -> None:
     """Make all tables and the first experiment that a database lacks."""
     from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore  # slow, see above
 
+    _silence()
     SqlAlchemyStore(f"sqlite:///{path}", artifact_folder.resolve().as_uri()).engine.dispose()

@@ -20,6 +20,7 @@ from flows.commands.look import config, show
 from flows.commands.machine import convert, doctor
 from flows.commands.run import plan, resume, run
 from flows.commands.serve import serve, ui
+from infra.retry import error_text
 from infra.stop_signals import StopSignals
 
 _INTERRUPTED = 128 + signal.SIGINT
@@ -105,7 +106,7 @@ def _explain(error: BaseException) -> int:
     from infra.settings import read_settings
 
     keep_traceback(read_settings().home, error)
-    return _fail(error, f"{type(error).__name__}: {error}", 1)
+    return _fail(error, error_text(error), 1)
 
 
 def _fail(error: BaseException, message: str, code: int) -> int:

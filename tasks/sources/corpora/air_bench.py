@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from data_contracts.records import Rejected, Turn
+from infra.retry import error_text
 from tasks.sources.corpus import Corpus, Row
 from tasks.sources.corpus_files import CorpusError, CorpusFiles
 
@@ -25,7 +26,7 @@ def _rows(files: CorpusFiles, split: str) -> Iterator[Row | Rejected]:
                 raise TypeError(f"{item!r:.50} is no question with its answer")
             yield _choice(files, item) if split == "Foundation" else _chat(files, item)
         except (KeyError, TypeError, ValueError) as error:
-            detail = f"{type(error).__name__}: {error}"
+            detail = error_text(error)
             yield Rejected(id=f"{split}/{number}", reason="invalid_row", detail=detail)
 
 

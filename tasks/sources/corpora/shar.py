@@ -8,6 +8,7 @@ from typing import Any
 
 from data_contracts.languages import LANGUAGES
 from data_contracts.records import Rejected
+from infra.retry import error_text
 from model.audio import MAX_SECONDS
 from tasks.recordings.segments import OVERSHOOT_SECONDS, Segment, joined
 from tasks.sources.corpus import Corpus, Row, by_language
@@ -34,7 +35,7 @@ def _rows(files: CorpusFiles, split: str) -> Iterator[Row | Rejected]:
                 try:
                     cut_id, rows = _rows_of(json.loads(line))
                 except (AttributeError, KeyError, TypeError, ValueError, RecursionError) as error:
-                    detail = f"it is no cut: {type(error).__name__}: {error}"
+                    detail = f"it is no cut: {error_text(error)}"
                     row_id = f"{key} line {line_number}"
                     yield Rejected(id=row_id, reason="invalid_row", detail=detail)
                     continue

@@ -18,6 +18,7 @@ from safetensors import SafetensorError
 from data_contracts.digest import digest_of_bytes
 from data_contracts.sealed_json import SEAL, seal, unseal
 from infra.compute.keep_checkpoints import KeepCheckpoints
+from infra.retry import error_text
 from infra.storage.retrying_store import RetryingStore
 from infra.storage.store import Store
 from tasks.training.checkpoints.local_files import DamagedStateError, LocalFiles
@@ -91,9 +92,7 @@ class Checkpoints:
         try:
             self._delete_unwanted(step)
         except Exception as error:  # the state is there, and the next one deletes them too
-            self.patient.progress(
-                f"old training states stay for now ({type(error).__name__}: {error})"
-            )
+            self.patient.progress(f"old training states stay for now ({error_text(error)})")
 
     def load_newest(self) -> tuple[TrainingState, Trained] | None:
         """Read the newest whole state, or None where there is none.
@@ -153,9 +152,7 @@ class Checkpoints:
                 self._believe(folder, position, json.loads(files[HISTORY].read_text()))
             return position, files, from_files(files)
         except (ValueError, KeyError, TypeError, IndexError, SafetensorError) as error:
-            raise DamagedStateError(
-                f"it can't be read ({type(error).__name__}: {error})"
-            ) from error
+            raise DamagedStateError(f"it can't be read ({error_text(error)})") from error
 
     def _read_position(self, folder: str) -> tuple[dict[str, Any], bool]:
         """Read the position of a state, and whether it has a digest, which then was compared.

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from types import TracebackType
 
-from infra.retry import FinalError
+from infra.retry import FinalError, error_text
 
 
 class UploadError(FinalError):
@@ -60,7 +60,7 @@ class Uploader:
         except Exception as error:
             notes = "; ".join(getattr(error, "__notes__", []))
             raise UploadError(
-                f"a training state can't be saved: {type(error).__name__}: {error} ({notes}). "
+                f"a training state can't be saved: {error_text(error)} ({notes}). "
                 "Training stops, because nothing that it does from here would survive. Repair the "
                 "store and run the same command again: it continues from the last whole state."
             ) from error
