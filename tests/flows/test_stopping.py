@@ -54,8 +54,7 @@ def start_and_reach_training(drill: Drill) -> tuple[Driver, str]:
 
 def wait_until_nothing_is_left(mark: str, began: float) -> float:
     while left := marked_processes(mark):
-        names = [psutil.Process(pid).cmdline() for pid, _ in left if psutil.pid_exists(pid)]
-        assert time.monotonic() < began + END_SECONDS, f"still running: {names}"
+        assert time.monotonic() < began + END_SECONDS, f"still running: {left}"
         time.sleep(0.1)
     return time.monotonic() - began
 

@@ -99,6 +99,25 @@ def test_the_exit_code_tells_what_ended_a_command(
     assert capsys.readouterr().err.startswith(message)
 
 
+def fail_inside(*_: object) -> None:
+    raise KeyError("x")
+
+
+def test_an_unexpected_error_names_the_file_with_its_traceback_and_debug_prints_it(
+    home: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(Configuration, "load", fail_inside)
+    assert q2a(monkeypatch, "run") == 1
+    (path,) = (home / "logs").iterdir()
+    assert capsys.readouterr().err == f"error: KeyError: 'x' (traceback: {path})\n"
+    assert "in fail_inside" in path.read_text()
+    assert q2a(monkeypatch, "--debug", "run") == 1
+    errors = capsys.readouterr().err
+    assert errors.startswith("Traceback (most recent call last)")
+    assert "in fail_inside" in errors
+    assert "\nerror: KeyError: 'x' (traceback: " in errors
+
+
 @pytest.mark.parametrize(
     ("error", "kind"),
     [
