@@ -22,7 +22,7 @@ from pathlib import Path
 
 DRIVER_VARIABLE = "Q2A_DRIVER"
 """Environment variable that all processes carry which a driver started: its mark."""
-GRACE_SECONDS = 5.0
+GRACE_SECONDS = 3.0
 """Time that a process has between SIGTERM and SIGKILL."""
 _GIVE_UP_SECONDS = 60.0
 """Time after which the reaper leaves processes alone that not even SIGKILL ends."""
