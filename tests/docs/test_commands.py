@@ -35,6 +35,7 @@ RUN_HERE = (
 """Cheap ones: they end with 0 here. Plans for GPUs need none: nothing runs."""
 
 _DRILLS = "tests/flows/test_drills.py"
+_LOCKS = "tests/infra/test_ledger_locks.py"
 _OWN_JOB = "tests/docs/test_own_job.py"
 _GENERATED = "tests/docs/test_generated.py"
 PARSED = {
@@ -58,6 +59,8 @@ PARSED = {
     "cp examples/own_recordings.yaml flows/profiles/": "tests/docs/test_examples.py",
     "cp examples/own_recordings.yaml flows/profiles/mine.yaml": "tests/docs/test_examples.py",
     "export PREFECT_API_URL=http://127.0.0.1:4200/api": _DRILLS,
+    "mkdir -p /data/q2a && chgrp team /data/q2a && chmod g+rwxs /data/q2a": _LOCKS,
+    "export Q2A_STORE=/data/q2a": _LOCKS,
     "make setup": ".ci/run",
     "make lint": ".ci/run",
     "make test": ".ci/run",
