@@ -5,6 +5,7 @@ serves as its language model unchanged; first-generation Qwen has other names.
 """
 
 from collections.abc import Mapping
+from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
@@ -100,7 +101,8 @@ def read_language_model(directory: Path) -> tuple[PreTrainedConfig, dict[str, Te
     with refusing_config(directory), torch.device("meta"):
         config = _text_config(directory, raw)
         # Ours takes the place of whatever attention the configuration asks for.
-        shapes = _shapes(AutoModelForCausalLM.from_config(config, attn_implementation="eager"))
+        network = AutoModelForCausalLM.from_config(deepcopy(config), attn_implementation="eager")
+        shapes = _shapes(network)
     if raw["model_type"] == "qwen":
         names = qwen_layout.qwen2_names(config.num_hidden_layers)
         ignored = qwen_layout.NOT_WEIGHTS
