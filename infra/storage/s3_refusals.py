@@ -77,7 +77,8 @@ def refusal_code(error: BaseException | None) -> str | None:
     """Return the key in the table of an error of s3fs or botocore, None for any other error."""
     while error is not None:
         if type(error).__module__.startswith(("botocore", "aiobotocore")):
-            code = getattr(error, "response", {}).get("Error", {}).get("Code", type(error).__name__)
+            response = getattr(error, "response", None) or {}  # botocore has errors with a None
+            code = response.get("Error", {}).get("Code", type(error).__name__)
             return code if code in _REFUSALS else None
         if isinstance(error, ValueError) and str(error).startswith("Invalid endpoint"):
             return "InvalidEndpoint"
