@@ -62,10 +62,12 @@ def test_two_first_starts_at_once_make_each_artifact_once(drill: Drill) -> None:
     command = [*drill.hold.prefix, Q2A, "run", *options(drill.overrides)]
     drivers = [drill.start(*command) for _ in range(2)]
     said = "pretrain: waits for another run with the same artifact"
-    for driver in drivers:
-        driver.wait_until(
-            lambda: drill.hold.reached() and any(said in each.log.read_text() for each in drivers)
+    drivers[0].wait_until(
+        lambda: (
+            any(driver.process.poll() is not None for driver in drivers)
+            or (drill.hold.reached() and any(said in each.log.read_text() for each in drivers))
         )
+    )
     drill.hold.let_go()
     logs = [driver.finish() for driver in drivers]
     run = result_of(settings_of(drill.home), drill.overrides)
