@@ -7,12 +7,13 @@ to the group ended it first, and the run then waited ten minutes to tell it of i
 import os
 import sqlite3
 import sys
-from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 
 from data_contracts.errors import UsageError
-from infra.server_process import HOST, ServerError, free_port, server_process
+from infra.file_lock import hold
+from infra.server_process import HOST, ServerError, ServerProcess, free_port, server_process
 from infra.settings import Settings
 
 _API_VARIABLE = "PREFECT_API_URL"
@@ -52,15 +53,41 @@ def own_prefect_server(settings: Settings) -> Iterator[None]:
     }
     url = f"http://{HOST}:{port}/api"
     log = settings.home / "logs" / f"prefect-server-{port}.log"
-    with server_process("Prefect's server", command, environment, log) as server:
-        try:
-            server.wait_until_healthy(f"{url}/health", _START_SECONDS)
-        except ServerError as error:
-            _check_database(settings.home / "prefect" / "prefect.db", error)
-            raise
-        with _api_at(url):
-            yield
+    with running_prefect_server(settings.home, command, environment, url, log), _api_at(url):
+        yield
     log.unlink(missing_ok=True)  # the server ended as it should, so nobody asks what it said
+
+
+@contextmanager
+def running_prefect_server(
+    home: Path, command: Sequence[str], environment: Mapping[str, str], url: str, log: Path
+) -> Iterator[ServerProcess]:
+    """Run a Prefect server while the context is open, which is when the server answers.
+
+    The servers of a home start one after the other: the first makes the tables of its database,
+    one of a later version changes them, and two at once spoil each other's work.
+
+    Args:
+        environment: variables that the server gets besides those of this process.
+        url: of its API.
+        log: file that gets what it prints.
+
+    Raises:
+        PrefectDatabaseError: its database is damaged.
+        ServerError: it does not start; with what it printed last.
+    """
+    folder = home / "prefect"
+    with ExitStack() as stack:
+        with hold(folder):
+            server = stack.enter_context(
+                server_process("Prefect's server", command, environment, log)
+            )
+            try:
+                server.wait_until_healthy(f"{url}/health", _START_SECONDS)
+            except ServerError as error:
+                _check_database(folder / "prefect.db", error)
+                raise
+        yield server
 
 
 @contextmanager

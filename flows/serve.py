@@ -7,6 +7,7 @@ import time
 from pathlib import Path
 
 from flows.config import ConfigError, PipelineConfig
+from flows.prefect_server import running_prefect_server
 from infra.reaper import end_children_with_this_process
 from infra.server_process import HOST, ServerError, check_port, server_process
 from infra.settings import Settings
@@ -53,6 +54,7 @@ def serve_interfaces(settings: Settings, mlflow_port: int, prefect_port: int) ->
 
     Raises:
         PortTakenError: another process listens on one of the ports.
+        PrefectDatabaseError: the database of Prefect's server is damaged.
         ServerError: a server ended by itself; with what it printed last.
     """
     from infra.tracking_database import prepare_database  # it imports MLflow
@@ -69,10 +71,11 @@ def serve_interfaces(settings: Settings, mlflow_port: int, prefect_port: int) ->
         str(binaries / "prefect"), "server", "start", "--host", HOST, "--port", str(prefect_port),
     ]  # fmt: skip
     # The page asks the API at this address; else at that of PREFECT_API_URL, or of port 4200.
-    page = {"PREFECT_SERVER_UI_API_URL": f"http://{HOST}:{prefect_port}/api"}
+    url = f"http://{HOST}:{prefect_port}/api"
+    page, log = {"PREFECT_SERVER_UI_API_URL": url}, logs / "prefect-server.log"
     with (
         server_process("MLflow's UI", mlflow, {}, logs / "mlflow-ui.log") as first,
-        server_process("Prefect's server", prefect, page, logs / "prefect-server.log") as second,
+        running_prefect_server(settings.home, prefect, page, url, log) as second,
     ):
         print(f"MLflow   http://{HOST}:{mlflow_port}")
         print(f"Prefect  http://{HOST}:{prefect_port}")

@@ -1,5 +1,6 @@
 """The connection to Ray: started on this machine for this process alone, or joined."""
 
+import os
 import tempfile
 from functools import cache
 from pathlib import Path
@@ -8,6 +9,10 @@ from typing import Any
 from data_contracts.errors import UsageError
 from infra.reaper import end_children_with_this_process
 from infra.stop_signals import kept_handlers
+
+_LONGEST_PARENT = 24
+"""Bytes that the path above Ray's private folder may have: with what Ray adds for its sockets, over
+80, it ends within the 107 that the system allows."""
 
 
 class NoRayError(RuntimeError):
@@ -67,8 +72,14 @@ def _private_folder() -> str:
     """Make the folder of a Ray of our own; it goes when the process ends, however it ends.
 
     Ray lets everybody write into its folders and so exchange its sockets: they lie in one that
-    other users can't enter. It has a short path, as those of sockets end at 107 bytes.
+    other users can't enter.
     """
-    folder = tempfile.mkdtemp(prefix="q2a-")
+    folder = tempfile.mkdtemp(prefix="q2a-", dir=short_temporary_folder())
     end_children_with_this_process().delete_at_end(Path(folder))
     return f"{folder}/ray"
+
+
+def short_temporary_folder() -> str:
+    """Return the folder for temporary files, or `/tmp` where its path is too long for sockets."""
+    folder = tempfile.gettempdir()
+    return folder if len(os.fsencode(folder)) <= _LONGEST_PARENT else "/tmp"

@@ -11,6 +11,7 @@ import pytest
 
 from benchmarks.seaweed import free_port
 from tests.support.drill_tools import (
+    EXECUTE,
     Q2A,
     WEIGHTS,
     Drill,
@@ -31,7 +32,7 @@ ALONE = [
     "sh", "-c", 'ip link set lo up && exec "$@"', "sh",
 ]  # fmt: skip
 """Goes before a command that finds loopback alone, in a network namespace of its own."""
-START_ALONE = ["-c", "import os, sys; os.execvp(sys.argv[1], sys.argv[1:])", *ALONE]
+START_ALONE = [*EXECUTE, *ALONE]
 
 
 def test_a_run_needs_nothing_that_is_not_on_loopback(drill: Drill) -> None:

@@ -15,30 +15,23 @@ from benchmarks.seaweed import free_port
 from flows.runners import open_tracking
 from infra.reaper import marked_processes
 from tests.support.drill_tools import (
+    END_SECONDS,
     Q2A,
     WEIGHTS,
     Drill,
     answers,
     environment_of,
+    mark_of,
     options,
     result_of,
     settings_of,
     start_prefect_server,
     wait_until,
+    wait_until_nothing_is_left,
 )
 from tests.support.tiny_run import Driver, training_states
 
 pytestmark = pytest.mark.drill
-
-END_SECONDS = 15
-
-
-def mark_of(driver: Driver) -> str:
-    """The mark that a driver's processes carry; its reaper has it as last argument."""
-    for child in psutil.Process(driver.process.pid).children():
-        if "reaper.py" in " ".join(child.cmdline()):
-            return str(child.cmdline()[-1])
-    raise AssertionError("the driver has no reaper")
 
 
 def start_and_reach_training(drill: Drill) -> tuple[Driver, str]:
@@ -50,13 +43,6 @@ def start_and_reach_training(drill: Drill) -> tuple[Driver, str]:
     for name in ("prefect.server", "raylet", "gcs_server", "RayTrainWorker"):
         assert any(name in line for line in names), (name, names)
     return driver, mark
-
-
-def wait_until_nothing_is_left(mark: str, began: float) -> float:
-    while left := marked_processes(mark):
-        assert time.monotonic() < began + END_SECONDS, f"still running: {left}"
-        time.sleep(0.1)
-    return time.monotonic() - began
 
 
 def resume_and_compare(drill: Drill) -> str:

@@ -16,6 +16,7 @@ import pytest
 from flows.config import load_config
 from flows.pipeline import STAGES
 from flows.runners import open_tracking
+from infra.reaper import marked_processes
 from infra.settings import Settings
 from infra.storage.store import Store
 from tests.support.tiny_run import DRIVER, Driver, Hold, TinyRun, history_numbers
@@ -24,6 +25,10 @@ BINARIES = Path(sys.executable).parent
 Q2A = str(BINARIES / "q2a")
 NAMES = [stage.name for stage in STAGES]
 WEIGHTS = "checkpoint/model.safetensors"
+END_SECONDS = 15
+"""Longest time that a command and what it started may take to end."""
+EXECUTE = ["-c", "import os, sys; os.execvp(sys.argv[1], sys.argv[1:])"]
+"""Goes before a command that is not Python, to be started as a driver."""
 
 
 def options(overrides: tuple[str, ...]) -> list[str]:
@@ -69,6 +74,23 @@ def result_of(settings: Settings, overrides: tuple[str, ...]) -> TinyRun:
             hit = f"q2a.hit.{planned.stage}" in newest.data.tags
             outcomes.append(StageOutcome(planned.stage, hit, record.seconds, record))
     return TinyRun(settings, config, newest.info.run_id, tuple(outcomes), ())
+
+
+def mark_of(driver: Driver) -> str:
+    """The mark that a driver's processes carry; its reaper has it as last argument."""
+    for child in psutil.Process(driver.process.pid).children():
+        if "reaper.py" in " ".join(child.cmdline()):
+            return str(child.cmdline()[-1])
+    raise AssertionError("the driver has no reaper")
+
+
+def wait_until_nothing_is_left(mark: str, began: float, seconds: float = END_SECONDS) -> float:
+    """Wait for the end of all processes of a driver; returns how long it took since `began`."""
+    while left := marked_processes(mark):
+        names = [psutil.Process(pid).cmdline() for pid, _ in left if psutil.pid_exists(pid)]
+        assert time.monotonic() < began + seconds, f"still running: {names}"
+        time.sleep(0.1)
+    return time.monotonic() - began
 
 
 def train_workers(driver: Driver) -> list[psutil.Process]:
