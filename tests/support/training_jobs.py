@@ -160,6 +160,11 @@ class Finished:
         return [metrics["loss"] for metrics in self.history]
 
     @property
+    def norms(self) -> list[float]:
+        """Of the gradient of each step, before it is clipped."""
+        return [metrics["gradient_norm"] for metrics in self.history]
+
+    @property
     def weights(self) -> dict[str, Tensor]:
         """Of the exported model."""
         found: dict[str, Tensor] = load_file(self.folder / "artifact/checkpoint/model.safetensors")

@@ -150,3 +150,59 @@ def test_empty_and_unpaired_statistics_are_refused() -> None:
         paired_test(accuracy_rows([0, 1]), accuracy_rows([0, 1, 1]), ratio, seed=0)
     with pytest.raises(ValueError, match="no items"):
         majority_score([], METRICS.named("accuracy"))
+
+
+def test_the_smallest_p_value_is_one_in_a_thousand() -> None:
+    """40 of 40 items better: no random exchange of the sides comes near (2 of 2^40 do)."""
+    test = paired_test(accuracy_rows([0] * 40), accuracy_rows([1] * 40), ratio, seed=0)
+    assert test.p_value == 1 / 1000
+    assert (test.difference, test.interval.low, test.interval.high) == (1, 1, 1)
+
+
+def test_both_systems_are_resampled_with_the_same_items() -> None:
+    """One edit more in every word: whatever items are drawn, the difference is 1."""
+    words = np.ones(30)
+    before = np.stack([np.arange(30.0), words], axis=1)
+    after = before + np.array([1.0, 0.0])
+    test = paired_test(before, after, ratio, seed=3)
+    assert (test.interval.low, test.interval.high) == pytest.approx((1, 1), abs=1e-12)
+
+
+def test_the_interval_of_a_difference_agrees_with_scipys() -> None:
+    rng = np.random.default_rng(1)
+    words = rng.integers(3, 15, size=60).astype(float)
+    edits = [rng.binomial(words.astype(int), share).astype(float) for share in (0.3, 0.2)]
+    rows = [np.stack([some, words], axis=1) for some in edits]
+    test = paired_test(rows[0], rows[1], ratio, seed=1, num_resamples=5000)
+    theirs = scipy_stats.bootstrap(
+        (*edits, words),
+        lambda a, b, n, axis: (b.sum(axis=axis) - a.sum(axis=axis)) / n.sum(axis=axis),
+        paired=True,
+        method="percentile",
+        n_resamples=5000,
+        rng=np.random.default_rng(2),
+    ).confidence_interval
+    assert test.difference == pytest.approx((edits[1] - edits[0]).sum() / words.sum())
+    assert (test.interval.low, test.interval.high) == pytest.approx(tuple(theirs), abs=0.006)
+
+
+def test_chance_is_a_mean_over_items_and_none_where_one_item_is_open() -> None:
+    accuracy = METRICS.named("accuracy")
+    two, four = (make_items(["a"], choices=tuple("abcd"[:n])) for n in (2, 4))
+    assert chance_score([*two, *four], accuracy) == (1 / 2 + 1 / 4) / 2
+    assert chance_score([*two, *make_items(["a"])], accuracy) is None
+    assert chance_score([], accuracy) is None
+
+
+def test_majority_compares_answers_without_tags() -> None:
+    items = make_items(["<|en|>dog", "dog", "cat", "cat", "dog "])
+    assert majority_score(items, METRICS.named("accuracy")) == 3 / 5
+
+
+def test_statistics_without_columns_are_refused_on_either_side() -> None:
+    good = accuracy_rows([0, 1])
+    with pytest.raises(ValueError, match=r"shape \(2,\)"):
+        bootstrap_interval(np.ones(2), ratio, seed=0)
+    for pair in ((good, np.zeros((0, 2))), (np.zeros((0, 2)), good)):
+        with pytest.raises(ValueError, match=r"shape \(0, 2\)"):
+            paired_test(*pair, ratio, seed=0)

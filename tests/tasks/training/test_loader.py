@@ -4,6 +4,7 @@ import threading
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from itertools import chain
 
 import numpy as np
 import pytest
@@ -12,7 +13,7 @@ from infra.compute.interface import Worker
 from infra.compute.resources import Loading
 from tasks.training.guards.audit import Consumed, audit
 from tasks.training.loader import LoadedStep, Loader
-from tasks.training.split import SplitError
+from tasks.training.split import SplitError, split
 from tasks.training_data.mixture_plan import plan_mixture
 from tests.support.example_numbers import Numbers
 
@@ -111,3 +112,35 @@ def test_waiting_for_data_is_measured() -> None:
     with load(slow, ahead=0, n=1) as loader:
         waited = sum(ready.seconds_waited for ready in loader)
     assert waited >= 20 * 0.01  # a sleep lasts no less than it was asked for
+
+
+def test_every_planned_example_is_computed_number_0_too_from_the_first_step_on() -> None:
+    plan = np.array([[3, 0, 1], [0, 2, -1], [5, 4, 0]])
+    for first in range(4):
+        with Loader(plan, Numbers(), Worker(0, 1), 300, Loading(), first) as loader:
+            taken = {ready.step: sorted(chain(*ready.examples)) for ready in loader}
+        expected = {0: [0, 1, 3], 1: [0, 2], 2: [0, 4, 5]}
+        assert taken == {step: numbers for step, numbers in expected.items() if step >= first}
+
+
+def test_workers_take_the_shares_of_a_step_in_turn() -> None:
+    """The first share has the longest micro-batch: 9 is 83 tokens, the others are 20."""
+    plan = np.array([[9, 0, 11]] * 4)
+    shares = split([9, 0, 11], Numbers().loads([9, 0, 11]), 3, 300)
+    for rank in range(3):
+        with Loader(plan, Numbers(), Worker(rank, 3), 300, Loading()) as loader:
+            taken = [ready.examples for ready in loader]
+        assert taken == [shares[(rank + step) % 3] for step in range(4)]
+
+
+def test_as_many_examples_as_workers_are_enough() -> None:
+    with Loader(np.array([[1, 2]]), Numbers(), Worker(1, 2), 300, Loading()) as loader:
+        (ready,) = loader
+    assert sum(map(len, ready.examples)) == 1
+
+
+def test_an_empty_step_is_handed_out_without_asking_the_source() -> None:
+    source = Numbers()
+    with Loader(np.array([[-1, -2]]), source, Worker(0, 1), 300, Loading()) as loader:
+        assert [replace(r, seconds_waited=0.0) for r in loader] == [LoadedStep(0, [], [])]
+    assert source.made == []

@@ -85,3 +85,33 @@ def test_too_few_long_examples_for_equally_many_micro_batches_leave_one_empty() 
     loads = [Load(100, 10)] * 3
     assert sorted(map(sorted, split([0, 1, 2], loads, 2, 100))) == [[[], [0]], [[1], [2]]]
     assert [len(batches) for batches in split([0, 1, 2], loads, 2, 200)] == [1, 1]
+
+
+def test_work_is_the_tokens_and_those_of_audio_once_more() -> None:
+    assert Load(tokens=30, audio_tokens=12).work == 42
+
+
+def test_rows_of_micro_batches_are_dealt_back_and_forth() -> None:
+    """Four of 10, 9, 8 and 7: each rank has 17. In one direction they had 18 and 16."""
+    loads = [Load(tokens, 0) for tokens in (10, 9, 8, 7)]
+    assert split(range(4), loads, 2, 10) == [[[0], [3]], [[1], [2]]]
+
+
+def test_the_longest_comes_first_and_of_equals_the_lower_number() -> None:
+    loads = [Load(5, 1), Load(7, 1), Load(5, 1)]
+    assert split([4, 9, 2], loads, 1, 100) == [[[9, 2, 4]]]
+
+
+def test_audio_comes_before_text_however_long_the_text_is() -> None:
+    assert split([0, 1], [Load(90, 0), Load(2, 1)], 1, 100) == [[[1, 0]]]
+
+
+def test_an_example_goes_where_least_work_is_and_still_room() -> None:
+    """7 and 5 open one each; 3 joins the 5, the other 3 then fills the 7, and 2 the rest."""
+    loads = [Load(7, 0), Load(5, 0), Load(3, 0), Load(3, 0), Load(2, 0)]
+    assert split(range(5), loads, 2, 10) == [[[0, 3]], [[1, 2, 4]]]
+
+
+def test_examples_of_no_work_are_spread_too() -> None:
+    assert split([0, 1], [Load(0, 0)] * 2, 2, 10) == [[[0]], [[1]]]
+    assert sorted(split([0], [Load(0, 0)], 2, 10)) == [[[]], [[0]]]

@@ -13,8 +13,10 @@ from tasks.training_data.mixture_plan import (
     Group,
     MixtureError,
     draw_evenly,
+    group_shares,
     plan_groups,
     plan_mixture,
+    task_shares,
 )
 from tests.support.example_numbers import drawing
 
@@ -120,3 +122,58 @@ def test_all_examples_in_turn_are_one_pool_with_exact_epochs() -> None:
     assert data.shares.sum() == pytest.approx(1)
     with pytest.raises(MixtureError, match="nothing is left to train on"):
         draw_evenly(0, drawing(1, 1))
+
+
+def test_a_plan_by_the_documented_generators_is_the_plan() -> None:
+    """What a seed draws is part of every recipe's result: it never changes.
+
+    Tasks by generator [seed, 0]; epochs of a task's only group by [seed, 1, task, epoch].
+    """
+    pools = {"b": range(3, 8), "a": range(3)}
+    plan = plan_mixture(pools, {"b": 3, "a": 1}, 4, 5, seed=11)
+    drawn = np.random.default_rng([11, 0]).choice(2, size=20, p=[0.25, 0.75])
+    expected = np.empty(20, np.int64)
+    for number, task in enumerate("ab"):
+        epochs = [
+            np.random.default_rng([11, 1, number, epoch]).permutation(np.array(pools[task]))
+            for epoch in range(20)
+        ]
+        expected[drawn == number] = np.concatenate(epochs)[: (drawn == number).sum()]
+    assert plan.tolist() == expected.reshape(4, 5).tolist()
+
+
+def test_groups_take_turns_at_the_documented_times() -> None:
+    """Group k of share q at (i + u) / q, u by [seed, 2, task]; epochs by [seed, 3, task, group]."""
+    groups = {"a": [Group(range(2), 1), Group([], 5), Group(range(2, 5), 3), Group([9], 0)]}
+    plan = plan_groups(groups, {"a": 2.0}, 6, 4, seed=5).ravel()
+    phases = np.random.default_rng([5, 2, 0]).random(2)
+    turns = sorted(
+        ((i + phase) / share, group)
+        for group, (phase, share) in enumerate(zip(phases, (0.25, 0.75), strict=True))
+        for i in range(40)
+    )[:24]
+    pools = (np.arange(2), np.arange(2, 5))
+    draws = [
+        iter(
+            np.concatenate(
+                [np.random.default_rng([5, 3, 0, g, e]).permutation(pool) for e in range(20)]
+            ).tolist()
+        )
+        for g, pool in enumerate(pools)
+    ]
+    assert plan.tolist() == [next(draws[group]) for _, group in turns]
+
+
+def test_shares_are_weights_over_their_sum() -> None:
+    tasks, shares = task_shares(["c", "a", "b"], {"a": 1, "b": 3, "c": 0, "d": 9})
+    assert (tasks, shares.tolist()) == (["a", "b"], [0.25, 0.75])
+    assert group_shares([Group([0], 3), Group([1], 1)]).tolist() == [0.75, 0.25]
+
+
+def test_an_even_plan_has_one_pool_and_equal_shares() -> None:
+    data = draw_evenly(4, drawing(3, 2, seed=9))
+    assert data.pools.tolist() == [0, 0, 0, 0]
+    assert data.pools.dtype == np.int32
+    assert data.shares.tolist() == [0.25] * 4
+    plan = plan_mixture({"all": range(4)}, {"all": 1}, 3, 2, seed=9)
+    assert np.array_equal(data.plan, plan)

@@ -53,3 +53,22 @@ def test_the_newest_is_always_kept_and_a_second_look_deletes_nothing(
     assert set(sorted(steps)[-last:]) <= kept
     left = [state for state in saved if state.step in kept]
     assert steps_to_keep(left, policy) == kept
+
+
+def test_of_equally_good_states_the_earlier_one_is_kept() -> None:
+    equal = [Saved(step, 0.0, {"loss": 1.0}) for step in (3, 1, 2, 4)]
+    for better in ("lower", "higher"):
+        policy = KeepCheckpoints.model_validate({"last": 1, "best": 1, "better": better})
+        assert steps_to_keep(equal, policy) == {1, 4}
+
+
+def test_a_state_without_the_metric_is_not_ranked() -> None:
+    saved = [Saved(1, 0.0, {}), Saved(2, 0.0, {"loss": 9.0}), Saved(3, 0.0, {"norm": 0.0})]
+    assert steps_to_keep(saved, KeepCheckpoints(last=1, best=2)) == {2, 3}
+
+
+def test_a_period_of_hours_begins_on_its_multiple() -> None:
+    """Of half hours since 1970: 1799 s is in the first, 1800 s in the second."""
+    saved = [Saved(step, seconds, {}) for step, seconds in enumerate((0, 1799, 1800, 3599, 3600))]
+    assert steps_to_keep(saved, KeepCheckpoints(last=1, every_hours=0.5)) == {0, 2, 4}
+    assert steps_to_keep(saved, KeepCheckpoints(last=1, every_hours=2)) == {0, 4}

@@ -31,10 +31,12 @@ Golden = Callable[[str, Sequence[float]], None]
 def assert_same_training(found: Finished, expected: Finished, first: int = 0) -> None:
     """Losses of every step within 1e-5, and the weights that they lead to.
 
+    Adam's steps are as long whatever the gradient's scale is, so its norm is compared too.
     And the audit: from the step `first` on, each step took its examples, all of them and once.
     """
     assert len(found.losses) == STEPS
     assert found.losses == pytest.approx(expected.losses, rel=0, abs=1e-5)
+    assert found.norms == pytest.approx(expected.norms, rel=1e-3)
     for name, weights in expected.weights.items():
         torch.testing.assert_close(found.weights[name], weights, rtol=0, atol=1e-4, msg=name)
     assert min(found.consumed) == first
