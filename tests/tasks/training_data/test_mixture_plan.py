@@ -120,3 +120,16 @@ def test_all_examples_in_turn_are_one_pool_with_exact_epochs() -> None:
     assert data.shares.sum() == pytest.approx(1)
     with pytest.raises(MixtureError, match="nothing is left to train on"):
         draw_evenly(0, drawing(1, 1))
+
+
+def test_the_seed_draws_the_order_inside_every_group() -> None:
+    groups = {"asr": [Group(range(50), 1.0), Group(range(50, 100), 1.0)]}
+
+    def orders(seed: int) -> tuple[list[int], list[int]]:
+        drawn = plan_groups(groups, {"asr": 1}, 1, 80, seed).ravel().tolist()
+        return [n for n in drawn if n < 50], [n - 50 for n in drawn if n >= 50]
+
+    some, others = orders(seed=1), orders(seed=2)
+    for one, other in zip(some, others, strict=True):
+        assert one[:30] != other[:30]
+    assert some[0][:30] != some[1][:30]  # nor do two groups share an order
