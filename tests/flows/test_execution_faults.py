@@ -45,15 +45,13 @@ def test_each_contract_of_each_input_is_enforced_before_any_work(
     shop: Workshop, changed: str, content: str
 ) -> None:
     session = shop.session()
-    inputs = {
-        "corpus": execute(session, shop.call("one", Recipe(values=(30,)))),
-        "pairs": execute(session, shop.call("two", Recipe(values=(31,)))),
-    }
-    artifact = next(made for made in inputs.values() if made.stage.name == changed)
+    first = execute(session, shop.call("one", Recipe(values=(30,))))
+    second = execute(session, shop.call("two", Recipe(values=(31,))))
+    artifact = first if changed == "one" else second
     shop.ledger.directory(changed, artifact.fingerprint).write_text(ROWS, content)
     shop.events.clear()
     with pytest.raises(ContractBreachError, match=rf"^(sum of )?{changed} "):
-        execute(session, shop.call("three", Recipe(), **inputs))
+        execute(session, shop.call("three", Recipe(), corpus=first, pairs=second))
     assert "work" not in shop.events
     shop.ledger.directory(changed, artifact.fingerprint).delete("record.json")
 
