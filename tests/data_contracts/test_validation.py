@@ -243,3 +243,15 @@ def test_a_tolerated_share_is_one_of_all_slices_together() -> None:
     outcome = outcomes(one_of_four)["clips.is_short"]
     assert (one_of_four.rows, outcome.success, outcome.unexpected_count) == (5, True, 1)
     assert outcome.examples[0].id == "d"
+
+
+def test_a_tolerated_share_is_one_of_the_values_that_are_given() -> None:
+    """Great Expectations: of a `mostly` of 0.5, one bad value in two is met, one in one is not."""
+    tolerant = replace(SHORT, arguments={"max_value": 30, "mostly": 0.5})
+    contract = Contract("clips", "id", columns=("id",), nullable=("seconds",), rules=(tolerant,))
+    bad, nulls = clips(["a"], [31.0]), clips(["b", "c", "d"], [None, None, None])
+
+    alone = validate_slices(contract, [bad, nulls], "clips")
+    assert not outcomes(alone)["clips.is_short"].success
+    one_of_two = validate_slices(contract, [bad, nulls, clips(["e"], [1.0])], "clips")
+    assert outcomes(one_of_two)["clips.is_short"].success

@@ -11,7 +11,8 @@ import pytest
 
 from data_contracts.stage_record import StageRecord
 from flows.execution import execute
-from tests.support.workshop import ROWS, Recipe, Workshop, only_run
+from flows.stage import Source
+from tests.support.workshop import ROWS, Recipe, Workshop, check_values, only_run
 
 
 def test_contracts_frame_the_work_and_the_record_comes_last(
@@ -51,8 +52,46 @@ def test_the_run_shows_recipe_inputs_contracts_pages_and_results(
     expected = {"contracts_in.html", "contracts_in.json", "contracts_out.html", "page.html"}
     assert expected | {"contracts_out.json", "record.json"} == files
     path = shop.client.download_artifacts(run.info.run_id, "contracts_out.json", str(tmp_path))
-    (contract,) = json.loads(Path(path).read_text())
-    assert contract["table"] == "two"
+    tables = [contract["table"] for contract in json.loads(Path(path).read_text())]
+    assert tables == ["two", "sum of two"]
+
+
+def test_every_input_is_checked_and_shown(shop: Workshop, tmp_path: Path) -> None:
+    session = shop.session()
+    first = execute(session, shop.call("one", Recipe(values=(20, 21))))
+    second = execute(session, shop.call("two", Recipe(values=(22,))))
+    source = Source("d" * 64, Recipe(values=(5,)), lambda: [check_values([1, 2, 3], "source")])
+    call = shop.call("three", Recipe(values=(23,)), source, corpus=first, pairs=second)
+    shop.events.clear()
+    execute(session, call)
+    assert shop.events[:3] == ["check one", "check two", "work on (5,)"]
+    run = shop.tracking.producer_of(call.artifact.fingerprint)
+    assert run is not None
+    shown = {
+        found.dataset.name: json.loads(found.dataset.profile)["sha256"]
+        for found in run.inputs.dataset_inputs
+    }
+    assert shown == {
+        "corpus": first.fingerprint, "pairs": second.fingerprint, "source": "d" * 64
+    }  # fmt: skip
+    path = shop.client.download_artifacts(run.info.run_id, "contracts_in.json", str(tmp_path))
+    tables = [contract["table"] for contract in json.loads(Path(path).read_text())]
+    assert tables == ["source", "one", "sum of one", "two", "sum of two"]
+
+
+def test_a_stage_with_inputs_is_made_anew_when_its_source_changes(shop: Workshop) -> None:
+    session = shop.session()
+    first = execute(session, shop.call("one", Recipe(values=(24,))))
+    made = []
+    for digest in ("a" * 64, "b" * 64):
+        source = Source(digest, Recipe(), lambda: [])
+        call = shop.call("two", Recipe(values=(25,)), source, corpus=first)
+        made.append(execute(session, call).fingerprint)
+        record = shop.ledger.find("two", made[-1])
+        assert record is not None
+        assert record.inputs == {"corpus": first.fingerprint, "source": digest}
+    assert [outcome.hit for outcome in session.outcomes] == [False, False, False]
+    assert made[0] != made[1]
 
 
 def test_the_record_says_what_was_read_and_left(shop: Workshop) -> None:

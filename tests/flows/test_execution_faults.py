@@ -27,13 +27,42 @@ def test_an_output_that_breaks_its_contract_is_never_recorded(shop: Workshop) ->
     assert "contracts_out.html" in files
 
 
+@pytest.mark.parametrize(
+    ("values", "rule"), [((1, -3), r"rows\.value_is_positive"), ((1, 2000), r"sum\.is_small")]
+)
+def test_each_contract_of_an_output_is_enforced(
+    shop: Workshop, values: tuple[int, ...], rule: str
+) -> None:
+    call = shop.call("one", Recipe(values=values))
+    with pytest.raises(ContractBreachError, match=rule):
+        execute(shop.session(), call)
+    assert shop.ledger.find("one", call.artifact.fingerprint) is None
+
+
+@pytest.mark.parametrize("content", ["[-1]", "[2000]"])
+@pytest.mark.parametrize("changed", ["one", "two"])
+def test_each_contract_of_each_input_is_enforced_before_any_work(
+    shop: Workshop, changed: str, content: str
+) -> None:
+    session = shop.session()
+    first = execute(session, shop.call("one", Recipe(values=(30,))))
+    second = execute(session, shop.call("two", Recipe(values=(31,))))
+    artifact = first if changed == "one" else second
+    shop.ledger.directory(changed, artifact.fingerprint).write_text(ROWS, content)
+    shop.events.clear()
+    with pytest.raises(ContractBreachError, match=rf"^(sum of )?{changed} "):
+        execute(session, shop.call("three", Recipe(), corpus=first, pairs=second))
+    assert "work" not in shop.events
+    shop.ledger.directory(changed, artifact.fingerprint).delete("record.json")
+
+
 def test_a_source_that_breaks_its_contract_stops_before_any_work(shop: Workshop) -> None:
     session = shop.session()
     bad = Source("digest-1", Recipe(), lambda: [check_values([0], "source")])
     call = shop.call("sourced", Recipe(), bad)
     with pytest.raises(ContractBreachError):
         execute(session, call)
-    assert "work" not in shop.events
+    assert shop.events == []
     assert only_run(shop, session).info.status == "FAILED"
 
 

@@ -71,3 +71,23 @@ def test_completing_clears_what_a_killed_writer_left(ledger: Ledger, tmp_path: P
     record = finish(ledger, "f1")
     assert not (folder / "weights.partial-0badcafe").exists()
     assert len(record.files) == 2
+
+
+def test_a_file_that_is_called_like_the_record_deeper_in_an_artifact_is_one_of_its_files(
+    ledger: Ledger,
+) -> None:
+    ledger.directory("sft", "f1").write_bytes("model/record.json", b"{}")
+    record = finish(ledger, "f1")
+    assert [file.path for file in record.files] == ["model/record.json", "model/weights", "notes"]
+    assert ledger.records("sft") == [record]
+
+
+def test_every_damage_is_found_and_every_damaged_file_discarded(ledger: Ledger) -> None:
+    record = finish(ledger, "f1")
+    directory = ledger.directory("sft", "f1")
+    directory.write_bytes("model/weights", b"bad")
+    directory.write_bytes("notes", b"m")
+    damages = ledger.verify(record)
+    assert [damage.path for damage in damages] == ["model/weights", "notes"]
+    ledger.discard(record, damages)
+    assert directory.list_keys() == []

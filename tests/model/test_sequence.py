@@ -1,5 +1,6 @@
 """Rendering equals the processor's, marks answers only, and lets no text steer the format."""
 
+import re
 from unicodedata import normalize
 
 import numpy as np
@@ -21,7 +22,16 @@ from tests.support.oracle import (
     tokens_of,
 )
 
-CHATS = [c for c in CONVERSATIONS if c.format == "chat"]
+THREE_TURNS = chat(
+    "three turns of audio",
+    ("user", "What is the sound?", ("even",)),
+    ("assistant", "A dog.", ()),
+    ("user", "", ("odd", "shortest")),
+    ("assistant", "Rain falls.", ()),
+    ("user", "And this?", ("even too",)),
+    ("assistant", "The lazy dog.", ()),
+)
+CHATS = [*(c for c in CONVERSATIONS if c.format == "chat"), THREE_TURNS]
 
 
 def messages(turns: tuple[Turn, ...]) -> list[dict[str, object]]:
@@ -71,6 +81,11 @@ def test_a_chat_prompt_equals_the_processors(
     sequence = prompt_of(conversation, processor)
     assert sequence.input_ids.tolist() == reference_ids(text, conversation, processor)
     assert not sequence.is_label.any()
+
+
+def test_clips_are_counted_through_all_turns(processor: Qwen2AudioProcessor) -> None:
+    text = processor.tokenizer.decode(tokens_of(THREE_TURNS, processor).input_ids)
+    assert re.findall(r"Audio (\d+): <\|audio_bos\|>", text) == ["1", "2", "3", "4"]
 
 
 def test_a_completion_is_audio_prompt_answer_and_end(processor: Qwen2AudioProcessor) -> None:

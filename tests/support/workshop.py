@@ -40,6 +40,21 @@ POSITIVE = Contract(
         ),
     ),
 )
+SMALL = Contract(
+    name="sum",
+    id_column="artifact",
+    columns=("artifact", "sum"),
+    nullable=(),
+    rules=(
+        Rule(
+            "sum.is_small",
+            "sum",
+            "expect_column_values_to_be_between",
+            "Leave values out.",
+            {"max_value": 999},
+        ),
+    ),
+)
 
 
 class Recipe(recipe.Recipe):
@@ -71,9 +86,11 @@ class Workshop:
             progress=lambda text: self.events.append(f"progress {text.split(' in ')[0]}"),
         )
 
-    def make(self, context: StageContext, recipe: Recipe) -> StageResult:
+    def make(
+        self, context: StageContext, recipe: Recipe, source: Recipe | None = None
+    ) -> StageResult:
         """Copy the recipe's values into a file, in two steps of which the first is kept."""
-        self.events.append("work")
+        self.events.append("work" if source is None else f"work on {source.values}")
         if context.directory.exists("scratch/half"):
             self.events.append("continue")
         context.directory.write_text("scratch/half", "half")
@@ -85,7 +102,9 @@ class Workshop:
 
     def check(self, label: str, directory: Store) -> list[ContractResult]:
         self.events.append(f"check {label}")
-        return [check_values(json.loads(directory.read_text(ROWS)), label)]
+        values = json.loads(directory.read_text(ROWS))
+        total = pd.DataFrame({"artifact": [label], "sum": [sum(values)]})
+        return [check_values(values, label), validate(SMALL, total, f"sum of {label}")]
 
     def stage(self, name: str, *inputs: str) -> Stage:
         return Stage(

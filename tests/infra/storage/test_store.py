@@ -132,6 +132,14 @@ def test_list_keys_of_a_prefix_stays_inside_the_folder(store: Store) -> None:
     assert store.list_keys("dpo") == []
 
 
+def test_a_part_of_a_file_is_read_from_its_first_byte_on(store: Store) -> None:
+    store.write_bytes("x", b"0123456789")
+    assert store.read_range("x", 2, 3) == b"234"
+    with store.open("x", 4) as stream:
+        assert stream.tell() == 4
+        assert stream.read(2) == b"45"
+
+
 def test_delete_takes_files_and_folders_and_forgives_absence(store: Store) -> None:
     store.write_bytes("a/b", b"")
     store.write_bytes("a/c", b"")

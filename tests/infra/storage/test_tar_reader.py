@@ -182,6 +182,17 @@ def test_a_number_that_is_none_is_a_clear_error(attack: bytes, message: str) -> 
         list(scan_tar(CountedStream(attack + bytes(1024))))
 
 
+def test_a_pax_header_is_about_the_next_member_alone() -> None:
+    """POSIX.1-2017, pax: an extended header of type x affects the next file."""
+    records = b"12 size=600\n" + b"15 path=long.a\n"
+    described = pax(records) + bytes(1024)
+    plain = header_of({"name": b"b.flac", "size": b"%011o" % 3}) + b"abc" + bytes(509)
+    assert [*scan_tar(io.BytesIO(described + plain + bytes(1024)))] == [
+        Member("long.a", 1536, 600),
+        Member("b.flac", 1536 + 1024 + 512, 3),
+    ]
+
+
 def test_spaces_of_other_scripts_in_a_name_are_no_control_characters() -> None:
     (member,) = scan_tar(tar_of([(file("日本\u3000語.flac"), b"x")]))
     assert isinstance(member, Member)

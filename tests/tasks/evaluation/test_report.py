@@ -63,6 +63,23 @@ def test_results_hold_value_interval_and_baselines() -> None:
     assert list(report.result("s2tt", "sft").secondary) == ["chrf"]
 
 
+def test_the_majority_baseline_knows_training_answers_and_no_others() -> None:
+    """Of the references the most common one is right in 3 of 4, that of training in 1 of 4."""
+    references = ("dog", "dog", "dog", "rain")
+    items = [make_item("sound", i, text, "accuracy", SOUNDS) for i, text in enumerate(references)]
+    for train_answers, majority in (
+        ({"sound": ["rain", "rain", "dog"], "asr": ["dog"]}, 0.25),
+        ({"asr": ["rain"]}, 0.75),
+    ):
+        report = make_report(
+            checkpoints=("base",),
+            items=items,
+            predictions=predict(items, {"base": references}),
+            train_answers=train_answers,
+        )
+        assert report.result("sound", "base").majority == majority
+
+
 def test_each_checkpoint_is_compared_with_the_one_before_it() -> None:
     verdicts = {(c.suite, c.before, c.after): c.verdict for c in make_report().comparisons}
     assert verdicts == {

@@ -273,3 +273,19 @@ def test_recall_in_a_corpus_that_is_packed_as_opus() -> None:
         recall = np.mean([(n, len(waveforms) + n) in found for n in range(len(waveforms))])
         print(f"{form}: {recall:.1%}")
         assert recall >= 0.9, form
+
+
+@pytest.mark.parametrize("extra_bits", [0, 9])
+@pytest.mark.parametrize("size", [1, 7, 40])
+def test_matches_do_not_depend_on_the_blocks_of_the_search(
+    size: int, extra_bits: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A copy of every recording of 60 hops, a stretch of 20 of which crosses borders of blocks."""
+    draw_from = np.random.default_rng(3)
+    originals = [draw_from.integers(1, 1 << NUM_BITS, 60, dtype=np.uint32) for _ in range(6)]
+    copies = [bits[5 * n : 5 * n + 20] for n, bits in enumerate(originals)]
+    monkeypatch.setattr(search, "extra_bits", lambda _: extra_bits)
+    for name in ("_HOPS_AT_ONCE", "_PROPOSALS_AT_ONCE", "_HOPS_PER_BATCH"):
+        monkeypatch.setattr(search, name, size)
+    found = {(m.first, m.second, m.offset, m.bit_error) for m in matches([*originals, *copies])}
+    assert found == {(n, n + 6, 5 * n, 0.0) for n in range(6)}

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from tasks.recordings.decode import decode
+from tasks.recordings.decode import DecodeError, decode
 from tests.support.ffmpeg_files import ffmpeg_file
 from tests.support.recordings import noise, sound_file, tone
 from tests.support.refusals import reason_of
@@ -180,3 +180,22 @@ def test_a_wav_from_a_pipe_that_does_not_know_its_size_is_whole() -> None:
     data = bytearray(sound_file(tone(1)))
     data[4:8] = b"\xff\xff\xff\xff"
     assert len(decode(bytes(data), "a.wav").waveform) == 16_000
+
+
+def with_note(wav: bytes, note: bytes) -> bytes:
+    """The wav with a chunk of another program before its samples; RIFF fills odd ones up by a byte.
+
+    Source: Microsoft, Multimedia Programming Interface and Data Specifications 1.0 (1991), RIFF.
+    """
+    data = wav.index(b"data")
+    chunk = b"note" + len(note).to_bytes(4, "little") + note + bytes(len(note) % 2)
+    size = len(wav) - 8 + len(chunk)
+    return b"RIFF" + size.to_bytes(4, "little") + wav[8:data] + chunk + wav[data:]
+
+
+@pytest.mark.parametrize("note", [b"even", b"odd"])
+def test_the_end_of_a_wav_is_known_behind_chunks_of_odd_size(note: bytes) -> None:
+    wav = with_note(sound_file(noise(1, 1)), note)
+    assert len(decode(wav, "a.wav").waveform) == 16_000
+    with pytest.raises(DecodeError, match=f"it has {len(wav) - 6} of {len(wav)} bytes"):
+        decode(wav[:-6], "a.wav")

@@ -177,3 +177,16 @@ def test_an_even_plan_has_one_pool_and_equal_shares() -> None:
     assert data.shares.tolist() == [0.25] * 4
     plan = plan_mixture({"all": range(4)}, {"all": 1}, 3, 2, seed=9)
     assert np.array_equal(data.plan, plan)
+
+
+def test_the_seed_draws_the_order_inside_every_group() -> None:
+    groups = {"asr": [Group(range(50), 1.0), Group(range(50, 100), 1.0)]}
+
+    def orders(seed: int) -> tuple[list[int], list[int]]:
+        drawn = plan_groups(groups, {"asr": 1}, 1, 80, seed).ravel().tolist()
+        return [n for n in drawn if n < 50], [n - 50 for n in drawn if n >= 50]
+
+    some, others = orders(seed=1), orders(seed=2)
+    for one, other in zip(some, others, strict=True):
+        assert one[:30] != other[:30]
+    assert some[0][:30] != some[1][:30]  # nor do two groups share an order
