@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from data_contracts.contract_result import enforce
 from data_contracts.jsonl import to_jsonl
 from data_contracts.records import Conversation, Turn
+from infra.storage.kept_files import write_kept
 from infra.storage.store import Store
 from tasks.collect_preferences import (
     CollectRecipe,
@@ -166,7 +167,7 @@ def answered_corpus(tmp_path: Path, answers: list[tuple[str, ...]]) -> Path:
     out = Store(str(tmp_path / "out"))
     for number in range(0, len(sampled), 2):
         key = f"scratch/answers-{number // 2:05d}.jsonl"
-        out.write_text(key, to_jsonl(sampled[number : number + 2]))
+        write_kept(out, key, to_jsonl(sampled[number : number + 2]).encode())
     return tmp_path / "out"
 
 

@@ -203,6 +203,6 @@ def test_statistics_without_columns_are_refused_on_either_side() -> None:
     good = accuracy_rows([0, 1])
     with pytest.raises(ValueError, match=r"shape \(2,\)"):
         bootstrap_interval(np.ones(2), ratio, seed=0)
-    for pair in ((good, np.zeros((0, 2))), (np.zeros((0, 2)), good)):
+    for one, other in ((good, np.zeros((0, 2))), (np.zeros((0, 2)), good)):
         with pytest.raises(ValueError, match=r"shape \(0, 2\)"):
-            paired_test(*pair, ratio, seed=0)
+            paired_test(one, other, ratio, seed=0)

@@ -13,6 +13,7 @@ from infra.compute.keep_checkpoints import KeepCheckpoints
 from infra.storage.retrying_store import RetryingStore
 from infra.storage.store import Store
 from tasks.training.checkpoints.folder import FINAL_STATE, Checkpoints, StateMismatchError
+from tasks.training.messages.notices import Notice
 from tasks.training.state import Trained, TrainingState
 
 IDENTITY = {"recipe": "a" * 64, "plan": "b" * 64, "tokenizer": "c" * 64}
@@ -22,7 +23,12 @@ TRAINED = Trained(parameters={"w": WEIGHT}, optimizer={"w": {"exp_avg": WEIGHT +
 
 def checkpoints(folder: Path, identity: dict[str, str] = IDENTITY, **keep: Any) -> Checkpoints:
     patient = RetryingStore(Store(str(folder)), pytest.fail)
-    return Checkpoints(patient, identity, KeepCheckpoints(**keep), pytest.fail, folder / "local")
+    return Checkpoints(patient, identity, KeepCheckpoints(**keep), refuse, folder / "local")
+
+
+def refuse(notice: Notice) -> None:
+    """Fail: nothing is to be reported here."""
+    pytest.fail(str(notice))
 
 
 def save(states: Checkpoints, step: int, **metrics: float) -> None:
