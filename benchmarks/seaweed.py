@@ -19,11 +19,6 @@ _READY_SECONDS = 300.0
 _END_SECONDS = 30.0
 
 
-def free_port() -> int:
-    """Return a port of this machine that no process listens at."""
-    return _free_ports(1)[0]
-
-
 def _free_ports(count: int) -> list[int]:
     """Return different ports: each is held until all are chosen."""
     with ExitStack() as stack:

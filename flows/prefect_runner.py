@@ -4,7 +4,6 @@ Prefect shows, schedules and logs; what is finished is decided by the ledger alo
 is off: its key holds the flow run, and it never looks whether the artifacts are still there.
 """
 
-from datetime import datetime
 from typing import Any
 
 from prefect import Flow, State, flow, get_run_logger, task
@@ -13,6 +12,7 @@ from prefect.client.schemas.objects import FlowRun
 
 from flows.execution import StageOutcome, execute
 from flows.pipeline import config_type, pipeline
+from flows.run_log import print_line
 from flows.runners import Until, open_tracking, session
 from flows.stage import Artifact, StageCall
 from infra.settings import read_settings
@@ -26,7 +26,7 @@ def _announce(flow: Flow[..., Any], flow_run: FlowRun, state: State[Any]) -> Non
     if flow_run.deployment_id is not None:
         name = f"{flow.name} run {flow_run.name} {flow_run.id}"
         reason = f": {state.message}" if state.message else ""
-        print(f"{datetime.now():%H:%M:%S} {name} is {state.name}{reason}", flush=True)
+        print_line(f"{name} is {state.name}{reason}")
 
 
 @flow(
@@ -55,7 +55,7 @@ def q2a(
     logger = get_run_logger()
 
     def progress(text: str) -> None:
-        print(f"{datetime.now():%H:%M:%S} {text}", flush=True)
+        print_line(text)
         # The mark says that the run's log file has the line already.
         logger.info(text, extra={"q2a_progress": True})
 

@@ -6,6 +6,7 @@ import time
 import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from datetime import datetime
 from pathlib import Path
 
 from infra.tracking import LOG_TAG, RunLogger
@@ -27,6 +28,11 @@ class _LogFile(logging.FileHandler):
 
     def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802
         """Leave the line out: a full disk costs the log, not the run."""
+
+
+def print_line(text: str) -> None:
+    """Print a line of progress with the time, at once."""
+    print(f"{datetime.now():%H:%M:%S} {text}", flush=True)
 
 
 def logged(progress: Callable[[str], None]) -> Callable[[str], None]:

@@ -1,6 +1,5 @@
 """Commands that plan, run and continue the pipeline."""
 
-from datetime import datetime
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -93,15 +92,10 @@ def _run_flow(
     """Run the pipeline as a Prefect flow that leaves signals to the command."""
     from flows.prefect_health import OutageWatch
     from flows.prefect_runner import q2a
-    from flows.run_log import logged
+    from flows.run_log import logged, print_line
     from infra.stop_signals import kept_handlers
 
-    with OutageWatch(logged(_print_line)).every(), kept_handlers() as restore_handlers:
+    with OutageWatch(logged(print_line)).every(), kept_handlers() as restore_handlers:
         # Prefect takes SIGTERM when a flow begins, for its own way to cancel it.
         flow = q2a.with_options(on_running=[lambda *_: restore_handlers()])
         return flow(config, parent_run=parent_run, until=until)
-
-
-def _print_line(text: str) -> None:
-    """Print a line of a run's log."""
-    print(f"{datetime.now():%H:%M:%S} {text}", flush=True)

@@ -34,18 +34,18 @@ def connect(address: str, num_cpus: int, environment: dict[str, str]) -> Any:
         UsageError: the cluster refuses the token.
         NoRayError: anything else that may pass.
     """
-    own = {} if address else {"num_cpus": num_cpus, "_temp_dir": _private_folder()}
     import ray
 
     if ray.is_initialized():
         return ray
+    own = {} if address else {"num_cpus": num_cpus, "_temp_dir": _private_folder()}
     try:
         with kept_handlers():
             ray.init(
                 address=address or "local",
                 log_to_driver=False,
                 logging_level="ERROR",
-                # Ten processes that nobody asks; Ray Train misses only its clean-up after a dead
+                # Processes that nobody asks; Ray Train misses only its clean-up after a dead
                 # controller, and that of our own Ray takes the whole Ray down.
                 include_dashboard=None if address else False,
                 runtime_env={"env_vars": environment},

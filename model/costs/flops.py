@@ -17,8 +17,8 @@ from model.batch import Batch
 from model.parts import Part, part_of
 
 _PEAK_SIDE = {"cpu": 512, "cuda": 8192}
-"""Rows of the product by which a machine's peak is measured: 3 ms of a CPU core, so that some of
-many rounds run undisturbed also on a busy machine."""
+"""Rows of the product by which a machine's peak is measured: so few that some of many rounds run
+undisturbed also on a busy machine."""
 _PEAK_ROUNDS = 3
 _PEAK_SECONDS = 0.1
 _KERNEL = 3

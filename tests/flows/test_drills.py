@@ -12,8 +12,9 @@ from typing import Any
 
 import pytest
 
-from benchmarks.seaweed import BUCKET, KEYS, free_port, seaweed
+from benchmarks.seaweed import BUCKET, KEYS, seaweed
 from flows.runners import open_tracking
+from infra.server_process import free_port
 from infra.settings import Settings
 from infra.storage.store import Store
 from tasks.evaluate import read_report

@@ -9,7 +9,7 @@ import urllib.request
 
 import pytest
 
-from benchmarks.seaweed import free_port
+from infra.server_process import free_port
 from tests.support.drill_tools import (
     EXECUTE,
     Q2A,

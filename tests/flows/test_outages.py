@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from mlflow import MlflowClient
 
-from benchmarks.seaweed import free_port
+from infra.server_process import free_port
 from tests.support.drill_tools import (
     Q2A,
     UNTIL_PRETRAIN,

@@ -11,9 +11,9 @@ from pathlib import Path
 import psutil
 import pytest
 
-from benchmarks.seaweed import free_port
 from flows.runners import open_tracking
 from infra.reaper import marked_processes
+from infra.server_process import free_port
 from tests.support.drill_tools import (
     END_SECONDS,
     Q2A,

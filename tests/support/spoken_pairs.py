@@ -12,6 +12,7 @@ from data_contracts.jsonl import to_jsonl
 from data_contracts.records import Clip, Conversation, PreferencePair, Turn
 from infra.storage.store import Store
 from model.audio import num_audio_tokens
+from model.augment import AugmentRecipe
 from model.checkpoints.checkpoint import load_checkpoint, save_checkpoint
 from model.checkpoints.construct import build_model
 from model.sequence import render_answer, render_prompt
@@ -23,6 +24,10 @@ from tasks.corpus.shards import MadeClip, write_index, write_shard
 from tests.support.oracle import RECIPE, TEXTS, padded_inputs
 from tests.support.recordings import noise
 
+UNCHANGED = AugmentRecipe(
+    time_stretch=(1, 1), mel_shift=0, noise_std=0, num_time_masks=0, num_mel_masks=0
+)
+"""No augmentation: features are what the recording gives."""
 SECONDS = {"short": 0.3, "middle": 0.7, "long": 1.1}
 """Clips of the corpus; each lies in a shard of its own."""
 

@@ -5,9 +5,10 @@ from typing import Any
 
 import pytest
 
-from benchmarks.seaweed import BUCKET, KEYS, free_port, seaweed
+from benchmarks.seaweed import BUCKET, KEYS, seaweed
 from data_contracts.errors import UsageError
 from infra.retry import is_retryable
+from infra.server_process import free_port
 from infra.storage import file_systems
 from infra.storage.file_systems import is_transient
 from infra.storage.s3_refusals import StoreAccessError, refusal_code

@@ -33,11 +33,8 @@ from tasks.training_data.example_table import Column, ExampleTable
 from tasks.training_data.examples import TrainingSet
 from tasks.training_data.mixture import Mixture
 from tests.support.recordings import stage_context
-from tests.support.spoken_pairs import SpokenPairs
+from tests.support.spoken_pairs import UNCHANGED, SpokenPairs
 
-PLAIN = AugmentRecipe(
-    time_stretch=(1, 1), mel_shift=0, noise_std=0, num_time_masks=0, num_mel_masks=0
-)
 NOISY = AugmentRecipe(num_mel_masks=0)
 
 
@@ -76,7 +73,7 @@ def spoken(tmp_path_factory: pytest.TempPathFactory) -> SpokenPairs:
 
 
 def objective(spoken: SpokenPairs, skipping: Skipping | None = None) -> SpellingObjective:
-    parts = SupervisedFactory(spoken.corpus, EXAMPLES, PLAIN, 0.0, seed=0, skipping=skipping)
+    parts = SupervisedFactory(spoken.corpus, EXAMPLES, UNCHANGED, 0.0, seed=0, skipping=skipping)
     return SpellingFactory(parts, HEARD)(spoken.processor)
 
 

@@ -33,11 +33,8 @@ from tasks.training_data.example_table import Column, ExampleTable
 from tasks.training_data.examples import TrainingSet
 from tasks.training_data.mixture import Mixture
 from tests.support.recordings import stage_context
-from tests.support.spoken_pairs import SECONDS, SpokenPairs
+from tests.support.spoken_pairs import SECONDS, UNCHANGED, SpokenPairs
 
-UNCHANGED = AugmentRecipe(
-    time_stretch=(1, 1), mel_shift=0, noise_std=0, num_time_masks=0, num_mel_masks=0
-)
 NOISY = AugmentRecipe(time_stretch=(1, 1), mel_shift=0, num_time_masks=0, num_mel_masks=0)
 
 
