@@ -27,6 +27,8 @@ GRACE_SECONDS = 3.0
 _GIVE_UP_SECONDS = 60.0
 """Time after which the reaper leaves processes alone that not even SIGKILL ends."""
 _POLL_SECONDS = 0.1
+_BLOCKED = {signal.SIGINT, signal.SIGTERM, signal.SIGHUP}
+"""Signals that stop a run: its driver obeys them, the reaper waits for the driver's end."""
 
 _Process = tuple[int, str]
 """Id of a process and the time of its start: ids are used again."""
@@ -59,15 +61,21 @@ def _reaper_of(driver: int) -> Reaper:
     mark = f"{driver}.{uuid.uuid4().hex}"
     read_end, write_end = os.pipe()
     os.register_at_fork(after_in_child=lambda: os.close(write_end))
-    subprocess.Popen(
-        [sys.executable, "-I", "-S", __file__, mark],
-        stdin=read_end,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        cwd="/",
-        env={},
-        start_new_session=True,
-    )
+    # The reaper inherits this mask, so from its first instruction on no signal of a whole group of
+    # processes ends it: ignoring them in its own code would leave the time of Python's start.
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, _BLOCKED)
+    try:
+        subprocess.Popen(
+            [sys.executable, "-I", "-S", __file__, mark],
+            stdin=read_end,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            cwd="/",
+            env={},
+            start_new_session=True,
+        )
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
     os.close(read_end)
     os.environ[DRIVER_VARIABLE] = mark
     return Reaper(mark, write_end)
@@ -136,8 +144,6 @@ def _end_all(mark: str) -> None:
 
 def _main(mark: str) -> None:
     """Wait until the driver has ended, whatever ends it, then end what it started."""
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, signal.SIG_IGN)  # of a whole group of processes: others obey it
     folders = sys.stdin.buffer.read().decode().splitlines()
     _end_all(mark)
     for folder in folders:

@@ -116,3 +116,19 @@ def test_signals_of_a_whole_group_do_not_end_the_reaper_before_its_work(started:
     started.driver.terminate()
     seconds_until_ended(started.deaf)
     seconds_until_ended(started.reaper)
+
+
+def test_no_signal_ends_the_reaper_in_its_first_moments() -> None:
+    code = (
+        "import os, signal, subprocess, sys, time; import infra.reaper as reaper\n"
+        "started = []; popen = subprocess.Popen\n"
+        "def signalled(*args, **options):\n"
+        "    started.append(popen(*args, **options))\n"
+        "    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):\n"
+        "        started[0].send_signal(number)\n"
+        "    return started[0]\n"
+        "subprocess.Popen = signalled; reaper.end_children_with_this_process()\n"
+        "time.sleep(0.5); print(started[0].poll(), signal.pthread_sigmask(signal.SIG_BLOCK, []))\n"
+    )
+    printed = subprocess.run([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
+    assert printed.stdout == "None set()\n", "it had ended, or its driver hears no signals any more"
