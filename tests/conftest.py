@@ -40,6 +40,7 @@ _COSTLY_FIXTURES = ("tiny_run", "training", "only_workshop")
 """Made once a session, which takes a process of `pytest -n` from 5 to 60 seconds."""
 
 
+@pytest.hookimpl(tryfirst=True)  # xdist reads the marks in its own
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Keep tests that share a costly fixture, or a file, in one process of `pytest -n`."""
     for item in items:

@@ -1,12 +1,10 @@
-"""Training groups of real processes that talk through gloo on this machine, without Ray.
+"""Training groups of real processes that talk through gloo on this machine, without Ray."""
 
-Run as a script, this file is one worker of a group.
-"""
-
+import multiprocessing
 import os
 import pickle
-import subprocess
 import sys
+import time
 import traceback
 import uuid
 from collections.abc import Callable, Iterable, Iterator
@@ -17,13 +15,11 @@ from typing import Any
 
 from infra.compute.interface import Worker
 
-ROOT = Path(__file__).parents[2]
-
 
 class GroupFailedError(RuntimeError):
     """Some workers did not end well: `codes` by rank, and what each wrote."""
 
-    def __init__(self, codes: list[int], logs: list[str]) -> None:
+    def __init__(self, codes: list[int | None], logs: list[str]) -> None:
         super().__init__(f"exit codes {codes}\n" + "\n".join(logs))
         self.codes, self.logs = codes, logs
 
@@ -55,28 +51,37 @@ class Processes:
         place = self.folder / f"group-{uuid.uuid4().hex[:8]}"
         place.mkdir(parents=True)
         (place / "loop").write_bytes(pickle.dumps(loop))
-        paths = [str(ROOT), *(path for path in sys.path if path.startswith(str(ROOT)))]
-        environment = os.environ | {"PYTHONPATH": os.pathsep.join(paths), "OMP_NUM_THREADS": "1"}
-        running = []
-        for rank in range(self.num_workers):
-            command = [sys.executable, __file__, str(place), str(rank), str(self.num_workers)]
-            with (place / f"{rank}.log").open("w") as log:
-                process = subprocess.Popen(
-                    command, env=environment, stdout=log, stderr=subprocess.STDOUT
-                )
-            running.append(process)
+        environment = os.environ | {"OMP_NUM_THREADS": "1"}
+        # Forks of one process that has imported all: an import takes longer than most groups live.
+        context = multiprocessing.get_context("forkserver")
+        context.set_forkserver_preload(["tasks.training.loop", "tasks.objectives.supervised"])
+        running = [
+            context.Process(target=main, args=(place, rank, self.num_workers, environment))
+            for rank in range(self.num_workers)
+        ]
+        for process in running:
+            process.start()
         try:
-            codes = [process.wait(self.seconds) for process in running]
+            give_up = time.monotonic() + self.seconds
+            for process in running:
+                process.join(max(0.0, give_up - time.monotonic()))
+            codes = [process.exitcode for process in running]
         finally:
             for process in running:
                 process.kill()
+                process.join()
         if any(codes):
             logs = [(place / f"{rank}.log").read_text() for rank in range(self.num_workers)]
             raise GroupFailedError(codes, logs)
 
 
-def main(place: Path, rank: int, world_size: int) -> None:
+def main(place: Path, rank: int, world_size: int, environment: dict[str, str]) -> None:
     """One worker. It leaves without the interpreter's tidying up, in which gloo can hang."""
+    log = os.open(place / f"{rank}.log", os.O_WRONLY | os.O_CREAT)
+    os.dup2(log, sys.stdout.fileno())
+    os.dup2(log, sys.stderr.fileno())
+    os.environ.update(environment)
+
     import torch
     from torch import distributed
 
@@ -99,7 +104,3 @@ def main(place: Path, rank: int, world_size: int) -> None:
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(code)
-
-
-if __name__ == "__main__":
-    main(Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3]))
