@@ -47,7 +47,7 @@ demo: setup  ## recordings to evaluated model on two CPU cores; again: all hits
 	$(BIN)/q2a run --profile demo
 
 test: setup  ## the tests, without the drills
-	$(BIN)/python -m pytest -n 2 --dist loadgroup -m 'not drill and not hour'
+	$(BIN)/python -m pytest -n 2 --dist loadfile -m 'not drill and not hour'
 
 drill: setup  ## the heavy tests: killed drivers, schedules, Ray, S3; the table of faults
 	$(BIN)/python -m pytest -m 'drill or fault'

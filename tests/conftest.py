@@ -36,19 +36,6 @@ def pytest_configure() -> None:
     settings.load_profile("q2a")
 
 
-_COSTLY_FIXTURES = ("tiny_run", "training", "only_workshop")
-"""Made once a session, which takes a process of `pytest -n` from 5 to 60 seconds."""
-
-
-@pytest.hookimpl(tryfirst=True)  # xdist reads the marks in its own
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Keep tests that share a costly fixture, or a file, in one process of `pytest -n`."""
-    for item in items:
-        fixtures = getattr(item, "fixturenames", ())
-        shared = [name for name in _COSTLY_FIXTURES if name in fixtures]
-        item.add_marker(pytest.mark.xdist_group(shared[0] if shared else item.path.stem))
-
-
 @pytest.fixture(scope="session")
 def small_manifest(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """About 130 recordings: a few of every kind, split and set of tasks, and whole digit voices."""
