@@ -1,17 +1,19 @@
 """`PipelineConfig`, the settings of a run, and how it is read from a profile and overrides."""
 
 from collections.abc import Mapping, Sequence
-from importlib.resources import files
-from typing import Any
+from difflib import get_close_matches
+from typing import Annotated, Any
 
-import yaml
-from pydantic import ValidationError, create_model, model_validator
+from pydantic import Field, ValidationError, create_model, field_validator, model_validator
 from transformers import Qwen2AudioConfig
 
-from data_contracts.errors import UsageError
 from data_contracts.jsonl import explain
 from data_contracts.recipe import Recipe
+from data_contracts.records import NonEmpty
+from flows.config_keys import config_keys
+from flows.profile_files import ConfigError, read_profile
 from infra.compute.resources import Resources
+from model.checkpoints.construct import ModelRecipe
 from tasks.collect_preferences import CollectRecipe
 from tasks.conversations.task_table import TaskError, TaskTable, shipped_tasks
 from tasks.dpo import DpoRecipe
@@ -19,15 +21,15 @@ from tasks.estimates.estimate import ExampleSize
 from tasks.evaluate import EvaluateRecipe
 from tasks.evaluation.metrics.table import check_metrics
 from tasks.ingest import IngestRecipe
-from tasks.initial_model.build import WeightSource
+from tasks.initial_model.build import StartRecipe, WeightSource
 from tasks.initial_model.shape import initial_shape
 from tasks.pretrain import PretrainRecipe
 from tasks.sft import SftRecipe
 from tasks.sources.manifest import DataSource, DataSourceError, source_tasks
 
-
-class ConfigError(UsageError, ValueError):
-    """A profile or an override is not a valid configuration."""
+CheckpointName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_-]*$")]
+"""Name of a checkpoint in a report: small letters, digits, - and _."""
+_OTHER_INPUTS = frozenset({"corpus", "pairs", "source"})
 
 
 class Schedule(Recipe):
@@ -47,18 +49,28 @@ class PipelineConfig(Recipe):
     data: DataSource
     """Recordings that ingest packs: exactly one of a manifest, a folder and public corpora."""
     weights: WeightSource | None = None
-    """Pre-trained weights; pretrain.model.kind says which. Empty: training begins from scratch."""
-    ingest: IngestRecipe
+    """Pre-trained weights; start.model.kind says which. Empty: the run starts from scratch."""
+    stages: tuple[str, ...] = ()
+    """Names of the stages that run, which keep the pipeline's order. Empty: all of them."""
+    origins: dict[str, NonEmpty] = Field(default={})
+    """Stage that reads a checkpoint -> where it starts: another stage, or a finished checkpoint's
+    folder or URL. Left out: the last stage before it that makes one."""
+    compare: dict[CheckpointName, NonEmpty] = Field(default={})
+    """Name in the report -> checkpoint that is evaluated: a stage, or a finished checkpoint's
+    folder or URL. Empty: all that the run has, random weights left out."""
+    ingest: IngestRecipe = IngestRecipe()
     """Recipe of the corpus: packing, compositions, dialogues, suites, hygiene."""
-    pretrain: PretrainRecipe
-    """Recipe of multi-task pre-training, the model's shape included."""
-    sft: SftRecipe
+    start: StartRecipe = StartRecipe()
+    """Recipe of the checkpoint that the run starts from."""
+    pretrain: PretrainRecipe | None = None
+    """Recipe of multi-task pre-training."""
+    sft: SftRecipe | None = None
     """Recipe of supervised fine-tuning on dialogues."""
-    collect_preferences: CollectRecipe
+    collect_preferences: CollectRecipe = CollectRecipe()
     """Recipe of sampling answers and ranking them into preference pairs."""
-    dpo: DpoRecipe
+    dpo: DpoRecipe | None = None
     """Recipe of direct preference optimisation."""
-    evaluate: EvaluateRecipe
+    evaluate: EvaluateRecipe = EvaluateRecipe()
     """Recipe of the answers to the suites, and of the report."""
     resources: Resources
     """Workers, memory, strategy and saving. Nothing here changes a fingerprint."""
@@ -69,18 +81,33 @@ class PipelineConfig(Recipe):
 
     @model_validator(mode="after")
     def _weights_fit(self) -> "PipelineConfig":
-        wanted, given = self.pretrain.model.kind, self.weights.kind if self.weights else "scratch"
+        wanted, given = self.start.model.kind, self.weights.kind if self.weights else "scratch"
         if wanted != given:
             raise ValueError(
-                f"pretrain.model.kind is {wanted!r}, but the weights that are given are for "
+                f"start.model.kind is {wanted!r}, but the weights that are given are for "
                 f"{given!r}; let both say the same, without `weights` for 'scratch'"
             )
         return self
+
+    @field_validator("compare")
+    @classmethod
+    def _names_no_other_input(cls, compare: dict[str, str]) -> dict[str, str]:
+        if taken := sorted(_OTHER_INPUTS & compare.keys()):
+            raise ValueError(f"a checkpoint can't be named {taken[0]!r}: an input is. Name it else")
+        return compare
+
+    def has_recipe(self, stage: str) -> bool:
+        """Return whether there is a recipe of a stage, which some have by default."""
+        return getattr(self, stage, None) is not None
 
     def recipe(self, stage: str) -> Recipe:
         """Return the recipe of a stage, by the stage's name."""
         recipe: Recipe = getattr(self, stage)
         return recipe
+
+    def is_random(self, stage: str) -> bool:
+        """Return whether the checkpoint of a stage knows nothing: there is no use in asking it."""
+        return stage == "start" and isinstance(self.start.model, ModelRecipe)
 
     def initial_shape(self) -> tuple[Qwen2AudioConfig, tuple[str, ...]]:
         """Return the shape of the network that is trained, and what was taken on trust for it.
@@ -88,7 +115,7 @@ class PipelineConfig(Recipe):
         Raises:
             UnknownShapeError: the weights are neither readable nor published under their name.
         """
-        return initial_shape(self.pretrain.model, self.weights)
+        return initial_shape(self.start.model, self.weights)
 
 
 def with_recipes(recipes: Mapping[str, type[Recipe]]) -> type[PipelineConfig]:
@@ -109,19 +136,10 @@ def with_recipes(recipes: Mapping[str, type[Recipe]]) -> type[PipelineConfig]:
     return create_model(PipelineConfig.__name__, __base__=PipelineConfig, **added)
 
 
-def profile_names() -> list[str]:
-    """Return the names of the profiles that exist."""
-    return sorted(
-        entry.name.removesuffix(".yaml")
-        for entry in files("flows").joinpath("profiles").iterdir()
-        if entry.name.endswith(".yaml")
-    )
-
-
 def load_config(
     profile: str, overrides: Sequence[str] = (), kind: type[PipelineConfig] = PipelineConfig
 ) -> PipelineConfig:
-    """Read a profile and apply `a.b.c=value` overrides; a value is YAML, or else text.
+    """Read a profile, apply overrides to it, and validate the result.
 
     Args:
         kind: class of the configuration, where more stages than those of `PipelineConfig` run.
@@ -130,13 +148,7 @@ def load_config(
         ConfigError: unknown profile or key, an override without "=", or a value that breaks a
             field's rule: the message names the field, the value and the rule.
     """
-    if profile not in profile_names():
-        raise ConfigError(f"there is no profile {profile!r}; there are {profile_names()}")
-    text = files("flows").joinpath("profiles", f"{profile}.yaml").read_text()
-    values: dict[str, Any] = {"profile": profile, **yaml.safe_load(text)}
-    for override in overrides:
-        _apply(values, override)
-    return parse_config(values, f"profile {profile}", kind)
+    return parse_config(read_profile(profile, overrides), f"profile {profile}", kind)
 
 
 def parse_config(
@@ -155,10 +167,26 @@ def parse_config(
         config = kind.model_validate(values)
         _check_tasks(config)
     except ValidationError as error:
-        raise ConfigError(f"{name}: {explain(error)}") from error
+        hints = _hints(error, kind)
+        raise ConfigError(f"{name}: {explain(error)}{hints}") from error
     except (TaskError, DataSourceError) as error:
         raise ConfigError(f"{name}: {error}") from error
     return config
+
+
+def _hints(error: ValidationError, kind: type[PipelineConfig]) -> str:
+    """Return what unknown keys may have been meant to be."""
+    known = {
+        ".".join(parts[: end + 1])
+        for parts in (key.key.split(".") for key in config_keys(kind))
+        for end in range(len(parts))
+    }
+    hints = []
+    for problem in error.errors():
+        if problem["type"] == "extra_forbidden":
+            key = ".".join(map(str, problem["loc"]))
+            hints += [f"{near} for {key}" for near in get_close_matches(key, known, 1, 0.75)]
+    return f". Did you mean {', '.join(hints)}?" if hints else ""
 
 
 def _check_tasks(config: PipelineConfig) -> None:
@@ -171,8 +199,9 @@ def _check_tasks(config: PipelineConfig) -> None:
 
     def check(tasks: TaskTable) -> None:
         check_metrics(tasks)
-        config.pretrain.check_tasks(tasks)
-        config.sft.check_tasks(tasks)
+        for recipe in (config.pretrain, config.sft):
+            if recipe is not None:
+                recipe.check_tasks(tasks)
 
     declared_here = shipped_tasks().with_declared(config.data.tasks)
     try:
@@ -185,20 +214,3 @@ def _default(recipe: type[Recipe]) -> Any:
     """Return a recipe of defaults, or `...`, which requires a value, where a field has none."""
     is_open = any(field.is_required() for field in recipe.model_fields.values())
     return ... if is_open else recipe()
-
-
-def _apply(values: dict[str, Any], override: str) -> None:
-    path, separator, text = override.partition("=")
-    if not separator:
-        raise ConfigError(f"override {override!r} has no '='; write a.b.c=value")
-    *parents, last = path.split(".")
-    group = values
-    for parent in parents:
-        group = group.setdefault(parent, {})
-        if not isinstance(group, dict):
-            raise ConfigError(f"override {override!r}: {parent!r} is a value, not a group")
-    try:
-        group[last] = yaml.safe_load(text)
-    except yaml.YAMLError:
-        # A cron expression such as "*/5 * * * *" is no YAML.
-        group[last] = text

@@ -26,7 +26,7 @@ def print_corpora(console: Console) -> None:
             _splits(corpus),
         )
     console.print(table)
-    console.print("q2a ingest --corpus NAME:SPLIT,SPLIT=ROOT; --list --json shows each layout")
+    console.print("q2a ingest --data NAME:SPLIT,SPLIT=ROOT; --list --json shows each layout")
 
 
 def corpora_as_json() -> str:

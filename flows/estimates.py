@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
+from flows.composition import chosen
 from flows.config import PipelineConfig
 from flows.pipeline import STAGES
 from flows.stage import Stage
@@ -40,9 +41,18 @@ def estimate_stages(config: PipelineConfig, stages: Sequence[Stage] = STAGES) ->
     shape, shape_notes = config.initial_shape()
     known: dict[str, Estimate] = {}
     unknown: dict[str, str] = {}
-    for stage in stages:
-        inputs = {name: config.recipe(maker.name) for name, maker in stage.inputs.items()}
-        premises = Premises(stage.name, shape, config.resources, config.example, inputs)
+    made: list[str] = []
+    for stage in chosen(config, stages):
+        premises = Premises(
+            key=stage.name,
+            shape=shape,
+            resources=config.resources,
+            example=config.example,
+            corpus=config.ingest,
+            checkpoints=len(config.compare or made),
+        )
+        if stage.makes_checkpoint and not config.is_random(stage.name):
+            made.append(stage.name)
         estimate = stage.estimate(premises, config.recipe(stage.name))
         if isinstance(estimate, Estimate):
             known[stage.name] = estimate

@@ -1,23 +1,26 @@
 """The table of contents: every stage of the pipeline, then the order in which they run.
 
-ingest -> pretrain -> sft -> collect_preferences -> dpo -> evaluate
+ingest -> start -> pretrain -> sft -> collect_preferences -> dpo -> evaluate
 
-A stage is one entry here. Its recipe becomes a key of every profile, `q2a plan` asks its estimate,
-and the same function `pipeline` runs it under Prefect (`flows/prefect_runner.py`), in this process
-(tests), or on paper (`q2a plan`): the runner decides what calling a stage means.
+A profile's `stages` says which of them a run has. A stage is one entry here. Its recipe becomes a
+key of every profile, `q2a plan` asks its estimate, and the same function `pipeline` runs it under
+Prefect (`flows/prefect_runner.py`), in this process (tests), or on paper (`q2a plan`): the runner
+decides what calling a stage means.
 """
 
 from collections.abc import Sequence
 
+from flows.composition import Inputs, chosen
 from flows.config import PipelineConfig, with_recipes
-from flows.sources import open_recordings, open_weights
+from flows.sources import open_checkpoint, open_recordings, open_weights
 from flows.stage import Artifact, Digest, Runner, Stage, StageCall
 from infra.storage.store import Store
-from tasks import collect_preferences, dpo, evaluate, ingest, pretrain, sft
+from tasks import collect_preferences, dpo, evaluate, ingest, pretrain, sft, start
 from tasks.estimates.answering_cost import estimate_evaluation, estimate_preferences
-from tasks.estimates.estimate import known_when_run
+from tasks.estimates.estimate import known_when_run, soon_done
 from tasks.estimates.training_cost import estimate_dpo, estimate_pretrain, estimate_supervised
 from tasks.hygiene import inspect as inspection
+from tasks.initial_model.build import ReleasedRecipe, StartRecipe
 from tasks.training import fit as training
 
 INGEST = Stage(
@@ -31,15 +34,28 @@ INGEST = Stage(
     source=open_recordings,
     pages=(inspection.PAGE, inspection.REPORT),
 )
+START = Stage(
+    name="start",
+    version=1,
+    recipe=StartRecipe,
+    inputs={"corpus": (INGEST,)},
+    reads=lambda recipe, _: bool(recipe.reads_corpus),
+    run=start.run,
+    check=start.check,
+    estimate=soon_done,
+    source=open_weights,
+    makes_checkpoint=True,
+)
 PRETRAIN = Stage(
     name="pretrain",
     version=1,
     recipe=pretrain.PretrainRecipe,
-    inputs={"corpus": INGEST},
+    inputs={"corpus": (INGEST,)},
+    checkpoints="one",
     run=pretrain.run,
     check=training.check,
     estimate=estimate_pretrain,
-    source=open_weights,
+    makes_checkpoint=True,
     registers_model="pretrain",
     pages=(training.PARITY,),
 )
@@ -47,10 +63,12 @@ SFT = Stage(
     name="sft",
     version=1,
     recipe=sft.SftRecipe,
-    inputs={"corpus": INGEST, "checkpoint": PRETRAIN},
+    inputs={"corpus": (INGEST,)},
+    checkpoints="one",
     run=sft.run,
     check=training.check,
     estimate=estimate_supervised,
+    makes_checkpoint=True,
     registers_model="sft",
     pages=(training.PARITY,),
 )
@@ -58,7 +76,8 @@ COLLECT_PREFERENCES = Stage(
     name="collect_preferences",
     version=1,
     recipe=collect_preferences.CollectRecipe,
-    inputs={"corpus": INGEST, "checkpoint": SFT},
+    inputs={"corpus": (INGEST,)},
+    checkpoints="one",
     run=collect_preferences.run,
     check=collect_preferences.check,
     estimate=estimate_preferences,
@@ -67,10 +86,12 @@ DPO = Stage(
     name="dpo",
     version=1,
     recipe=dpo.DpoRecipe,
-    inputs={"corpus": INGEST, "checkpoint": SFT, "pairs": COLLECT_PREFERENCES},
+    inputs={"corpus": (INGEST,), "pairs": (INGEST, COLLECT_PREFERENCES)},
+    checkpoints="one",
     run=dpo.run,
     check=training.check,
     estimate=estimate_dpo,
+    makes_checkpoint=True,
     registers_model="dpo",
     pages=(training.PARITY,),
 )
@@ -78,19 +99,14 @@ EVALUATE = Stage(
     name="evaluate",
     version=1,
     recipe=evaluate.EvaluateRecipe,
-    inputs={
-        "corpus": INGEST,
-        "pairs": COLLECT_PREFERENCES,
-        "base": PRETRAIN,
-        "sft": SFT,
-        "dpo": DPO,
-    },
+    inputs={"corpus": (INGEST,), "pairs": (INGEST, COLLECT_PREFERENCES)},
+    checkpoints="several",
     run=evaluate.run,
     check=evaluate.check,
     estimate=estimate_evaluation,
     pages=(evaluate.REPORT_PAGE, evaluate.REPORT_JSON),
 )
-STAGES = (INGEST, PRETRAIN, SFT, COLLECT_PREFERENCES, DPO, EVALUATE)
+STAGES = (INGEST, START, PRETRAIN, SFT, COLLECT_PREFERENCES, DPO, EVALUATE)
 
 
 def pipeline(
@@ -99,21 +115,27 @@ def pipeline(
     digest: Digest = Store.digest,
     stages: Sequence[Stage] = STAGES,
 ) -> None:
-    """Call all stages in their order, each with the artifacts of earlier ones as its inputs.
+    """Call the stages of a run in their order, each with artifacts of earlier ones as its inputs.
 
     Args:
         digest: digest of a file of pre-trained weights; one that remembers spares reading it.
+        stages: all stages that there are; the configuration chooses among them.
 
     Raises:
-        TypeError: a stage reads the artifact of one that does not come before it.
+        ConfigError: the stages that are wanted don't fit together.
     """
     made: dict[str, Artifact] = {}
-    for stage in stages:
-        inputs = {
-            name: made[maker.name] for name, maker in stage.inputs.items() if maker.name in made
-        }
+
+    def given(location: str) -> Artifact:
+        """Bring a finished checkpoint from outside into the store."""
+        recipe = StartRecipe(model=ReleasedRecipe(kind="released"))
+        return run(StageCall(START, recipe, {}, open_checkpoint(location, digest)))
+
+    inputs = Inputs(config, made, given)
+    for stage in chosen(config, stages):
         source = stage.source(config, digest) if stage.source else None
-        made[stage.name] = run(StageCall(stage, config.recipe(stage.name), inputs, source))
+        call = StageCall(stage, config.recipe(stage.name), inputs.of(stage), source)
+        made[stage.name] = run(call)
 
 
 def config_type(stages: Sequence[Stage] = STAGES) -> type[PipelineConfig]:

@@ -7,6 +7,7 @@ from botocore.exceptions import BotoCoreError
 
 from data_contracts.errors import DataError
 from data_contracts.stage_record import StageRecord
+from flows.composition import chosen
 from flows.config import PipelineConfig
 from flows.pipeline import STAGES, pipeline
 from flows.stage import Artifact, Stage, StageCall
@@ -42,12 +43,13 @@ def plan_stages(
         digests: remembered digests of the files of pre-trained weights.
     """
     planned: list[PlannedStage] = []
+    wanted = chosen(config, stages)
     try:
         planner = Planner(open_ledger())
         planned = planner.planned
         pipeline(config, planner, digests.digest, stages)
     except _OUT_OF_REACH as error:
-        first, *later = stages[len(planned) :]
+        first, *later = (stage for stage in wanted if stage.name not in {p.stage for p in planned})
         planned.append(PlannedStage(first.name, "", "unknown", f"can't be known here: {error}"))
         reason = f"comes after {first.name}"
         planned += [PlannedStage(stage.name, "", "unknown", reason) for stage in later]

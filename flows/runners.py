@@ -11,6 +11,7 @@ from pathlib import Path
 from flows.config import PipelineConfig
 from flows.execution import Session, execute
 from flows.pipeline import STAGES, pipeline
+from flows.preflight import Preflight
 from flows.run_log import logged, run_log
 from flows.stage import Artifact, Runner, Stage, StageCall
 from infra.compute.open import open_compute
@@ -138,4 +139,16 @@ def run_here(
     def run(call: StageCall) -> Artifact:
         return execute(opened, call)
 
-    pipeline(config, Until(until, run) if until else run, stages=stages)
+    pipeline(config, prepared(opened, config, run, until, stages), stages=stages)
+
+
+def prepared(
+    opened: Session,
+    config: PipelineConfig,
+    run: Runner,
+    until: str | None = None,
+    stages: Sequence[Stage] = STAGES,
+) -> Runner:
+    """Return the runner that looks ahead after ingest, and stops after the stage `until`."""
+    looking = Preflight(config, opened.ledger, run, until, stages)
+    return Until(until, looking) if until else looking

@@ -4,20 +4,22 @@ import asyncio
 import signal
 import sys
 import time
+from dataclasses import asdict
 from pathlib import Path
 
-from flows.config import ConfigError, PipelineConfig
 from flows.prefect_server import running_prefect_server
+from flows.profile_files import ConfigError
+from flows.run_request import RunRequest
 from infra.reaper import end_children_with_this_process
 from infra.server_process import HOST, ServerError, check_port, server_process
 from infra.settings import Settings
 
 
-def serve_pipeline(settings: Settings, config: PipelineConfig) -> None:
+def serve_pipeline(settings: Settings, request: RunRequest) -> None:
     """Register the pipeline with a Prefect server and execute its scheduled runs here.
 
-    Blocks until it is interrupted. The fields of `PipelineConfig` are the deployment's parameters,
-    which Prefect's UI shows as a typed form.
+    Blocks until it is interrupted. What a run can be asked with are the deployment's parameters,
+    which Prefect's UI shows as a form.
 
     Raises:
         ConfigError: no server is named. Prefect's ephemeral one ends with its process, and every
@@ -28,6 +30,7 @@ def serve_pipeline(settings: Settings, config: PipelineConfig) -> None:
             "q2a serve needs a Prefect server that stays: start one with `q2a ui`, then set "
             "PREFECT_API_URL=http://127.0.0.1:4200/api and run this again"
         )
+    config = request.load()
     from prefect.runner import Runner
     from prefect.schedules import Cron
 
@@ -36,7 +39,7 @@ def serve_pipeline(settings: Settings, config: PipelineConfig) -> None:
     deployment = q2a.to_deployment(
         name=config.profile,
         schedule=Cron(config.schedule.cron, timezone=config.schedule.timezone),
-        parameters={"config": config.model_dump(mode="json")},
+        parameters=asdict(request),
         description="Recordings in, an evaluated Qwen2-Audio checkpoint out.",
     )
     end_children_with_this_process()

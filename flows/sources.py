@@ -5,7 +5,7 @@ from functools import partial
 from flows.config import PipelineConfig
 from flows.stage import Digest, Source
 from tasks.ingest import check_source
-from tasks.initial_model.build import weights_digest
+from tasks.initial_model.build import WeightSource, weights_digest
 from tasks.sources.manifest import source_digest
 
 
@@ -15,10 +15,15 @@ def open_recordings(config: PipelineConfig, _: Digest) -> Source:
 
 
 def open_weights(config: PipelineConfig, digest: Digest) -> Source | None:
-    """Open the weights that pre-training starts from; None where it starts from scratch.
+    """Open the weights that the run starts from; None where it starts from scratch."""
+    return None if config.weights is None else _opened(config.weights, digest)
 
-    There is no contract to check: every tensor is checked when it is loaded.
-    """
-    if config.weights is None:
-        return None
-    return Source(weights_digest(config.weights, digest), config.weights, list)
+
+def open_checkpoint(location: str, digest: Digest) -> Source:
+    """Open a finished checkpoint that lies outside the store."""
+    return _opened(WeightSource(released=location), digest)
+
+
+def _opened(weights: WeightSource, digest: Digest) -> Source:
+    """Identify weights by content. No contract is checked: every tensor is, when it is loaded."""
+    return Source(weights_digest(weights, digest), weights, list)

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from typing import Any, Literal
 
 from data_contracts.contract_result import ContractResult
 from data_contracts.recipe import Recipe
@@ -12,6 +13,16 @@ from tasks.context import StageResult
 from tasks.estimates.estimate import Estimator
 
 Check = Callable[[Store], list[ContractResult]]
+
+
+def _nothing(_: Store, __: Any) -> list[str]:
+    return []
+
+
+def _always(_: Any, __: str) -> bool:
+    return True
+
+
 Digest = Callable[[Store, str], str]
 """(store, key) -> sha256 of the file."""
 
@@ -35,14 +46,23 @@ class Stage:
     """Number that is raised when the code makes something else of the same recipe."""
     recipe: type[Recipe]
     """Class of everything that changes what the stage makes."""
-    inputs: Mapping[str, "Stage"]
-    """Input name -> the stage whose artifact it is."""
+    inputs: Mapping[str, tuple["Stage", ...]]
+    """Input name -> the stages that may make it; it is read from the last one of a composition."""
     run: Callable[..., StageResult]
     """(context, recipe[, source]) -> result; fills `context.directory`."""
     check: Check
     """Function that holds the contracts of the artifact."""
     estimate: Estimator
     """Function that `q2a plan` asks for time, memory and cost."""
+    checkpoints: Literal["none", "one", "several"] = "none"
+    """Trained or given checkpoints that it reads: `one` as the input `checkpoint`, `several` as an
+    input each, by its name."""
+    reads: Callable[[Any, str], bool] = _always
+    """(recipe, input name) -> whether the stage reads this input under the recipe."""
+    needs: Callable[[Store, Any], list[str]] = _nothing
+    """(corpus, recipe) -> what the stage does not find in it, each with a remedy."""
+    makes_checkpoint: bool = False
+    """Whether the artifact has a folder `checkpoint`, from which other stages can start."""
     source: Callable[[PipelineConfig, Digest], Source | None] | None = None
     """Function that opens the data from outside the store which the stage reads too."""
     registers_model: str | None = None
@@ -70,10 +90,12 @@ class StageCall:
     artifact: Artifact = field(init=False)
 
     def __post_init__(self) -> None:
-        if set(self.inputs) != set(self.stage.inputs):
+        stage, given = self.stage, set(self.inputs)
+        read = {name for name in stage.inputs if stage.reads(self.recipe, name)}
+        read |= {"checkpoint"} if stage.checkpoints == "one" else set()
+        if read - given or (given - read and stage.checkpoints != "several"):
             raise TypeError(
-                f"stage {self.stage.name} reads {sorted(self.stage.inputs)}, "
-                f"but was given {sorted(self.inputs)}"
+                f"stage {stage.name} reads {sorted(read)}, but was given {sorted(given)}"
             )
         identity = fingerprint(
             self.stage.name, self.stage.version, self.recipe_values, self.input_fingerprints

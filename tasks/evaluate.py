@@ -32,7 +32,8 @@ from tasks.evaluation.report_page import render_report
 from tasks.objectives.preference import score_pairs
 from tasks.training.fit import CHECKPOINT
 
-CHECKPOINTS = ("base", "sft", "dpo")
+_OTHER_INPUTS = ("corpus", "pairs")
+"""Inputs that are no checkpoints."""
 PREFERENCE = "preference"
 """Suite of held-out pairs: which of its two answers does a checkpoint find more probable?"""
 REPORT_JSON = "report.json"
@@ -75,13 +76,18 @@ def run(context: StageContext, recipe: EvaluateRecipe) -> StageResult:
     _answer_missing(context, items, held_out, recipe)
     predictions = [
         prediction
-        for name in CHECKPOINTS
+        for name in checkpoint_names(context)
         for prediction in _read_predictions(context.directory, _answers_key(name))
     ]
     context.directory.write_text(ITEMS, to_jsonl(items))
     context.directory.write_text(PREDICTIONS, to_jsonl(predictions))
     report = _write_report(context, items, predictions, recipe)
     return StageResult(len(items), len(predictions), metrics=headline(report))
+
+
+def checkpoint_names(context: StageContext) -> tuple[str, ...]:
+    """Return the names of the checkpoints that are compared, in their order."""
+    return tuple(name for name in context.inputs if name not in _OTHER_INPUTS)
 
 
 def _answer_missing(
@@ -94,13 +100,13 @@ def _answer_missing(
     answer = partial(
         answer_all,
         Questions(context.inputs["corpus"], items, held_out, recipe.max_new_tokens),
-        {name: context.inputs[name] for name in CHECKPOINTS},
+        {name: context.inputs[name] for name in checkpoint_names(context)},
         context.directory,
         context.scratch,
     )
     missing = [
         name
-        for name in CHECKPOINTS
+        for name in checkpoint_names(context)
         if not is_kept(context.directory, _answers_key(name), context.progress)
     ]
     for name in context.compute.map_on_devices(answer, missing):
@@ -118,7 +124,7 @@ def _write_report(
     index = read_index(corpus)
     evaluation = Evaluation(
         title="Qwen2-Audio pipeline",
-        checkpoints=CHECKPOINTS,
+        checkpoints=checkpoint_names(context),
         items=items,
         predictions=predictions,
         train_answers=training_answers(corpus, index),

@@ -1,14 +1,13 @@
 """Stage 2: multi-task pre-training with natural-language prompts in place of task tags."""
 
-from model.checkpoints.construct import ModelRecipe
 from tasks.context import StageContext, StageResult
 from tasks.conversations.task_table import TaskTable
 from tasks.corpus.artifact import read_tasks
 from tasks.corpus.index import CorpusIndex
 from tasks.evaluation.early import pick_held_out
-from tasks.initial_model.build import InitialRecipe, WeightSource, build_initial
 from tasks.objectives.alignment import AlignmentRecipe, align
 from tasks.objectives.supervised import SupervisedRecipe, fit_supervised
+from tasks.training.fit import CHECKPOINT
 from tasks.training_data.examples import ClipTable, completion_examples
 from tasks.training_data.mixture import Mixture
 
@@ -16,8 +15,6 @@ from tasks.training_data.mixture import Mixture
 class PretrainRecipe(SupervisedRecipe):
     """Everything that changes the pre-trained weights."""
 
-    model: InitialRecipe = ModelRecipe()
-    """Checkpoint to begin with: random weights of a shape, two towers, or a released model."""
     alignment: AlignmentRecipe | None = None
     """What encoder and projector learn before the answers; None: nothing."""
     mixture: Mixture
@@ -33,18 +30,12 @@ class PretrainRecipe(SupervisedRecipe):
         tasks.require(self.letters, "pretrain.letters")
 
 
-def run(
-    context: StageContext, recipe: PretrainRecipe, source: WeightSource | None = None
-) -> StageResult:
-    """Build the initial checkpoint and train it on the corpus's train split.
-
-    Args:
-        source: pre-trained weights, where the recipe begins with some.
-    """
+def run(context: StageContext, recipe: PretrainRecipe) -> StageResult:
+    """Train the checkpoint on the corpus's train split."""
     tasks = read_tasks(context.inputs["corpus"])
     recipe.check_tasks(tasks)
     index = CorpusIndex(context.inputs["corpus"])
-    initial = build_initial(context, recipe.model, source, index, recipe.prompts)
+    initial = context.inputs["checkpoint"].below(CHECKPOINT)
     clips = ClipTable.of(index, tasks)
     training_set = completion_examples(index, clips, tasks, recipe.prompts)
     if recipe.alignment:

@@ -1,53 +1,67 @@
 """Options that several commands share."""
 
 import inspect
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable
 from functools import update_wrapper
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
-if TYPE_CHECKING:
-    from flows.config import PipelineConfig
+from flows.run_request import RunRequest
 
 Json = Annotated[bool, typer.Option("--json", help="print JSON for scripts")]
-_Profile = Annotated[str, typer.Option("--profile", "-p", help="file in flows/profiles")]
-_Overrides = Annotated[
+Overrides = Annotated[
     list[str] | None, typer.Option("--set", "-s", help="override, a.b.c=value; repeatable")
+]
+_Profile = Annotated[
+    str, typer.Option("--profile", "-p", help="a shipped profile, or the path of a file")
+]
+_Data = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--data",
+        "-d",
+        help="own recordings: a manifest, a folder, or CORPUS=ROOT, CORPUS:SPLIT,SPLIT=ROOT; "
+        "repeatable",
+    ),
+]
+_Start = Annotated[
+    str | None,
+    typer.Option("--from", help="finished checkpoint that the run starts from: folder or URL"),
+]
+_Stages = Annotated[
+    str | None, typer.Option("--stages", help="stages that run, as a,b,c; others are left out")
 ]
 
 
-@dataclass(frozen=True)
-class Configuration:
-    """A profile and the overrides of its values, as the command line gives them."""
-
-    profile: str
-    overrides: tuple[str, ...]
-
-    def load(self, defaults: Sequence[str] = ()) -> "PipelineConfig":
-        """Read and validate the configuration of all stages.
-
-        Args:
-            defaults: overrides that the command line's own ones overrule.
-
-        Raises:
-            ConfigError: unknown profile or key, or a value that breaks a field's rule.
-        """
-        from flows.config import load_config
-        from flows.pipeline import config_type
-
-        return load_config(self.profile, (*defaults, *self.overrides), config_type())
-
-
 def configured(command: Callable[..., None]) -> Callable[..., None]:
-    """Give a command the options --profile and --set; its first parameter is what they say."""
+    """Give a command the options of a configuration; its first parameter is what they ask for."""
 
-    def with_options(profile: str, overrides: list[str] | None, **others: Any) -> None:
-        command(Configuration(profile, tuple(overrides or ())), **others)
+    def with_options(
+        profile: str,
+        data: list[str] | None,
+        start: str | None,
+        stages: str | None,
+        overrides: list[str] | None,
+        **others: Any,
+    ) -> None:
+        request = RunRequest(
+            profile=profile,
+            data=tuple(data or ()),
+            start=start,
+            stages=tuple(name.strip() for name in stages.split(",")) if stages else (),
+            overrides=tuple(overrides or ()),
+        )
+        command(request, **others)
 
     _, *own = inspect.signature(command).parameters.values()
-    options = {"profile": (_Profile, "demo"), "overrides": (_Overrides, None)}
+    options = {
+        "profile": (_Profile, "demo"),
+        "data": (_Data, None),
+        "start": (_Start, None),
+        "stages": (_Stages, None),
+        "overrides": (Overrides, None),
+    }
     shared = [
         inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=kind)
         for name, (kind, default) in options.items()

@@ -4,16 +4,17 @@ from typing import Annotated
 
 import typer
 
-from flows.commands.options import Configuration, configured
+from flows.commands.options import configured
+from flows.run_request import RunRequest
 
 
 @configured
-def serve(configuration: Configuration) -> None:
+def serve(request: RunRequest) -> None:
     """Register the pipeline as a scheduled deployment and execute what falls due."""
     from flows.serve import serve_pipeline
     from infra.settings import read_settings
 
-    serve_pipeline(read_settings(), configuration.load())
+    serve_pipeline(read_settings(), request)
 
 
 def ui(

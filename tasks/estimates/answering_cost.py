@@ -22,7 +22,7 @@ from tasks.estimates.estimate import (
     priced,
     usable_gib,
 )
-from tasks.evaluate import CHECKPOINTS, EvaluateRecipe
+from tasks.evaluate import EvaluateRecipe
 from tasks.evaluation.answerer import PROMPTS_AT_ONCE
 from tasks.ingest import IngestRecipe
 
@@ -43,13 +43,13 @@ def estimate_evaluation(premises: Premises, recipe: EvaluateRecipe) -> Estimate:
     """Estimate full suites of the shipped tasks, answered by every checkpoint, none ended early."""
     num_items = num_suites(shipped_tasks()) * _corpus(premises).suites.items
     sizes = _sizes(premises.example, 1, recipe.max_new_tokens)
-    workers = min(len(CHECKPOINTS), premises.resources.num_workers)
-    return _answers(premises, sizes, len(CHECKPOINTS) * num_items, workers)
+    workers = min(premises.checkpoints, premises.resources.num_workers)
+    return _answers(premises, sizes, premises.checkpoints * num_items, workers)
 
 
 def _corpus(premises: Premises) -> IngestRecipe:
     """Return the recipe of the corpus, which says how many prompts and items there are."""
-    recipe = premises.inputs["corpus"]
+    recipe = premises.corpus
     if not isinstance(recipe, IngestRecipe):
         raise TypeError(f"{premises.key} reads its corpus from {type(recipe).__name__}, no ingest")
     return recipe

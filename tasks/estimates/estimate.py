@@ -51,8 +51,10 @@ class Premises:
     shape: Qwen2AudioConfig
     resources: Resources
     example: ExampleSize
-    inputs: Mapping[str, Recipe]
-    """Input name -> recipe of the stage that makes this input."""
+    corpus: Recipe
+    """Recipe of the corpus that the stage reads."""
+    checkpoints: int = 1
+    """Number of checkpoints that it reads."""
 
 
 @dataclass(frozen=True)
@@ -101,6 +103,11 @@ Estimator = Callable[[Premises, Any], Estimate | NoEstimate]
 def known_when_run(_: Premises, __: Recipe) -> NoEstimate:
     """Estimate nothing: the stage's work depends on recordings that no plan reads."""
     return NoEstimate("what it takes depends on recordings that are not read before it runs")
+
+
+def soon_done(_: Premises, __: Recipe) -> NoEstimate:
+    """Estimate nothing: building or copying a checkpoint takes little beside any training."""
+    return NoEstimate("a checkpoint is built or copied, which takes little beside any training")
 
 
 def in_turn(first: Estimate, second: Estimate) -> Estimate:

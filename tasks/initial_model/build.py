@@ -1,9 +1,8 @@
-"""Builds the checkpoint that pre-training starts from: by a recipe alone or pre-trained weights."""
+"""Builds the checkpoint that a run starts from: by a recipe alone or from pre-trained weights."""
 
 import random
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Annotated, Literal
 
 import torch
@@ -14,10 +13,9 @@ from data_contracts.digest import digest_of
 from data_contracts.errors import DataError
 from data_contracts.recipe import Recipe
 from data_contracts.records import Conversation, NonEmpty, PackedClip
-from infra.storage.kept_files import is_kept, upload_kept
 from infra.storage.store import Store
 from model.checkpoints.assemble import assemble
-from model.checkpoints.checkpoint import load_checkpoint, save_checkpoint
+from model.checkpoints.checkpoint import load_checkpoint
 from model.checkpoints.construct import ModelRecipe, build_model
 from model.encoder import encode_frames
 from model.projector import fit_projector, transcript_targets
@@ -28,9 +26,9 @@ from tasks.conversations.tags import tag_names
 from tasks.conversations.task_table import TaskTable
 from tasks.corpus.artifact import DIALOGUES, read_conversations, read_tasks
 from tasks.corpus.features import clip_features
+from tasks.corpus.index import CorpusIndex
 from tasks.corpus.reader import ClipReader
 
-INITIAL = "scratch/initial"
 _CLIPS_AT_ONCE = 16
 
 Built = tuple[Qwen2AudioForConditionalGeneration, Qwen2AudioProcessor]
@@ -56,7 +54,20 @@ class ReleasedRecipe(Recipe):
     """Kind of the start: a released Qwen2-Audio."""
 
 
-InitialRecipe = Annotated[ModelRecipe | TowersRecipe | ReleasedRecipe, Field(discriminator="kind")]
+class StartRecipe(Recipe):
+    """Everything that changes the checkpoint that a run starts from."""
+
+    model: Annotated[ModelRecipe | TowersRecipe | ReleasedRecipe, Field(discriminator="kind")] = (
+        ModelRecipe()
+    )
+    """Random weights of a shape, two pre-trained towers, or a released model."""
+    prompts: PromptStyle = "natural"
+    """Style of the prompts whose words the tokenizer of a model from scratch learns."""
+
+    @property
+    def reads_corpus(self) -> bool:
+        """Return whether the corpus decides about the checkpoint: a released one is as it is."""
+        return not isinstance(self.model, ReleasedRecipe)
 
 
 class WeightSource(Recipe):
@@ -127,31 +138,30 @@ def weights_digest(source: WeightSource, digest: Callable[[Store, str], str] = S
     return digest_of(digests)
 
 
-def build_initial(
-    context: StageContext,
-    recipe: ModelRecipe | TowersRecipe | ReleasedRecipe,
-    source: WeightSource | None,
-    clips: Sequence[PackedClip],
-    style: PromptStyle,
-) -> Store:
-    """Return the folder of the checkpoint to begin with; written unless it is kept and whole."""
-    if not is_kept(context.directory, INITIAL, context.progress):
-        if isinstance(recipe, ModelRecipe):
-            model, processor = _from_scratch(context, recipe, clips, style)
-        else:
-            model, processor = _from_weights(context, recipe, source, clips)
-        context.scratch.mkdir(parents=True, exist_ok=True)
-        with TemporaryDirectory(dir=context.scratch) as folder:
-            save_checkpoint(Path(folder), model, processor)
-            upload_kept(context.directory, Path(folder), INITIAL)
-    return context.directory.below(INITIAL)
+def build_initial(context: StageContext, recipe: StartRecipe, source: WeightSource | None) -> Built:
+    """Build the model and the processor to begin with.
+
+    Raises:
+        WeightSourceError: the weights that are given are not those that the recipe needs.
+    """
+    model = recipe.model
+    if isinstance(model, ModelRecipe):
+        return _from_scratch(context, model, recipe.prompts)
+    if source is None or source.kind != model.kind:
+        raise WeightSourceError(
+            f"start.model.kind is {model.kind!r}, which needs other weights than {source}. "
+            "Give them as `weights:` in the profile."
+        )
+    if isinstance(model, TowersRecipe):
+        return _from_towers(context, model, source)
+    with Store(source.folders["released"]).local_folder("", context.scratch) as folder:
+        return load_checkpoint(folder)
 
 
-def _from_scratch(
-    context: StageContext, recipe: ModelRecipe, clips: Sequence[PackedClip], style: PromptStyle
-) -> Built:
+def _from_scratch(context: StageContext, recipe: ModelRecipe, style: PromptStyle) -> Built:
     """Make fresh weights, and train a tokenizer on the corpus's training texts."""
     corpus = context.inputs["corpus"]
+    clips = CorpusIndex(corpus)
     dialogues, tasks = read_conversations(corpus, DIALOGUES), read_tasks(corpus)
     tags = {clip.language for clip in clips if clip.language}
     tags |= {clip.target_language for clip in clips if "s2tt" in clip.targets}
@@ -162,26 +172,15 @@ def _from_scratch(
     return build_model(recipe, tokenizer), build_processor(tokenizer, recipe.num_mel_bins)
 
 
-def _from_weights(
-    context: StageContext,
-    recipe: TowersRecipe | ReleasedRecipe,
-    source: WeightSource | None,
-    clips: Sequence[PackedClip],
-) -> Built:
-    if source is None or source.kind != recipe.kind:
-        raise WeightSourceError(
-            f"pretrain.model.kind is {recipe.kind!r}, which needs other weights than {source}. "
-            "Give them as `weights:` in the profile."
-        )
-    if isinstance(recipe, ReleasedRecipe):
-        with Store(source.folders["released"]).local_folder("", context.scratch) as folder:
-            return load_checkpoint(folder)
+def _from_towers(context: StageContext, recipe: TowersRecipe, source: WeightSource) -> Built:
+    """Join an encoder and a language model by a projector that is fitted to transcribed clips."""
     with (
         Store(source.folders["audio_encoder"]).local_folder("", context.scratch) as encoder,
         Store(source.folders["language_model"]).local_folder("", context.scratch) as text,
     ):
         model, processor = assemble(encoder, text, recipe.seed)
     if recipe.ridge_clips:
+        clips = CorpusIndex(context.inputs["corpus"])
         _fit_projector(context, recipe, clips, model, processor)
     return model, processor
 

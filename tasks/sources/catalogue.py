@@ -58,7 +58,7 @@ class CorpusSource(Recipe):
         if corpus.is_by_language and not self.splits:
             raise CorpusError(
                 f"corpus {self.name} has its splits by language: name those that you mean, as "
-                f"--corpus {self.name}:{next(iter(known))}={self.root}"
+                f"--data {self.name}:{next(iter(known))}={self.root}"
             )
         if wrong := [split for split in self.splits if split not in known]:
             shown = ", ".join(list(known)[:12])
@@ -173,6 +173,6 @@ def _empty(corpus: Corpus, split: str, root: str, reasons: list[str]) -> CorpusE
         )
     return CorpusError(
         f"split {split} of corpus {corpus.name} in {root} has no record. Wanted is "
-        f"{corpus.layout}. Unpack it there, or name the splits that are there: --corpus "
+        f"{corpus.layout}. Unpack it there, or name the splits that are there: --data "
         "NAME:SPLIT,SPLIT=ROOT."
     )

@@ -43,7 +43,7 @@ class Corpus:
     """A corpus as its authors publish it."""
 
     name: str
-    """Name in `q2a ingest --corpus NAME=ROOT`, and every row's `source`."""
+    """Name in `q2a ingest --data NAME=ROOT`, and every row's `source`."""
     title: str
     license: str
     """SPDX identifier, or the corpus's own words where there is none."""

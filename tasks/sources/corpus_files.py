@@ -98,5 +98,5 @@ def _missing(path: str, kind: str) -> str:
     return (
         f"there is no {kind} {path}. Give the folder into which the corpus was unpacked, with the "
         "layout that `q2a ingest --list --json` describes, and name the splits that are there: "
-        "--corpus NAME:SPLIT,SPLIT=ROOT."
+        "--data NAME:SPLIT,SPLIT=ROOT."
     )

@@ -15,8 +15,9 @@ import pytest
 import yaml
 
 from benchmarks.__main__ import BENCHMARKS, ON_REQUEST
-from flows.config import load_config, parse_config, profile_names
+from flows.config import load_config, parse_config
 from flows.main import main
+from flows.profile_files import profile_names
 from tasks.sources.catalogue import CorpusSource
 from tests.support.documents import PAGES, ROOT, all_commands, commands_of
 
@@ -45,11 +46,11 @@ PARSED = {
     "q2a run --profile mine": _OWN_JOB,
     "q2a run --profile mine --until collect_preferences": _OWN_JOB,
     "q2a resume RUN": _DRILLS,
-    "q2a ingest --manifest mine.jsonl": _OWN_JOB,
-    "q2a ingest --profile mine --manifest mine.jsonl": _OWN_JOB,
-    "q2a ingest --folder recordings": "tests/tasks/sources/test_folder_source.py",
-    "q2a ingest --corpus librispeech:train-clean-100,dev-clean,test-clean=/data/LibriSpeech "
-    "--corpus esc50=/data/ESC-50 --corpus fleurs:fr_fr/test=/data/fleurs/data": (
+    "q2a ingest --data mine.jsonl": _OWN_JOB,
+    "q2a ingest --profile mine --data mine.jsonl": _OWN_JOB,
+    "q2a ingest --data recordings": "tests/tasks/sources/test_folder_source.py",
+    "q2a ingest --data librispeech:train-clean-100,dev-clean,test-clean=/data/LibriSpeech "
+    "--data esc50=/data/ESC-50 --data fleurs:fr_fr/test=/data/fleurs/data": (
         "tests/tasks/sources/corpora/test_corpora.py"
     ),
     "q2a serve --profile mine --set 'schedule.cron=0 2 * * *'": _DRILLS,
@@ -184,7 +185,7 @@ def test_options_of_the_other_commands_exist(
 @pytest.mark.parametrize("command", Q2A_PARSED)
 def test_values_of_the_other_commands_are_valid(command: str) -> None:
     words = shlex.split(command)
-    given: dict[str, list[str]] = {"--profile": [], "--set": [], "--corpus": [], "--until": []}
+    given: dict[str, list[str]] = {"--profile": [], "--set": [], "--data": [], "--until": []}
     for option, value in pairwise(words):
         given.get(option, []).append(value)
     (profile,) = given["--profile"] or ["demo"]
@@ -195,7 +196,7 @@ def test_values_of_the_other_commands_are_valid(command: str) -> None:
         profile = "demo"
     config = load_config(profile, given["--set"])
     assert all(stage in type(config).model_fields for stage in given["--until"])
-    for corpus in given["--corpus"]:
+    for corpus in (text for text in given["--data"] if "=" in text):
         name, _, root = corpus.partition("=")
         name, _, splits = name.partition(":")
         CorpusSource(name=name, root=root, splits=tuple(splits.split(",")) if splits else ())

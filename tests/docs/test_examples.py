@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from flows.config import parse_config, profile_names
+from flows.config import parse_config
+from flows.profile_files import profile_names
 from tests.support.documents import ROOT
 
 EXAMPLES = sorted((ROOT / "examples").glob("*.yaml"))

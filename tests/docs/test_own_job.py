@@ -28,7 +28,7 @@ def test_the_commands_of_your_own_job_end_well(tmp_path: Path, small_manifest: P
     assert len(job) >= 3
     for words in job:
         command = [{"mine": "tiny", "mine.jsonl": str(small_manifest)}.get(w, w) for w in words]
-        if "--manifest" not in command:
+        if "--data" not in command:
             command += ["--set", f"data.manifest={small_manifest}"]
         ended = subprocess.run(
             [sys.executable, "-c", "from flows.main import main; main()", *command[1:]],

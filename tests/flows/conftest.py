@@ -53,9 +53,10 @@ def tiny_run(tmp_path_factory: pytest.TempPathFactory, tiny_overrides: tuple[str
 @pytest.fixture
 def world(tmp_path: Path, tiny_run: TinyRun) -> World:
     """The pre-training of `tiny_run`, to be made again elsewhere under a fault."""
+    assert tiny_run.config.pretrain
     return World(
         directory=Store(str(tmp_path / "artifact")),
-        corpus=tiny_run.artifact("ingest"),
+        inputs={"corpus": tiny_run.artifact("ingest"), "checkpoint": tiny_run.artifact("start")},
         recipe=tiny_run.config.pretrain,
         scratch=tmp_path / "scratch",
     )

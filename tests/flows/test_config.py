@@ -2,7 +2,8 @@
 
 import pytest
 
-from flows.config import ConfigError, PipelineConfig, load_config, parse_config, profile_names
+from flows.config import PipelineConfig, load_config, parse_config
+from flows.profile_files import ConfigError, profile_names
 
 
 def test_there_is_a_profile_for_tests_and_one_for_a_laptop() -> None:
@@ -19,7 +20,9 @@ def test_every_profile_loads_and_survives_json(profile: str) -> None:
 
 def test_an_override_changes_its_field_and_nothing_else() -> None:
     plain = load_config("tiny")
+    assert plain.pretrain
     changed = load_config("tiny", ["pretrain.optimizer.steps=30", "resources.num_workers=1"])
+    assert changed.pretrain
     assert changed.pretrain.optimizer.steps == 30
     assert changed.resources.num_workers == 1
     steps = plain.pretrain.optimizer.steps
@@ -44,6 +47,8 @@ def test_values_of_overrides_are_yaml_or_else_text() -> None:
             "schedule.cron=*/5 * * * *",
         ],
     )
+    assert config.sft
+    assert config.pretrain
     assert config.sft.mixture.tasks == {"voice_chat": 2, "digits": 0.5}
     assert config.pretrain.optimizer.learning_rate == 1e-4
     assert config.data.folder == "/recordings"
@@ -52,7 +57,9 @@ def test_values_of_overrides_are_yaml_or_else_text() -> None:
 
 
 def test_the_last_override_wins() -> None:
-    assert load_config("tiny", ["dpo.beta=0.2", "dpo.beta=0.3"]).dpo.beta == 0.3
+    dpo = load_config("tiny", ["dpo.beta=0.2", "dpo.beta=0.3"]).dpo
+    assert dpo
+    assert dpo.beta == 0.3
 
 
 @pytest.mark.parametrize(
@@ -104,7 +111,9 @@ def test_resources_and_schedule_change_no_fingerprint() -> None:
 
     def fingerprint(config: PipelineConfig) -> str:
         corpus = Artifact(PRETRAIN, "corpus")
-        return StageCall(PRETRAIN, config.pretrain, {"corpus": corpus}).artifact.fingerprint
+        return StageCall(
+            PRETRAIN, config.recipe("pretrain"), {"corpus": corpus, "checkpoint": corpus}
+        ).artifact.fingerprint
 
     plain = fingerprint(load_config("tiny"))
     assert plain == fingerprint(

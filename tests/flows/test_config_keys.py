@@ -10,8 +10,9 @@ import pytest
 from pydantic import Field
 
 from data_contracts.recipe import Recipe
-from flows.config import PipelineConfig, load_config, profile_names
+from flows.config import PipelineConfig, load_config
 from flows.config_keys import ConfigKey, config_keys, environment_keys, keys_as_markdown
+from flows.profile_files import profile_names
 from infra.settings import Settings
 
 

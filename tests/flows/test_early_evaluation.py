@@ -25,7 +25,9 @@ def test_early_evaluation_shows_held_out_answers_and_changes_no_bit(
     assert losses.keys() == {10, 20, 30}
     assert losses[30] < losses[10]
     train_ids = {str(row["id"]).split("/")[0] for row in world.rows}
-    index = {json.loads(line)["id"]: json.loads(line) for line in index_lines(world.corpus)}
+    index = {
+        json.loads(line)["id"]: json.loads(line) for line in index_lines(world.inputs["corpus"])
+    }
     assert {index[clip]["split"] for clip in train_ids} <= {"dev", "test"}
 
 

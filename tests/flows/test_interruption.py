@@ -28,6 +28,7 @@ def test_a_killed_run_resumes_to_the_numbers_of_an_uninterrupted_one(
     interrupted: Settings, tiny_run: TinyRun
 ) -> None:
     steps = [int(path.parent.name) for path in training_states(interrupted.home)]
+    assert tiny_run.config.pretrain
     assert 0 < max(steps) < tiny_run.config.pretrain.optimizer.steps
     (killed,) = open_tracking(interrupted).pipelines()
     assert killed.info.status == "RUNNING"

@@ -4,6 +4,7 @@ import json
 import shutil
 from collections import Counter
 from pathlib import Path
+from typing import get_args
 
 import pandas as pd
 import pytest
@@ -13,10 +14,11 @@ from data_contracts.contract import Contract, Rule
 from data_contracts.contract_result import ContractResult
 from data_contracts.recipe import Recipe
 from data_contracts.validation import validate
-from flows.config import ConfigError, PipelineConfig, load_config
+from flows.config import PipelineConfig, load_config
 from flows.estimates import estimate_stages
 from flows.pipeline import INGEST, STAGES, config_type, pipeline
 from flows.plan import plan_stages
+from flows.profile_files import ConfigError
 from flows.runners import run_here, session
 from flows.stage import Artifact, Stage, StageCall
 from infra.settings import Settings
@@ -75,7 +77,7 @@ COUNT = Stage(
     name="count",
     version=1,
     recipe=CountRecipe,
-    inputs={"corpus": INGEST},
+    inputs={"corpus": (INGEST,)},
     run=count_languages,
     check=check_counts,
     estimate=estimate_count,
@@ -121,7 +123,8 @@ def test_it_runs_after_the_others_and_is_planned_and_hit(
 
 @pytest.mark.parametrize("stage", STAGES, ids=lambda stage: stage.name)
 def test_the_configuration_names_the_recipe_of_each_shipped_stage(stage: Stage) -> None:
-    assert PipelineConfig.model_fields[stage.name].annotation is stage.recipe
+    annotation = PipelineConfig.model_fields[stage.name].annotation
+    assert stage.recipe in (annotation, *get_args(annotation))
     assert config_type() is PipelineConfig
 
 
@@ -145,5 +148,5 @@ def test_it_has_to_come_after_the_stage_that_it_reads(tiny_overrides: tuple[str,
     def run(call: StageCall) -> Artifact:
         return call.artifact
 
-    with pytest.raises(TypeError, match=r"stage count reads \['corpus'\], but was given \[\]"):
+    with pytest.raises(ConfigError, match="count reads corpus, which ingest makes, and no such"):
         pipeline(tiny(tiny_overrides), run, stages=(COUNT, *STAGES))

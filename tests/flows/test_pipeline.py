@@ -120,7 +120,7 @@ def test_lineage_leads_from_the_report_to_the_corpus_and_back(tiny_run: TinyRun)
 
 def test_the_report_names_the_artifacts_it_is_about(tiny_run: TinyRun) -> None:
     report = read_report(tiny_run.artifact("evaluate"))
-    assert report.checkpoints == ("base", "sft", "dpo")
+    assert report.checkpoints == ("pretrain", "sft", "dpo")
     assert report.provenance == tiny_run.outcomes[-1].record.inputs
 
 
@@ -244,6 +244,7 @@ def test_one_flipped_byte_rebuilds_its_stage_alone_to_the_same_bytes(
 def test_a_changed_recipe_rebuilds_its_stage_and_those_after_it(
     tiny_run: TinyRun, copy: Settings
 ) -> None:
+    assert tiny_run.config.dpo
     dpo = tiny_run.config.dpo.model_copy(update={"beta": 0.2})
     second = run_tiny(copy, tiny_run.config.model_copy(update={"dpo": dpo}))
     assert second.states == dict.fromkeys(NAMES, "hit") | {"dpo": "run", "evaluate": "run"}

@@ -8,10 +8,12 @@ import pytest
 from data_contracts import recipe
 from data_contracts.contract_result import ContractResult
 from data_contracts.stage_record import StageRecord
-from flows.config import load_config, profile_names
+from flows.composition import chosen
+from flows.config import load_config
 from flows.estimates import estimate_stages
 from flows.pipeline import STAGES
 from flows.plan import PlannedStage, Planner, plan_stages
+from flows.profile_files import profile_names
 from flows.stage import Artifact, Stage, StageCall
 from infra.ledger import Ledger
 from infra.storage.file_digests import FileDigests
@@ -40,7 +42,7 @@ def never_check(directory: Store) -> list[ContractResult]:
 
 
 FIRST = Stage("first", 1, Recipe, {}, never_run, never_check, known_when_run)
-SECOND = replace(FIRST, name="second", inputs={"corpus": FIRST})
+SECOND = replace(FIRST, name="second", inputs={"corpus": (FIRST,)})
 
 
 @pytest.fixture
@@ -154,8 +156,9 @@ def test_a_stage_refuses_other_inputs_than_it_declares() -> None:
 def test_every_profile_has_an_estimate_that_its_hardware_holds(profile: str) -> None:
     config = load_config(profile)
     estimates = estimate_stages(config)
-    assert list(estimates.unknown) == ["ingest"]
-    assert [*estimates.unknown, *estimates.stages] == [stage.name for stage in STAGES]
+    assert list(estimates.unknown) == ["ingest", "start"]
+    names = [stage.name for stage in chosen(config, STAGES)]
+    assert [*estimates.unknown, *estimates.stages] == names
     for name, stage in estimates.stages.items():
         assert stage.fits is not False, (name, stage.notes)
         assert stage.hours > 0
@@ -166,6 +169,7 @@ def test_every_profile_has_an_estimate_that_its_hardware_holds(profile: str) -> 
 
 def test_pretraining_is_planned_with_the_steps_of_its_alignment() -> None:
     config = load_config("demo-pretrained")
+    assert config.pretrain
     alone = config.model_copy(
         update={"pretrain": config.pretrain.model_copy(update={"alignment": None})}
     )
@@ -190,7 +194,7 @@ def test_what_is_out_of_reach_is_unknown_and_so_is_what_comes_after(
     assert planned[1].reason == "comes after ingest"
     without_weights = load_config("gpu", [f"data.manifest={small_manifest}"])
     states = [stage.state for stage in plan_stages(without_weights, lambda: ledger, digests)]
-    assert states == ["miss", *["unknown"] * 5]
+    assert states == ["miss", *["unknown"] * 6]
 
 
 def test_a_store_out_of_reach_leaves_everything_unknown(tmp_path: Path) -> None:

@@ -3,16 +3,17 @@
 import asyncio
 import json
 import os
+import re
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import date
 from pathlib import Path
 from typing import Any
 
 import pytest
 from mlflow.entities import Run
 
-from flows.config import load_config
 from flows.execution import StageOutcome
 from flows.runners import open_tracking
 from infra.settings import read_settings
@@ -75,17 +76,18 @@ class Finished:
 def finished(world: Path, small_manifest: Path) -> Finished:
     from flows.prefect_runner import q2a
 
-    outcomes = q2a(load_config("tiny", [f"data.manifest={small_manifest}"]), until="pretrain")
+    outcomes = q2a("tiny", data=[str(small_manifest)], until="pretrain")
     pipeline = open_tracking(read_settings()).pipelines()[0]
-    return Finished(outcomes, *newest_flow_run(num_tasks=2), pipeline)
+    return Finished(outcomes, *newest_flow_run(num_tasks=3), pipeline)
 
 
 def test_a_run_shows_a_flow_and_a_task_a_stage_by_name(finished: Finished) -> None:
-    assert [outcome.stage for outcome in finished.outcomes] == ["ingest", "pretrain"]
-    assert finished.flow_run.name == "tiny"
+    assert [outcome.stage for outcome in finished.outcomes] == ["ingest", "start", "pretrain"]
+    name = rf"tiny manifest\.jsonl {date.today().year}-\d\d-\d\d \d\d:\d\d:\d\d"
+    assert re.fullmatch(name, finished.flow_run.name)
     assert finished.flow_run.state_name == "Completed"
     expected = [f"{o.stage} {o.record.fingerprint[:8]}" for o in finished.outcomes]
-    assert sorted(task.name for task in finished.task_runs) == expected
+    assert sorted(task.name for task in finished.task_runs) == sorted(expected)
     assert {task.state_name for task in finished.task_runs} == {"Completed"}
     assert finished.pipeline.info.status == "FINISHED"
 
@@ -98,9 +100,8 @@ def test_a_failed_stage_fails_its_task_and_its_flow(tmp_path: Path, small_manife
     broken.write_text(
         "".join(json.dumps(row | {"audio": f"/no/such/{row['id']}.wav"}) + "\n" for row in rows)
     )
-    config = load_config("tiny", [f"data.manifest={broken}"])
     with pytest.raises(TooManyRejectedError, match="records were rejected"):
-        q2a(config, until="ingest")
+        q2a("tiny", overrides=[f"data.manifest={broken}"], until="ingest")
     run, (task,) = newest_flow_run(num_tasks=1)
     assert run.state_name == "Failed"
     assert task.name.startswith("ingest ")

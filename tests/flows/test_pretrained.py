@@ -17,7 +17,8 @@ from transformers import (
     WhisperForConditionalGeneration,
 )
 
-from flows.config import ConfigError, load_config
+from flows.config import load_config
+from flows.profile_files import ConfigError
 from infra.settings import Settings
 from infra.storage.store import Store
 from model.checkpoints.checkpoint import load_checkpoint
@@ -70,7 +71,7 @@ def run(
     tuning = "{audio_encoder: frozen, language_model: lora, lora_rank: 4}"
     overrides = options(
         small_manifest,
-        "pretrain.model={kind: towers, ridge_clips: 8}",
+        "start.model={kind: towers, ridge_clips: 8}",
         "pretrain.optimizer.precision=bfloat16",
         *(f"{stage}.tuning={tuning}" for stage in ("pretrain", "sft", "dpo")),
         *(f"weights.{name}={folder}" for name, folder in towers.items()),
@@ -114,7 +115,7 @@ def test_training_states_hold_trained_parameters_only(run: TinyRun) -> None:
 def test_a_released_checkpoint_is_continued(run: TinyRun, small_manifest: Path) -> None:
     released = run.artifact("sft").path(CHECKPOINT)
     overrides = options(
-        small_manifest, "pretrain.model={kind: released}", f"weights.released={released}"
+        small_manifest, "start.model={kind: released}", f"weights.released={released}"
     )
     again = run_tiny(run.settings, load_config("tiny", overrides))
     assert again.states["ingest"] == "hit"
@@ -148,8 +149,8 @@ def test_weights_that_are_not_there_are_refused_with_the_remedy(tmp_path: Path) 
         (["weights.audio_encoder=a"], "give the first two, or the last alone"),
         (["weights.audio_encoder=a", "weights.released=b"], "give the first two, or the last"),
         (["weights.released=b"], "kind is 'scratch', but the weights .* are for 'released'"),
-        (["pretrain.model={kind: towers}"], "kind is 'towers', but the weights .* 'scratch'"),
-        (["pretrain.model={kind: magic}"], "'magic'"),
+        (["start.model={kind: towers}"], "kind is 'towers', but the weights .* 'scratch'"),
+        (["start.model={kind: magic}"], "'magic'"),
     ],
 )
 def test_weights_and_recipe_must_say_the_same(overrides: list[str], message: str) -> None:

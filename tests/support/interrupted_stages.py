@@ -64,10 +64,14 @@ STAGES = {
         ),
         later=("corpus/index.jsonl",),
     ),
+    "start": Kinds(
+        ends_before="checkpoint/tokenizer_config.json",
+        begun=("checkpoint/*.safetensors", "checkpoint/*"),
+        later=("checkpoint/tokenizer_config.json",),
+    ),
     "pretrain": Kinds(
         ends_before="scratch/states/00000004/position.json",
         begun=(
-            "scratch/initial/*.safetensors", "scratch/initial/*", "scratch/initial.sha256",
             *alignment("scratch/checkpoint.sha256", *STATES[:-1], *MESSAGES[1:]),
             *alignment(*TRAINING_ENDS[1:]),
             *STATES, *MESSAGES[1:], "mixture.jsonl",
@@ -165,7 +169,8 @@ class InterruptedStage:
         """Begin, or continue, the stage in a folder; return its progress lines."""
         lines: list[str] = []
         inputs = {
-            name: self.run.artifact(stage.name) for name, stage in self.call.stage.inputs.items()
+            name: self.run.artifact(artifact.stage.name)
+            for name, artifact in self.call.inputs.items()
         }
         context = replace(
             stage_context(folder, inputs),

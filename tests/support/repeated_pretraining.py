@@ -21,7 +21,8 @@ class World:
     """A pre-training of the tiny run, made again elsewhere, and what was said about it."""
 
     directory: Store
-    corpus: Store
+    inputs: Mapping[str, Store]
+    """Corpus, and checkpoint to start from."""
     recipe: pretrain.PretrainRecipe
     scratch: Path
     said: list[str] = field(default_factory=list)
@@ -50,7 +51,7 @@ class World:
         steps = {"checkpoint_every_steps": 2, "log_every_steps": 3} | resources
         context = StageContext(
             directory=self.directory,
-            inputs={"corpus": self.corpus},
+            inputs=self.inputs,
             logger=self,
             compute=InProcess(),
             resources=Resources(backend="process", **steps),

@@ -111,7 +111,7 @@ class Workshop:
             name,
             1,
             Recipe,
-            {made: self.stage(made) for made in inputs},
+            {made: (self.stage(made),) for made in inputs},
             self.make,
             partial(self.check, name),
             known_when_run,

@@ -10,13 +10,14 @@ from data_contracts.records import Conversation, Turn
 from model.augment import AugmentRecipe
 from model.checkpoints.construct import ModelRecipe
 from model.tuning import TuningRecipe
-from tasks import ingest
+from tasks import ingest, start
 from tasks.conversations.task_table import shipped_tasks
 from tasks.corpus.index import CorpusIndex
 from tasks.ingest import IngestRecipe
-from tasks.initial_model.build import build_initial
+from tasks.initial_model.build import StartRecipe
 from tasks.objectives.supervised import SupervisedFactory
 from tasks.sources.manifest import DataSource
+from tasks.training.fit import CHECKPOINT
 from tasks.training.recipe import OptimizerRecipe
 from tasks.training_data.examples import ClipTable, completion_examples
 from tests.support import golden_losses
@@ -42,8 +43,8 @@ def training(small_manifest: Path, tmp_path_factory: pytest.TempPathFactory) -> 
     corpus = stage_context(folder / "corpus")
     ingest.run(corpus, IngestRecipe(), DataSource(manifest=str(small_manifest)))
     index = CorpusIndex(corpus.directory)
-    context = stage_context(folder / "initial", {"corpus": corpus.directory})
-    initial = build_initial(context, TINY, None, index, "natural")
+    initial = stage_context(folder / "start", {"corpus": corpus.directory})
+    start.run(initial, StartRecipe(model=TINY))
     spoken = completion_examples(index, ClipTable.of(index, TASKS), TASKS, "natural").examples
     short = {clip.id for clip in index if clip.num_samples < 3 * 16_000}
     every = (spoken[number] for number in range(len(spoken)))
@@ -56,7 +57,7 @@ def training(small_manifest: Path, tmp_path_factory: pytest.TempPathFactory) -> 
     factory = SupervisedFactory(
         corpus.directory, (*heard, *written), AugmentRecipe(), label_smoothing=0.05, seed=0
     )
-    return Training(initial, factory, plan, RECIPE, TuningRecipe())
+    return Training(initial.directory.below(CHECKPOINT), factory, plan, RECIPE, TuningRecipe())
 
 
 def sum_dialogue(number: int) -> Conversation:

@@ -9,7 +9,8 @@ import pytest
 from data_contracts.contract_result import enforce
 from data_contracts.jsonl import from_jsonl
 from data_contracts.records import Rejected
-from flows.config import ConfigError, load_config
+from flows.config import load_config
+from flows.profile_files import ConfigError
 from infra.storage.store import Store
 from tasks import ingest, pretrain, sft
 from tasks.conversations.task_table import TaskError, shipped_tasks
@@ -171,6 +172,8 @@ def test_a_stage_refuses_weights_for_a_task_that_its_corpus_does_not_have(tmp_pa
     config = load_config("tiny")
     inputs = {"corpus": Store(str(tmp_path / "corpus"))}
     context = stage_context(tmp_path / "out", inputs)
+    assert config.pretrain
+    assert config.sft
     mixture = {"mixture": Mixture(tasks={"song": 1})}
     with pytest.raises(TaskError, match=r"pretrain.mixture: there is no task 'song'"):
         pretrain.run(context, config.pretrain.model_copy(update=mixture))

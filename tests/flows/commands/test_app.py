@@ -11,9 +11,9 @@ import pytest
 from data_contracts.contract_result import ContractBreachError
 from data_contracts.digest import UnstableValueError
 from data_contracts.errors import DataError, UsageError
-from flows.commands.options import Configuration
-from flows.config import ConfigError
 from flows.pipeline import STAGES
+from flows.profile_files import ConfigError
+from flows.run_request import RunRequest
 from infra.tracking import UnknownRunError
 from model.checkpoints.packaged_wheels import PackagedWeightsError
 from model.checkpoints.weights import CheckpointError
@@ -31,12 +31,17 @@ WRONG_USE = [
     (["plan", "-p", "tiny", "-s", "dpo.beta=0"], "dpo.beta: Input should be greater than 0 (got 0"),
     (["run", "-p", "tiny", "--until", "sfft"], "there is no stage 'sfft'; there are ['ingest'"),
     (["resume", "0123456789abcdef"], "has no run '0123456789abcdef'. `q2a show` lists"),
-    (["ingest"], "give exactly one of --manifest PATH, --folder PATH and --corpus NAME=ROOT"),
-    (["ingest", "--corpus", "a=/b", "--folder", "b"], "give exactly one of"),
-    (["ingest", "--corpus", "esc50"], "--corpus 'esc50' is not NAME=ROOT or NAME:SPLIT,SPLIT=ROOT"),
-    (["ingest", "--corpus", "esc5=/data"], "there is no corpus 'esc5'; there are air_bench"),
-    (["ingest", "--corpus", "esc50:fold9=/data"], "esc50 has no split fold9; it has fold1, fold2"),
-    (["ingest", "--manifest", "a", "--folder", "b"], "give exactly one of"),
+    (["ingest", "--data", "esc50=/b", "--data", "b.jsonl"], "several have to be corpora"),
+    (["run", "-p", "tiny", "--stages", "ingest,sfft"], "stages names ['sfft']; there are"),
+    (["run", "-p", "tiny", "--stages", "sft,evaluate"], "sft reads corpus, which ingest makes"),
+    (
+        ["run", "-p", "tiny", "-s", "sft.optimiser.steps=1"],
+        "Did you mean sft.optimizer for sft.optimiser?",
+    ),
+    (["run", "-p", "no/such.yaml"], "profile 'no/such.yaml' can't be read"),
+    (["ingest", "--data", "esc5=/data"], "there is no corpus 'esc5'; there are air_bench"),
+    (["ingest", "--data", "esc50:fold9=/data"], "esc50 has no split fold9; it has fold1, fold2"),
+    (["ingest", "--data", "a.jsonl", "--data", "b.jsonl"], "several have to be corpora"),
     (["serve", "-p", "tiny"], "q2a serve needs a Prefect server that stays"),
     (["plan", "--profil", "tiny"], "No such option"),
     (["fly"], "No such command 'fly'"),
@@ -94,7 +99,7 @@ def test_the_exit_code_tells_what_ended_a_command(
     def fail(*_: object) -> None:
         raise error
 
-    monkeypatch.setattr(Configuration, "load", fail)
+    monkeypatch.setattr(RunRequest, "load", fail)
     assert q2a(monkeypatch, "run") == code
     assert capsys.readouterr().err.startswith(message)
 
@@ -106,7 +111,7 @@ def fail_inside(*_: object) -> None:
 def test_an_unexpected_error_names_the_file_with_its_traceback_and_debug_prints_it(
     home: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(Configuration, "load", fail_inside)
+    monkeypatch.setattr(RunRequest, "load", fail_inside)
     assert q2a(monkeypatch, "run") == 1
     (path,) = (home / "logs").iterdir()
     assert capsys.readouterr().err == f"error: KeyError: 'x' (traceback: {path})\n"
@@ -179,7 +184,7 @@ def test_a_corpus_whose_rows_are_all_rejected_ends_with_3_and_the_first_reasons(
     table = "filename,fold,category,src_file\n../a.wav,1,dog,1\n"
     (tmp_path / "esc/meta/esc50.csv").write_text(table)
     monkeypatch.chdir(tmp_path)
-    assert q2a(monkeypatch, "ingest", "-p", "tiny", "--corpus", "esc50:fold1=./no/../esc") == 3
+    assert q2a(monkeypatch, "ingest", "-p", "tiny", "--data", "esc50:fold1=./no/../esc") == 3
     errors = capsys.readouterr().err
     assert f"split fold1 of corpus esc50 in {tmp_path}/esc has no usable row" in errors
     assert "climbs out of its folder" in errors

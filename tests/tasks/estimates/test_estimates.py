@@ -51,7 +51,7 @@ def premises(
     key: str = "pretrain",
     ingest: IngestRecipe | None = None,
 ) -> Premises:
-    return Premises(key, config, resources, CLIP, {"corpus": ingest or IngestRecipe()})
+    return Premises(key, config, resources, CLIP, ingest or IngestRecipe(), checkpoints=3)
 
 
 def estimate(config: Qwen2AudioConfig = PUBLISHED, **resources: Any) -> Estimate:

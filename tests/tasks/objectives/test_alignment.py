@@ -17,15 +17,16 @@ from model.checkpoints.construct import ModelRecipe
 from model.ctc import spelling
 from model.parts import part_of
 from model.tuning import TuningRecipe
-from tasks import ingest
+from tasks import ingest, start
 from tasks.context import StageContext
 from tasks.conversations.task_table import shipped_tasks
 from tasks.corpus.index import CorpusIndex
 from tasks.ingest import IngestRecipe
-from tasks.initial_model.build import build_initial
+from tasks.initial_model.build import StartRecipe
 from tasks.objectives.alignment import AlignmentRecipe, SpellingFactory, align
 from tasks.objectives.supervised import SupervisedFactory
 from tasks.sources.manifest import DataSource
+from tasks.training.fit import CHECKPOINT
 from tasks.training.recipe import OptimizerRecipe
 from tasks.training_data.damaged_clips import DamagePolicy
 from tasks.training_data.examples import ClipTable, TrainingSet, completion_examples
@@ -79,8 +80,9 @@ def context(small_manifest: Path, tmp_path_factory: pytest.TempPathFactory) -> S
 
 @pytest.fixture(scope="module")
 def initial(context: StageContext) -> Store:
-    index = CorpusIndex(context.inputs["corpus"])
-    return build_initial(context, TINY, None, index, "natural")
+    started = replace(context, directory=context.directory.below("start"))
+    start.run(started, StartRecipe(model=TINY))
+    return started.directory.below(CHECKPOINT)
 
 
 @pytest.fixture(scope="module")

@@ -104,9 +104,7 @@ def test_without_its_tables_a_corpus_is_refused_with_the_place_and_the_remedy(
 ) -> None:
     tmp_path.joinpath("empty").mkdir()
     splits = TREES[name](tmp_path / "whole").splits or tuple(find_corpus(name).splits)
-    with pytest.raises(
-        CorpusError, match=r"there is no (file|folder) .*empty/.*unpacked.*--corpus"
-    ):
+    with pytest.raises(CorpusError, match=r"there is no (file|folder) .*empty/.*unpacked.*--data"):
         list(corpus_rows(source_of(name, tmp_path / "empty", splits)))
 
 
@@ -128,7 +126,7 @@ def test_a_range_of_bytes_beyond_the_file_is_a_missing_file(tmp_path: Path) -> N
             {"name": "esc50", "root": "/a", "splits": ["fold6"]},
             "esc50 has no split fold6; it has fold1",
         ),
-        ({"name": "kaldi", "root": "/a"}, "by language.*--corpus kaldi:"),
+        ({"name": "kaldi", "root": "/a"}, "by language.*--data kaldi:"),
         ({"name": "kaldi", "root": "/a", "splits": ["xx/train"]}, "no split xx/train.* more"),
         ({"name": "esc50", "root": ""}, "at least 1 character"),
         ({"name": "esc50", "root": "pipe:cat /data"}, "of the protocol 'pipe'"),
