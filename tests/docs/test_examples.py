@@ -3,9 +3,8 @@
 from pathlib import Path
 
 import pytest
-import yaml
 
-from flows.config import parse_config
+from flows.config import load_config
 from flows.profile_files import profile_names
 from tests.support.documents import ROOT
 
@@ -14,8 +13,7 @@ EXAMPLES = sorted((ROOT / "examples").glob("*.yaml"))
 
 @pytest.mark.parametrize("example", EXAMPLES, ids=lambda path: path.stem)
 def test_an_example_is_a_valid_profile_once_it_is_copied(example: Path) -> None:
-    values = yaml.safe_load(example.read_text())
-    config = parse_config({"profile": example.stem, **values}, str(example))
+    config = load_config(str(example))
     assert config.profile == example.stem
     assert example.stem not in profile_names()
 
