@@ -68,7 +68,7 @@ class Clip(Record):
     """Whole dialogue to fine-tune on. Its turns name the clips that are heard in them; where none
     does, this recording is heard in the first user turn."""
     language: Text | None = None
-    """ISO 639-1 code of the speech; None where nobody speaks."""
+    """ISO 639-1 code of the speech; None where nobody speaks, or where it is unknown."""
     target_language: str = "en"
     """ISO 639-1 code of the translation, where a target is "s2tt"."""
     speaker: Text | None = None
