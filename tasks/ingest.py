@@ -100,6 +100,7 @@ def run(context: StageContext, recipe: IngestRecipe, source: DataSource) -> Stag
     """
     directory, tasks = context.directory, source_tasks(source)
     check_metrics(tasks)
+    tasks.require(recipe.dialogues.limits, "ingest.dialogues.limits")
     check_held_out(tasks, recipe.suites.asked_with)
     if made := source_splits(source):
         context.progress(str(made.summary))
