@@ -25,7 +25,8 @@ from data_contracts.split_leaks import NO_KEY, RANK_BITS, SPEAKER_TASKS, SPLIT_O
 AnyClip = TypeVar("AnyClip", Clip, PackedClip)
 
 _DENSE_SCRIPTS = frozenset({"am", "cr", "ii", "iu", "ja", "ko", "oj", "ti", "yue", "zh"})
-"""Languages whose characters are words or syllables: they have no common speaking rate."""
+"""Languages whose characters are words or syllables: they have no common speaking rate. An unknown
+language may be one of them."""
 _ROWS_AT_ONCE = 4096
 """Clips that are held while their columns are built."""
 
@@ -182,7 +183,9 @@ def _hashes(texts: Sequence[str | None]) -> pa.Array:
 
 def _characters(fields: _Fields) -> list[int | None]:
     return [
-        None if (text := targets.get("asr")) is None or language in _DENSE_SCRIPTS else len(text)
+        None
+        if (text := targets.get("asr")) is None or language is None or language in _DENSE_SCRIPTS
+        else len(text)
         for targets, language in zip(fields["targets"], fields["language"], strict=True)
     ]
 
@@ -199,7 +202,7 @@ def _tests_phrase(kind: str, targets: Mapping[TaskName, str]) -> bool:
 
 
 def _text_without_language(targets: Mapping[TaskName, str]) -> str | None:
-    """The prompts of transcription and translation name the language that is spoken."""
+    """Say which text a clip has whose prompts would name the language that is spoken."""
     task = next((task for task in ("asr", "s2tt") if task in targets), None)
     return task and f"{task} text without a language"
 

@@ -81,8 +81,9 @@ MANIFEST = Contract(
             "manifest.text_has_language",
             "text_without_language",
             NULL,
-            "Set `language` of every row with an asr or s2tt target: prompts and scoring depend on "
-            "it. In a plain folder, put the recordings below one that is named like `en`.",
+            "Set `language` of the rows, or data.language for all that have none: without it no "
+            "prompt names the language, and error rates fold no English spellings.",
+            severity="report",
         ),
         Rule(
             "manifest.targets_have_text",

@@ -44,9 +44,17 @@ from tasks.hygiene import inspect as inspection
 from tasks.recordings.codec import Codec
 from tasks.recordings.levels import LevelRecipe
 from tasks.recordings.long_audio import LengthRule
-from tasks.sources.manifest import DataSource, iter_source, source_roots, source_tasks
+from tasks.sources.manifest import (
+    DataSource,
+    iter_source,
+    source_roots,
+    source_splits,
+    source_tasks,
+)
 
 REJECTED = "rejected.jsonl"
+SPLITS = "corpus/splits.json"
+"""How the splits were made, where no row of the source names one."""
 LONG_AUDIO = "corpus/long_audio.json"
 """The policy that the corpus was packed with, and what it cut."""
 
@@ -92,7 +100,11 @@ def run(context: StageContext, recipe: IngestRecipe, source: DataSource) -> Stag
     """
     directory, tasks = context.directory, source_tasks(source)
     check_metrics(tasks)
+    tasks.require(recipe.dialogues.limits, "ingest.dialogues.limits")
     check_held_out(tasks, recipe.suites.asked_with)
+    if made := source_splits(source):
+        context.progress(str(made.summary))
+        directory.write_text(SPLITS, made.summary.model_dump_json())
     rule = LengthRule(recipe.long_audio, recipe.max_seconds, tasks.about_the_whole)
     clips = Counted(clips_of(source))
     composed = plan_compositions(clips, tasks, recipe.compose)

@@ -17,8 +17,8 @@ class PretrainRecipe(SupervisedRecipe):
 
     alignment: AlignmentRecipe | None = None
     """What encoder and projector learn before the answers; None: nothing."""
-    mixture: Mixture
-    """How often each task, language and corpus is drawn."""
+    mixture: Mixture = Mixture()
+    """How often each task, language and corpus is drawn; empty: all that the corpus has."""
 
     def check_tasks(self, tasks: TaskTable) -> None:
         """Refuse weights and letters of tasks that are not in the table.
@@ -40,6 +40,6 @@ def run(context: StageContext, recipe: PretrainRecipe) -> StageResult:
     training_set = completion_examples(index, clips, tasks, recipe.prompts)
     if recipe.alignment:
         initial = align(context, initial, training_set, recipe.alignment, recipe.damage)
-    asked = frozenset(recipe.mixture.tasks)
+    asked = frozenset(recipe.mixture.tasks or tasks.asked_in_words)
     held_out = pick_held_out(context.inputs["corpus"], recipe.optimizer.seed, recipe.letters, asked)
     return fit_supervised(context, initial, training_set, recipe.mixture, recipe, held_out)

@@ -1,7 +1,7 @@
 """Stage 3: supervised fine-tuning on dialogues of both modes, mixed and never announced."""
 
 from tasks.context import StageContext, StageResult
-from tasks.conversations.task_table import DIALOGUE_TASKS, TaskTable
+from tasks.conversations.task_table import COMBINED, DIALOGUE_TASKS, TaskTable
 from tasks.corpus.artifact import read_tasks
 from tasks.corpus.index import CorpusIndex
 from tasks.evaluation.early import pick_held_out
@@ -17,8 +17,10 @@ REPLAY = "replay:"
 class SftRecipe(SupervisedRecipe):
     """Everything that changes the fine-tuned weights."""
 
-    mixture: Mixture
-    """How often each task is drawn: a task of dialogues, or `replay:` and a pre-training task."""
+    mixture: Mixture = Mixture()
+    """How often each task is drawn: a task of dialogues, or `replay:` and a pre-training task.
+    Empty: all that dialogues ask for, and the users' own; `multi_turn`, `two_clips` and what is
+    replayed only where they are named."""
 
     def check_tasks(self, tasks: TaskTable) -> None:
         """Refuse weights and letters of tasks that are neither in the table nor of dialogues.
@@ -47,4 +49,5 @@ def run(context: StageContext, recipe: SftRecipe) -> StageResult:
     training_set = replayed.with_tasks(lambda task: REPLAY + task) + dialogues
     held_out = pick_held_out(corpus, recipe.optimizer.seed, recipe.letters)
     initial = context.inputs["checkpoint"].below(CHECKPOINT)
-    return fit_supervised(context, initial, training_set, recipe.mixture, recipe, held_out)
+    mixture = recipe.mixture.over(set(dialogues.table.task.names) - COMBINED)
+    return fit_supervised(context, initial, training_set, mixture, recipe, held_out)

@@ -33,6 +33,8 @@ class DialogueRecipe(Recipe):
 
     per_task: int = Field(400, ge=0)
     """Most dialogues with a typed question, for each task and split."""
+    limits: dict[TaskName, Annotated[int, Field(ge=0)]] = Field(default={})
+    """Most such dialogues of these tasks, in place of `per_task`; 0: no chat is about it."""
     multi_turn: int = Field(400, ge=0)
     """Number of dialogues of two exchanges, a clip in each."""
     two_clips: int = Field(200, ge=0)
@@ -70,7 +72,7 @@ def single_turn(clip: PackedClip, tasks: TaskTable) -> Iterable[Conversation]:
         return
     for task, answer in clip.targets.items():
         spec = tasks[task]
-        if spec.questions and not is_single_digit(clip):
+        if spec.chat_questions and not is_single_digit(clip):
             question, reply = chat_question(spec, clip), chat_answer(spec, answer)
             yield _dialogue(clip, task, "audio_analysis", question, reply)
 
@@ -150,8 +152,9 @@ class _Plan:
 def _plan(split: Split, counts: Mapping[_Pool, int], recipe: DialogueRecipe) -> _Plan:
     draw = random.Random(f"dialogues {split} {recipe.seed}")
     tasks = sorted(task for its, task in counts if its == split and task != _SOUNDS)
+    most = {task: recipe.limits.get(task, recipe.per_task) for task in tasks}
     indices: dict[_Pool, Sequence[int]] = {
-        (split, task): draw_indices(draw, counts[split, task], recipe.per_task) for task in tasks
+        (split, task): draw_indices(draw, counts[split, task], most[task]) for task in tasks
     }
     num_singles = sum(len(indices[split, task]) for task in tasks if task != "caption")
     num_sounds = counts.get((split, _SOUNDS), 0)

@@ -72,7 +72,7 @@ def held_out_fragments(tasks: TaskTable) -> tuple[str, ...]:
 
 def chat_question(spec: TaskSpec, clip: PackedClip) -> str:
     """Return what the user writes below a clip."""
-    return fill(spec.questions[len(clip.id) % len(spec.questions)], clip)
+    return fill(spec.chat_questions[len(clip.id) % len(spec.chat_questions)], clip)
 
 
 def chat_answer(spec: TaskSpec, answer: str) -> str:

@@ -7,13 +7,13 @@ arXiv 2311.07919, section 3.2; spelt as its released evaluation does).
 import re
 
 from data_contracts.records import PackedClip
-from tasks.conversations.placeholders import CAPTION_STYLES, PLAIN_CAPTION, fill
+from tasks.conversations.placeholders import CAPTION_STYLES, PLAIN_CAPTION, fill_tags
 from tasks.conversations.task_table import TaskTable
 
 
 def tag_prompt(tasks: TaskTable, task: str, clip: PackedClip) -> str:
     """Return the tags that ask a clip for a task."""
-    return fill(_form(tasks, task), clip)
+    return fill_tags(_form(tasks, task), clip)
 
 
 def tag_names(tasks: TaskTable) -> tuple[str, ...]:

@@ -34,6 +34,8 @@ CONVERSATION = "conversation"
 """What a user's own dialogues are called in place of a task."""
 SPOKEN_COMMAND = "spoken_command"
 """Name of dialogues in which a voice over a sound asks about it, and of their suite."""
+COMBINED = frozenset({"multi_turn", "two_clips"})
+"""Names of dialogues that are made of several clips."""
 DIALOGUE_TASKS = (SPOKEN_COMMAND, "multi_turn", "two_clips", CONVERSATION)
 """What dialogues are called that are about several tasks."""
 _RESERVED = frozenset({*DIALOGUE_TASKS, "dual_mode", "preference"})
@@ -67,7 +69,7 @@ class TaskSpec(Recipe):
     tags: NonEmpty | None = None
     """The predecessor's tags that ask for it; None: those of a keyword, and the task's name."""
     questions: tuple[NonEmpty, ...] = ()
-    """What a user asks in a chat; none: no chat is about it."""
+    """What a user asks in a chat; none: what pre-training asks with."""
     answer: NonEmpty = "{answer}"
     """The sentence in which the assistant answers there."""
     commands: dict[NonEmpty, dict[NonEmpty, NonEmpty]] = Field(default={})
@@ -105,6 +107,11 @@ class TaskSpec(Recipe):
     def training_prompts(self) -> tuple[str, ...]:
         """Every prompt that training asks with."""
         return (self.prompt, *self.paraphrases) if self.prompt else ()
+
+    @property
+    def chat_questions(self) -> tuple[str, ...]:
+        """Every question that a chat asks with; none where the recording itself asks."""
+        return self.questions or self.training_prompts
 
     @property
     def asks_the_clips_question(self) -> bool:

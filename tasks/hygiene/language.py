@@ -13,8 +13,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from data_contracts.normalised_text import normalise
 from data_contracts.records import PackedClip
-from tasks.hygiene.text import normalise
 
 _WRITTEN_IN: Mapping[str, str] = {
     "LATIN": "aa af ak an ay az bi bm br bs ca ch co cr cs cy da de ee en eo es et eu ff fi fj fo "

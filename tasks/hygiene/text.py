@@ -6,8 +6,6 @@ agree in a whole band are compared, so the work does not grow with the square of
 """
 
 import hashlib
-import re
-import unicodedata
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -15,6 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from data_contracts.normalised_text import normalise
 from data_contracts.records import PackedClip, TaskName
 from data_contracts.split_leaks import SPLIT_ORDER
 
@@ -47,7 +46,6 @@ HELD_OUT_TASKS: tuple[TaskName, ...] = ("asr", "s2tt", "voice_chat")
 _SPELLED: tuple[TaskName, ...] = ("asr", "s2tt")
 """Targets that are the spoken sentence itself. The answer of a voice chat is not: its question is
 the transcript, or the phrase of the row."""
-_NOT_WORDS = re.compile(r"[\W_]+")
 _SHINGLE = 4
 """Characters of a shingle."""
 _BANDS, _ROWS = 20, 4
@@ -90,12 +88,6 @@ class Texts:
     def text(self, sentence: NDArray[Any]) -> str:
         """Normalised text of an entry of `sentences`."""
         return self.words[sentence["begin"] : sentence["end"]].tobytes().decode()
-
-
-def normalise(text: str) -> str:
-    """Unify compatibility forms, fold case, and replace punctuation and spaces by single spaces."""
-    folded = unicodedata.normalize("NFKC", text).casefold()
-    return _NOT_WORDS.sub(" ", folded).strip()
 
 
 def held_out_texts(

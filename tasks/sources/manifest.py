@@ -3,7 +3,6 @@
 Rows are streamed: no more than one is in memory, so a source may have any size.
 """
 
-import os
 from collections.abc import Iterable, Iterator
 from functools import partial
 from itertools import chain
@@ -14,6 +13,7 @@ from pydantic import Field, ValidationError, field_validator, model_validator
 from data_contracts.digest import digest_of, digest_of_each
 from data_contracts.errors import DataError
 from data_contracts.jsonl import explain
+from data_contracts.languages import LANGUAGES
 from data_contracts.recipe import Recipe
 from data_contracts.records import Clip, NonEmpty, Rejected, TaskName
 from infra.storage.source_files import open_url
@@ -30,14 +30,12 @@ from tasks.recordings.locations import RefusedLocationError, check_location, res
 from tasks.recordings.read import LastRead
 from tasks.recordings.segments import clips_of_line
 from tasks.sources.catalogue import CorpusSource, corpus_rows
+from tasks.sources.folder import AUDIO_SUFFIXES, folder_rows
+from tasks.sources.splits import DEFAULT_SHARES, MadeSplits, Shares, make_splits
 from tasks.sources.tables import map_rows
 
-AUDIO_SUFFIXES = frozenset(
-    {".wav", ".flac", ".mp3", ".ogg", ".oga", ".opus", ".m4a", ".g722", ".gsm"}
-)
 MAX_ROW_BYTES = 1 << 20
 """Longest row that is parsed: ten targets of 10,000 characters fit twice."""
-_MAX_TRANSCRIPT_BYTES = 1 << 16
 _TASKS_FILE = "tasks.yaml"
 
 
@@ -49,6 +47,12 @@ class DataSource(Recipe):
     folder: NonEmpty | None = None
     """Folder of recordings. `NAME.txt` beside `NAME.wav` holds its transcript; the first folder
     level is the language where it is a two-letter code."""
+    language: NonEmpty | None = None
+    """ISO 639-1 code of what is spoken in rows with a transcript or translation that name no
+    language. None: it is unknown, and no prompt names it."""
+    splits: Shares = Field(default=DEFAULT_SHARES)
+    """Shares of train, dev and test, which are made by speaker or content where no row of a
+    manifest or folder names a split; `{train: 1}` makes none. Rows that name one are not moved."""
     corpora: tuple[CorpusSource, ...] = ()
     """Public corpora as they are published: tasks/sources/corpora/."""
     tasks: dict[TaskName, TaskSpec] = Field(default={})
@@ -62,6 +66,13 @@ class DataSource(Recipe):
         if url:
             check_location(url)
         return str(Path(url).absolute()) if url and "://" not in url else url
+
+    @field_validator("language")
+    @classmethod
+    def _known(cls, code: str | None) -> str | None:
+        if code is not None and code not in LANGUAGES:
+            raise ValueError("use a two-letter code (or yue) of data_contracts/languages.py")
+        return code
 
     @model_validator(mode="after")
     def _exactly_one(self) -> "DataSource":
@@ -85,19 +96,19 @@ def iter_source(source: DataSource) -> Iterator[Clip | Rejected]:
         DataSourceError: nothing is there, or it holds no record.
         TaskError: a task is declared wrongly.
     """
+    made = source_splits(source)
+    yield from made.given_to(_rows(source)) if made else _rows(source)
+
+
+def source_splits(source: DataSource) -> MadeSplits | None:
+    """Divide the rows of a manifest or folder of which none names a split; None: there is no need.
+
+    Raises:
+        DataSourceError: like `iter_source`.
+    """
     if source.corpora:
-        rows = _iter_corpora(source.corpora)
-    elif source.manifest:
-        rows = _iter_manifest(source.manifest)
-    else:
-        rows = _iter_folder(source.folder or "")
-    first = next(rows, None)
-    if first is None:
-        raise DataSourceError(
-            f"{_name(source)} holds no recordings. A manifest has one JSON "
-            f"object a line; a folder has files named *{', *'.join(sorted(AUDIO_SUFFIXES))}."
-        )
-    yield from map_rows(chain([first], rows), partial(_labelled_as_declared, source_tasks(source)))
+        return None  # they are published with their splits
+    return make_splits((row for row in _rows(source) if isinstance(row, Clip)), source.splits)
 
 
 def source_tasks(source: DataSource) -> TaskTable:
@@ -150,14 +161,43 @@ def _declared_tasks(source: DataSource) -> Declared:
     return {**parse_tasks(text, url), **source.tasks}
 
 
-def _labelled_as_declared(tasks: TaskTable, clip: Clip) -> Iterator[Clip | Rejected]:
-    """Reject a row whose labels do not fit the tasks that there are."""
-    problem = tasks.problem(clip)
-    yield Rejected(id=clip.id, reason="invalid_row", detail=problem) if problem else clip
+def _rows(source: DataSource) -> Iterator[Clip | Rejected]:
+    """Yield the rows with the splits that they name, `train` where they name none."""
+    if source.corpora:
+        rows = _iter_corpora(source.corpora)
+    elif source.manifest:
+        rows = _iter_manifest(source.manifest)
+    else:
+        rows = _iter_folder(source.folder or "")
+    first = next(rows, None)
+    if first is None:
+        raise DataSourceError(
+            f"{_name(source)} holds no recordings. A manifest has one JSON "
+            f"object a line; a folder has files named *{', *'.join(sorted(AUDIO_SUFFIXES))}."
+        )
+    complete = partial(_completed, source_tasks(source), source.language)
+    yield from map_rows(chain([first], rows), complete)
+
+
+def _completed(tasks: TaskTable, language: str | None, clip: Clip) -> Iterator[Clip | Rejected]:
+    """Give a row of speech the language that all have; reject one with labels that fit no task."""
+    if problem := tasks.problem(clip):
+        yield Rejected(id=clip.id, reason="invalid_row", detail=problem)
+    elif language and clip.language is None and clip.targets.keys() & {"asr", "s2tt"}:
+        yield clip.model_copy(update={"language": language})
+    else:
+        yield clip
 
 
 def _name(source: DataSource) -> str:
     return source.manifest or source.folder or ", ".join(corpus.root for corpus in source.corpora)
+
+
+def _iter_folder(folder: str) -> Iterator[Clip | Rejected]:
+    root = Path(folder)
+    if not root.is_dir():
+        raise DataSourceError(f"there is no folder {folder!r}. Give one with data.folder.")
+    yield from folder_rows(root)
 
 
 def _iter_corpora(sources: Iterable[CorpusSource]) -> Iterator[Clip | Rejected]:
@@ -229,65 +269,6 @@ def _lines(url: str) -> Iterator[tuple[int, str]]:
 
 def _folder_of(url: str) -> str:
     return url.rsplit("/", 1)[0] if "/" in url else "."
-
-
-def _iter_folder(folder: str) -> Iterator[Clip | Rejected]:
-    root = Path(folder)
-    if not root.is_dir():
-        raise DataSourceError(f"there is no folder {folder!r}. Give one with data.folder.")
-    for path in _walk(root):
-        name = path.relative_to(root).with_suffix("").as_posix()
-        try:
-            yield _labelled_by_path(path, name)
-        except ValueError as error:
-            detail = explain(error) if isinstance(error, ValidationError) else str(error)
-            # A name in another encoding than UTF-8 can't be written down as it is.
-            spelled = name.encode("utf-8", "backslashreplace").decode()
-            yield Rejected(id=spelled, reason="invalid_row", detail=detail)
-
-
-def _walk(folder: Path) -> Iterator[Path]:
-    """Yield all recordings below a folder in the order of their paths.
-
-    Links to folders are not followed, so that a circle of them has an end.
-    """
-    with os.scandir(folder) as unsorted:
-        entries = sorted(unsorted, key=lambda entry: entry.name)
-    for entry in entries:
-        path = folder / entry.name
-        if entry.is_dir(follow_symlinks=False):
-            yield from _walk(path)
-        elif path.suffix.lower() in AUDIO_SUFFIXES and entry.is_file():
-            yield path
-
-
-def _labelled_by_path(path: Path, name: str) -> Clip:
-    """Return the row of a recording in a folder, with its transcript and its language.
-
-    Raises:
-        ValueError: there is no transcript, or it is not UTF-8, or the name can't be an id.
-    """
-    transcript = path.with_suffix(".txt")
-    if not transcript.is_file():
-        raise ValueError(f"there is no transcript {transcript.name} beside the recording")
-    if transcript.stat().st_size > _MAX_TRANSCRIPT_BYTES:
-        raise ValueError(
-            f"transcript {transcript.name} has over {_MAX_TRANSCRIPT_BYTES} bytes: no text of one "
-            "recording"
-        )
-    try:
-        text = transcript.read_text(encoding="utf-8-sig").strip()
-    except UnicodeDecodeError as error:
-        raise ValueError(f"transcript {transcript.name} is not UTF-8 text: {error}") from error
-    first, *below = name.split("/")
-    is_language = bool(below) and (first == "yue" or (len(first) == 2 and first.isalpha()))
-    return Clip(
-        id=name,
-        audio=str(path),
-        targets={"asr": text},
-        language=first if is_language else None,
-        source="folder",
-    )
 
 
 def _file_digest(clip: Clip, bytes_of: LastRead) -> str:

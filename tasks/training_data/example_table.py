@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 NO_LANGUAGE = "none"
-"""The language of a clip in which nobody speaks."""
+"""The language of a clip in which nobody speaks, or nobody knows which."""
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,7 @@
 """Holds `Mixture`: how often examples of each task, language and corpus are drawn; measures it."""
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -23,6 +23,10 @@ from tasks.training_data.mixture_plan import (
     task_shares,
 )
 
+_TEMPERATURE = 2.0
+"""T of a mixture without weights: a task with a hundred times the examples is drawn ten times as
+often, so that a small one is learnt too."""
+
 
 class Mixture(Recipe):
     """Weights by task, language and corpus. `{task: weight}` alone is the short form.
@@ -31,8 +35,10 @@ class Mixture(Recipe):
     of a task go to its languages and corpora in proportion to the product of their weights.
     """
 
-    tasks: dict[str, float]
-    """Task -> weight, at least 0; what is not named is left out."""
+    tasks: dict[str, float] = Field(default={})
+    """Task -> weight, at least 0; what is not named is left out, and what has a weight must have an
+    example. Empty: every task that the corpus has, each with weight 1 and, where no temperature is
+    given, with T = 2."""
     languages: dict[str, float] = Field(default={})
     """Language -> weight inside a task, at least 0; `none` where nobody speaks."""
     corpora: dict[str, float] = Field(default={})
@@ -47,7 +53,8 @@ class Mixture(Recipe):
     @model_validator(mode="before")
     @classmethod
     def _accept_short_form(cls, value: Any) -> Any:
-        return {"tasks": value} if isinstance(value, dict) and "tasks" not in value else value
+        is_short = isinstance(value, dict) and not value.keys() & cls.model_fields.keys()
+        return {"tasks": value} if is_short else value
 
     @model_validator(mode="after")
     def _has_numbers(self) -> "Mixture":
@@ -62,6 +69,14 @@ class Mixture(Recipe):
                 )
         return self
 
+    def over(self, tasks: Iterable[str]) -> "Mixture":
+        """Return the mixture with weights: its own, or those of all these tasks."""
+        if self.tasks:
+            return self
+        weights = dict.fromkeys(sorted(tasks), 1.0)
+        temperature = self.temperature or _TEMPERATURE
+        return self.model_copy(update={"tasks": weights, "temperature": temperature})
+
     def draw(self, table: ExampleTable, optimizer: OptimizerRecipe) -> DataPlan:
         """Plan a training of `optimizer.steps`, or of fewer where `epochs` are over before.
 
@@ -70,10 +85,15 @@ class Mixture(Recipe):
             optimizer: its steps, examples a step and seed.
 
         Raises:
-            MixtureError: weights are too large or too small together, the temperature too low;
-                languages or corpora have weights, but not all that the data has; nothing is left
-                to train on.
+            MixtureError: a task has a weight and no example; weights are too large or too small
+                together, the temperature too low; languages or corpora have weights, but not all
+                that the data has; nothing is left to train on.
         """
+        there = {table.task.names[code] for code in np.unique(table.task.codes)}
+        if problem := absent_tasks(self.tasks, there):
+            raise MixtureError(problem)
+        if there and not self.tasks:
+            return self.over(there).draw(table, optimizer)
         groups = self._groups(table)
         weights = self._task_weights(groups)
         shares = _shares(groups, weights, len(table))
@@ -151,6 +171,21 @@ class Mixture(Recipe):
                 f"{sorted(there)}. Correct the name, or leave it out."
             )
         return given
+
+
+def absent_tasks(weights: Mapping[str, float], there: Collection[str]) -> str | None:
+    """Say which tasks have a weight and no example; None where all have one.
+
+    Args:
+        there: tasks that have training examples.
+    """
+    if absent := sorted(task for task, weight in weights.items() if weight and task not in there):
+        return (
+            f"the mixture weighs {absent}, of which the corpus has no training example; it has "
+            f"{sorted(there)}. Leave them out or give them weight 0, add recordings of them, or "
+            "leave out all weights, which takes what there is."
+        )
+    return None
 
 
 def _pools(groups: Mapping[str, list[Group]], num_examples: int) -> NDArray[np.int32]:

@@ -17,6 +17,7 @@ REPORTED = {
     "hygiene.no_similar_text",
     "hygiene.no_tolerated_leak",
     "hygiene.no_wrong_script",
+    "manifest.text_has_language",
     "shard_index.audio_occurs_once",
     "shard_index.clip_is_not_clipped",
     "shard_index.text_fits_duration",

@@ -41,8 +41,9 @@ def sound_file(
 
 
 def row(name: str, **fields: Any) -> dict[str, Any]:
-    """A manifest row of English speech."""
-    return {"id": name, "audio": f"{name}.wav", "targets": {"asr": name}, "language": "en"} | fields
+    """A manifest row of English speech, for training."""
+    given = {"id": name, "audio": f"{name}.wav", "targets": {"asr": name}, "language": "en"}
+    return given | {"split": "train"} | fields
 
 
 def write_manifest(folder: Path, rows: Sequence[Mapping[str, Any] | str]) -> DataSource:

@@ -14,12 +14,13 @@ from tasks.conversations.dialogues import (
     make_preference_prompts,
     single_turn,
 )
-from tasks.conversations.task_table import shipped_tasks
+from tasks.conversations.task_table import TaskSpec, shipped_tasks
 from tasks.corpus.compose import ComposeRecipe, plan_compositions
 from tests.support.recordings import packed
 
 TASKS = shipped_tasks()
 RECIPE = DialogueRecipe(per_task=8, multi_turn=40, two_clips=7, prompts={"train": 20, "test": 10})
+ENGINE = {"kind": "label", "prompt": "Name the engine:"}
 COMPOSE = ComposeRecipe(
     digit_strings={"train": 10, "dev": 5, "test": 10},
     spoken_commands={"train": 10, "dev": 5, "test": 10},
@@ -65,7 +66,10 @@ def test_user_and_assistant_alternate_and_no_system_prompt_tells_the_mode(
         assert all(turn.audio for turn in dialogue.turns if turn.role == "user")
     texts = {turn.text for d in dialogues for turn in d.turns if turn.role == "user"}
     questions = {text for spec in TASKS.values() for text in spec.questions}
-    assert texts <= questions | {"", "What are these two recordings?"}
+    prompts = ("Detect the language and ", "Transcribe the ", "Write ", "Translate the speech ")
+    for text in texts - questions - {"", "What are these two recordings?"}:
+        assert text.startswith(prompts)
+        assert text.endswith("|>")
 
 
 def test_a_dialogue_and_all_of_its_clips_belong_to_one_split(
@@ -188,10 +192,32 @@ def test_preference_prompts_are_single_exchanges_with_a_reference_even_over_task
 
 def test_user_data_without_sounds_or_questions_gives_fewer_kinds_and_no_failure() -> None:
     clips = [speech("a"), speech("b", targets={"asr": "b", "lid": "English"})]
-    dialogues = list(make_dialogues(clips, TASKS, RECIPE))
-    assert [d.task for d in dialogues] == ["lid"]
-    assert list(make_dialogues([speech("a")], TASKS, RECIPE)) == []
+    recipe = RECIPE.model_copy(update={"multi_turn": 2})
+    dialogues = list(make_dialogues(clips, TASKS, recipe))
+    assert [d.task for d in dialogues] == ["asr", "asr", "lid", "multi_turn", "multi_turn"]
+    assert list(make_dialogues([], TASKS, RECIPE)) == []
     assert make_preference_prompts([], RECIPE) == []
+
+
+def test_a_task_without_chat_questions_is_asked_for_with_its_prompts() -> None:
+    transcripts = [speech("a" * length) for length in (1, 2, 3)]
+    asked = [d for d in make_dialogues(transcripts, TASKS, RECIPE) if d.task == "asr"]
+    assert [dialogue.turns[0].text for dialogue in asked] == [
+        "Transcribe the speech: <|en|>",
+        "Write down what is said: <|en|>",
+        "Detect the language and recognize the speech: <|en|>",
+    ]
+    assert [dialogue.answer for dialogue in asked] == ["a", "aa", "aaa"]
+    assert {dialogue.mode for dialogue in asked} == {"audio_analysis"}
+    engine = TASKS.with_declared({"engine": TaskSpec.model_validate(ENGINE)})
+    (dialogue,) = single_turn(speech("b", targets={"engine": "diesel"}), engine)
+    assert (dialogue.turns[0].text, dialogue.answer) == ("Name the engine:", "diesel")
+
+
+def test_a_task_has_no_more_dialogues_than_its_own_limit() -> None:
+    clips = [speech(str(n), targets={"asr": "a", "lid": "English"}) for n in range(6)]
+    limited = RECIPE.model_copy(update={"limits": {"asr": 0, "lid": 2}, "multi_turn": 0})
+    assert [d.task for d in make_dialogues(clips, TASKS, limited)] == ["lid", "lid"]
 
 
 def test_completions_ask_in_the_language_of_the_clip_and_answer_with_the_target() -> None:

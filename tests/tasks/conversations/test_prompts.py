@@ -62,6 +62,25 @@ def test_a_translation_is_asked_for_in_the_language_of_its_target() -> None:
     assert all("German" in text for text in training_prompts(TASKS, "s2tt", into_german))
 
 
+def test_speech_of_an_unknown_language_is_asked_for_without_naming_one() -> None:
+    unknown = clip(language=None)
+    assert training_prompts(TASKS, "asr", unknown) == (
+        "Detect the language and recognize the speech:",
+        "Transcribe the speech:",
+        "Write down what is said:",
+    )
+    assert evaluation_prompt(TASKS, "asr", unknown, "held_out") in (
+        "Turn the speech into text:",
+        "What is said word for word?",
+    )
+    assert evaluation_prompt(TASKS, "s2tt", unknown) == (
+        "Detect the language and translate the speech into English:"
+    )
+    assert tag_prompt(TASKS, "asr", unknown) == (
+        "<|startoftranscript|><|unknown|><|transcribe|><|unknown|><|notimestamps|><|wo_itn|>"
+    )
+
+
 def test_every_task_that_is_asked_in_words_has_paraphrases_and_held_out_prompts() -> None:
     assert set(TASKS.asked_in_words) == set(TASKS) - {"voice_chat"}
     for spec in map(TASKS.__getitem__, TASKS.asked_in_words):

@@ -3,8 +3,8 @@
 import pytest
 
 from data_contracts.languages import LANGUAGES
+from data_contracts.normalised_text import normalise
 from tasks.hygiene.language import Identifier, Sample, wrong_script
-from tasks.hygiene.text import normalise
 from tests.support.audio_copies import manifest_rows
 
 ROWS = manifest_rows()

@@ -7,9 +7,10 @@ from typing import Any
 import pytest
 
 from data_contracts.hygiene import Finding
+from data_contracts.normalised_text import normalise
 from data_contracts.records import Clip, PackedClip, TaskName
 from tasks.hygiene import text_matches
-from tasks.hygiene.text import Texts, jaccard, normalise, shingles
+from tasks.hygiene.text import Texts, jaccard, shingles
 from tests.support.audio_copies import manifest_rows
 from tests.support.recordings import packed
 

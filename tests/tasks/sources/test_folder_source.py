@@ -3,6 +3,9 @@
 import os
 from pathlib import Path
 
+import pytest
+from pydantic import ValidationError
+
 from tasks.sources.manifest import DataSource
 from tests.support.recordings import sound_file, tone
 from tests.support.source_rows import fill_folder, read_source
@@ -22,6 +25,24 @@ def test_a_folder_gives_transcripts_and_languages(tmp_path: Path) -> None:
     }
     assert all(Path(clip.audio).is_file() for clip in clips)
     assert rejects == []
+
+
+def test_recordings_below_no_language_have_the_language_of_the_source(tmp_path: Path) -> None:
+    fill_folder(tmp_path)
+    clips, _ = read_source(DataSource(folder=str(tmp_path), language="el"))
+    languages = {clip.id: clip.language for clip in clips}
+    assert languages == {
+        "en/hello": "en",
+        "fr/bonjour": "fr",
+        "de/nested/tag": "de",
+        "zz": "el",
+        "07/numbered": "el",
+    }
+
+
+def test_a_language_that_is_no_code_is_refused() -> None:
+    with pytest.raises(ValidationError, match=r"two-letter code.*languages\.py"):
+        DataSource(folder="recordings", language="English")
 
 
 def test_a_folder_is_walked_in_the_order_of_its_paths_and_never_in_circles(tmp_path: Path) -> None:

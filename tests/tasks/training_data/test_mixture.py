@@ -105,7 +105,7 @@ def test_the_short_form_plans_what_pools_of_tasks_plan(
     rows: list[tuple[str, str, str, int]], weights: dict[str, float], seed: int
 ) -> None:
     table = table_of(*rows)
-    mixture = Mixture.model_validate(weights)
+    mixture = Mixture.model_validate({task: weights[task] for task in table.task.names})
     pools = {
         task: [i for i in range(len(table)) if table.task[i] == task] for task in table.task.names
     }
@@ -186,7 +186,10 @@ def test_a_weight_of_0_leaves_a_language_out() -> None:
             r"temperature 0.001 weighs \d+ examples as \d+ to the power of 1000.*1 keeps the data",
         ),
         ({"tasks": {"asr": 0}}, "nothing is left to train on"),
-        ({"tasks": {"lid": 1}}, r"examples for \['asr'\].*weighs \['lid'\]"),
+        (
+            {"tasks": {"asr": 1, "lid": 1, "ser": 0.5, "sound": 0}},
+            r"weighs \['lid', 'ser'\], of which .* no training example; it has \['asr'\]. Leave",
+        ),
     ],
 )
 def test_weights_that_do_not_fit_the_data_are_refused(fields: dict[str, Any], message: str) -> None:
@@ -232,6 +235,26 @@ def test_epochs_end_a_run_and_never_prolong_it() -> None:
     assert num_steps(epochs=1e308) == 999
 
 
+def test_a_mixture_without_weights_draws_all_tasks_by_the_root_of_their_sizes() -> None:
+    table = table_of(("asr", "en", "a", 100), ("sound", "en", "a", 4))
+    shares = table.task.sums(Mixture().draw(table, drawing(1, 1)).shares)
+    assert shares == pytest.approx({"asr": 10 / 12, "sound": 2 / 12})
+    even = table.task.sums(Mixture(temperature=1).draw(table, drawing(1, 1)).shares)
+    assert even == pytest.approx({"asr": 100 / 104, "sound": 4 / 104})
+
+
+def test_a_mixture_without_weights_may_be_over_some_tasks_alone() -> None:
+    table = table_of(("asr", "en", "a", 9), ("replay:asr", "en", "a", 9))
+    assert set(Mixture().over(["asr"]).draw(table, drawing(9, 9)).plan.ravel()) == set(range(9))
+    weighed = Mixture(tasks={"replay:asr": 1})
+    assert weighed.over(["asr"]) == weighed
+
+
+def test_a_corpus_without_an_example_leaves_nothing_to_train_on() -> None:
+    with pytest.raises(MixtureError, match="nothing is left to train on"):
+        Mixture().draw(table_of(), drawing(1, 1))
+
+
 def test_what_was_drawn_is_counted_by_hand() -> None:
     table = table_of(("asr", "en", "a", 2), ("lid", "de", "b", 1))
     data = DataPlan(
@@ -258,6 +281,7 @@ def test_a_recipe_takes_both_forms_and_knows_the_tasks() -> None:
     full = PretrainRecipe.model_validate({"optimizer": optimizer, "mixture": long})
     assert short.mixture == Mixture(tasks={"asr": 2})
     assert full.mixture.corpora == {"a": 1}
+    assert Mixture.model_validate({"temperature": 3, "epochs": 1}).tasks == {}
     unknown = PretrainRecipe.model_validate({"optimizer": optimizer, "mixture": {"asrr": 2}})
     with pytest.raises(TaskError, match=r"pretrain.mixture: there is no task 'asrr'; .* asr, "):
         unknown.check_tasks(shipped_tasks())
