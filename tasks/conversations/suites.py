@@ -13,6 +13,8 @@ from tasks.conversations.prompts import AskedWith, evaluation_prompt
 from tasks.conversations.stream_sampling import draw_indices, pick
 from tasks.conversations.task_table import CONVERSATION, SPOKEN_COMMAND, TaskTable
 
+_METRICS = {SPOKEN_COMMAND: "accuracy", CONVERSATION: "chrf"}
+"""Of suites of several tasks. What people answer freely is mostly too short for BLEU's 4-grams."""
 _MODES: tuple[Mode, ...] = ("voice_chat", "audio_analysis")
 
 
@@ -28,8 +30,8 @@ class SuiteRecipe(Recipe):
 
 
 def num_suites(tasks: TaskTable) -> int:
-    """Return how many suites a corpus has at most: one a task, spoken_command and dual_mode."""
-    return len(tasks) + 2
+    """Return how many suites a corpus has at most: one a task and three of several tasks."""
+    return len(tasks) + len((SPOKEN_COMMAND, "dual_mode", CONVERSATION))
 
 
 def make_suites(
@@ -39,6 +41,8 @@ def make_suites(
     recipe: SuiteRecipe,
 ) -> dict[str, list[EvaluationItem]]:
     """Make suites of all that a corpus has test clips for; closed sets are the whole corpus's.
+
+    Users' own conversations are asked for their last answer, after the answers that they have.
 
     `clips` and `dialogues` are iterated twice and never held in memory.
     """
@@ -50,11 +54,12 @@ def make_suites(
             if clip.split == "test":
                 yield from ((t, clip) for t in clip.targets if t in in_words and _is_asked(clip, t))
         for dialogue in dialogues:
-            if dialogue.task in spoken and dialogue.split == "test" and len(dialogue.turns) == 2:
+            is_asked = dialogue.task in spoken and len(dialogue.turns) == 2
+            if dialogue.split == "test" and (is_asked or dialogue.task == CONVERSATION):
                 yield dialogue.task, dialogue
 
     counts = Counter(name for name, _ in questions())
-    names = [name for name in (*in_words, *spoken) if counts[name]]
+    names = [name for name in (*in_words, *spoken, CONVERSATION) if counts[name]]
     wanted = {
         name: draw_indices(random.Random(f"suite {name} {recipe.seed}"), counts[name], recipe.items)
         for name in names
@@ -63,7 +68,7 @@ def make_suites(
     answers, by_mode = _closed_sets(clips, dialogues, tasks)
     suites: dict[str, list[EvaluationItem]] = {}
     for name in names:
-        metric = "accuracy" if name == SPOKEN_COMMAND else tasks[name].metric
+        metric = _METRICS.get(name) or tasks[name].metric
         asked = (_asked(drawn, name, tasks, recipe.asked_with) for drawn in picked[name])
         suites[name] = [_item(each, name, metric, answers.get(name, ())) for each in asked]
     if items := [item for name in spoken for item in suites.get(name, [])]:

@@ -23,6 +23,7 @@ from data_contracts.errors import UsageError
 from data_contracts.jsonl import explain
 from data_contracts.recipe import Recipe
 from data_contracts.records import Clip, NonEmpty, TaskName
+from tasks.conversations.choices import chosen_letter
 from tasks.conversations.placeholders import PLACEHOLDERS, check_placeholders
 
 AnswerKind = Literal[
@@ -196,6 +197,8 @@ class TaskTable(Mapping[str, TaskSpec]):
                 return f"targets.{name}: {label!r:.80} is none of {', '.join(spec.choices)}"
             if spec.asks_the_clips_question and not clip.question:
                 return f"targets.{name}: the row has no question, which its prompt asks"
+            if spec.metric == "choice" and not chosen_letter(label, clip.question or ""):
+                return f"targets.{name}: {label!r:.80} names no choice; write it as 'B. a dog'"
         return None
 
     def to_json(self) -> str:

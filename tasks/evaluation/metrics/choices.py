@@ -1,32 +1,32 @@
-"""Multiple choice as AIR-Bench scores it (score_foundation): the letter that an answer names.
+"""Multiple choice as AIR-Bench scores it: the letter that an answer names (`chosen_letter`).
 
 An answer without a letter is left out of the accuracy; how many have one is shown beside it.
 """
 
 from data_contracts.records import EvaluationItem
+from tasks.conversations.choices import chosen_letter
 from tasks.evaluation.metrics.metric import RIGHT, Metric, ratio
 from tasks.evaluation.metrics.normalisation import strip_tags
 
 
 def _chosen_row(item: EvaluationItem, hypothesis: str) -> tuple[float, ...]:
     """Whether the letter is right, and whether there is one."""
-    letter, right = _letter(hypothesis), _letter(item.conversation.answer)
+    letter, right = _letter(item, hypothesis), _letter(item, item.conversation.answer)
     if right is None:
         raise ValueError(
             f"item {item.conversation.id!r} has the reference {item.conversation.answer!r}, which "
-            "names none of the choices A to D. Write it as 'B. a dog'."
+            "names none of the choices A to D and of the question's own. Write it as 'B. a dog'."
         )
     return (float(letter == right), float(letter is not None))
 
 
-def _readable_row(_: EvaluationItem, hypothesis: str) -> tuple[float, ...]:
-    return (float(_letter(hypothesis) is not None), 1.0)
+def _readable_row(item: EvaluationItem, hypothesis: str) -> tuple[float, ...]:
+    return (float(_letter(item, hypothesis) is not None), 1.0)
 
 
-def _letter(answer: str) -> str | None:
-    """The first character if it is a choice's, else the one before the last ("It is B.")."""
-    text = strip_tags(answer).replace("\n", "")
-    return next((letter for letter in (text[:1], text[-2:-1]) if letter in set("ABCD")), None)
+def _letter(item: EvaluationItem, answer: str) -> str | None:
+    question = "\n".join(turn.text for turn in item.conversation.prompt)
+    return chosen_letter(strip_tags(answer), question)
 
 
 CHOICE = Metric(

@@ -149,6 +149,27 @@ def test_the_prompt_is_the_published_one_in_the_clips_language(
         assert item.conversation.turns[0].text == expected
 
 
+def test_held_out_conversations_are_asked_for_their_last_answer() -> None:
+    turns = [
+        {"role": "user", "text": "Who calls?"},
+        {"role": "assistant", "text": "A neighbour."},
+        {"role": "user", "text": "Is she angry?"},
+        {"role": "assistant", "text": "No, she is glad."},
+    ]
+    spoken = [{"role": "user"}, {"role": "assistant", "text": "At noon."}]
+    clips = [
+        speech("long", targets={}, conversation=turns, split="test"),
+        speech("short", targets={}, conversation=spoken, split="test"),
+        speech("learnt", targets={}, conversation=spoken),
+    ]
+    suites = suites_of(clips)
+    assert list(suites) == ["conversation"]
+    long, short = suites["conversation"]
+    assert (long.conversation.answer, len(long.conversation.prompt)) == ("No, she is glad.", 3)
+    assert (short.conversation.answer, short.conversation.clip_ids) == ("At noon.", ("short",))
+    assert {long.metric, short.metric} == {"chrf"}
+
+
 def test_user_data_gives_the_suites_that_it_can_answer() -> None:
     clips = [speech("a"), speech("b", split="test"), speech("c", split="test")]
     suites = suites_of(clips)
