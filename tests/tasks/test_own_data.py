@@ -6,10 +6,12 @@ import pytest
 
 from data_contracts.jsonl import from_jsonl
 from infra.storage.store import Store
-from tasks import ingest, pretrain, sft
-from tasks.objectives.supervised import MIXTURE, MixtureRow
+from tasks import ingest, pretrain, sft, start
+from tasks.initial_model.build import StartRecipe
+from tasks.objectives.supervised import MIXTURE
 from tasks.pretrain import PretrainRecipe
 from tasks.sft import SftRecipe
+from tasks.training_data.mixture import MixtureRow
 from tests.support import ingests
 from tests.support.recordings import stage_context, write_manifest, write_tones
 
@@ -38,9 +40,10 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Trained:
     rows = [{"id": n, "audio": f"{n}.wav", "task": "asr", "text": f"it is {n}"} for n in names]
     ingests.run(folder / "corpus", ingests.BARE, write_manifest(folder / "in", rows))
     corpus = Store(str(folder / "corpus"))
-    context = stage_context(folder / "pretrain", {"corpus": corpus})
-    recipe = PretrainRecipe.model_validate({"model": MODEL, "optimizer": OPTIMIZER})
-    pretrain.run(context, recipe)
+    begun = stage_context(folder / "start", {"corpus": corpus})
+    start.run(begun, StartRecipe.model_validate({"model": MODEL}))
+    context = stage_context(folder / "pretrain", {"corpus": corpus, "checkpoint": begun.directory})
+    pretrain.run(context, PretrainRecipe.model_validate({"optimizer": OPTIMIZER}))
     inputs = {"corpus": corpus, "checkpoint": context.directory}
     tuned = stage_context(folder / "sft", inputs)
     sft.run(tuned, SftRecipe.model_validate({"optimizer": OPTIMIZER}))
