@@ -42,6 +42,7 @@ PRETRAIN = Stage(
     source=open_weights,
     registers_model="pretrain",
     pages=(training.PARITY,),
+    headline=training.headline,
 )
 SFT = Stage(
     name="sft",
@@ -53,6 +54,7 @@ SFT = Stage(
     estimate=estimate_supervised,
     registers_model="sft",
     pages=(training.PARITY,),
+    headline=training.headline,
 )
 COLLECT_PREFERENCES = Stage(
     name="collect_preferences",
@@ -73,6 +75,7 @@ DPO = Stage(
     estimate=estimate_dpo,
     registers_model="dpo",
     pages=(training.PARITY,),
+    headline=training.headline,
 )
 EVALUATE = Stage(
     name="evaluate",
@@ -89,6 +92,7 @@ EVALUATE = Stage(
     check=evaluate.check,
     estimate=estimate_evaluation,
     pages=(evaluate.REPORT_PAGE, evaluate.REPORT_JSON),
+    headline=lambda directory: evaluate.headline(evaluate.read_report(directory)),
 )
 STAGES = (INGEST, PRETRAIN, SFT, COLLECT_PREFERENCES, DPO, EVALUATE)
 

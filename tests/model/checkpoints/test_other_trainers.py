@@ -54,9 +54,7 @@ def padded(rows: Sequence[list[int]], value: int) -> Tensor:
 
 @pytest.mark.parametrize("one_token", [True, False], ids=["ms-swift", "LLaMA-Factory"])
 @pytest.mark.parametrize("num_rows", [1, len(HEARD)])
-def test_labels_give_the_loss_that_ours_is(
-    exported: Path, one_token: bool, num_rows: int
-) -> None:
+def test_labels_give_the_loss_that_ours_is(exported: Path, one_token: bool, num_rows: int) -> None:
     """ms-swift's template writes one audio token for a clip, LLaMA-Factory's all of them."""
     ours, processor = load_checkpoint(exported)
     sequences = [tokens_of(conversation, processor) for conversation in HEARD[-num_rows:]]
