@@ -58,8 +58,8 @@ class Checkpoint:
         numbers = ", ".join(f"{name} {value:.4g}" for name, value in self.metrics.items())
         return storable(
             f"Qwen2-Audio after the stage {self.stage}{f': {numbers}' if numbers else ''}.\n\n"
-            f"Artifact `{self.stage}/{self.fingerprint}`, checkpoint `{self.source}`: it opens with "
-            "`from_pretrained` of transformers and with `mlflow.pyfunc.load_model`."
+            f"Artifact `{self.stage}/{self.fingerprint}`, checkpoint `{self.source}`: it opens "
+            "with `from_pretrained` of transformers and with `mlflow.pyfunc.load_model`."
         )
 
 

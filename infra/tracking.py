@@ -25,8 +25,8 @@ _EXPERIMENT_TAGS = {
     "mlflow.experimentKind": "custom_model_development",
     "mlflow.note.content": (
         "Runs of the Qwen2-Audio pipeline. A run without a parent is a pipeline: its parameters "
-        "are the whole configuration, its metrics the headline of each stage, by which runs compare. "
-        "Its children are the stages that it made; what an earlier run had made is a tag "
+        "are the whole configuration, its metrics the headline of each stage, by which runs "
+        "compare. Its children are the stages that it made; what an earlier run had made is a tag "
         "`q2a.hit.STAGE` with that run's id."
     ),
 }
