@@ -18,10 +18,11 @@ from flows.stage import Artifact, StageCall
 from infra.compute.interface import Compute
 from infra.compute.resources import Resources
 from infra.ledger import Ledger
+from infra.registry import Checkpoint, Registry
 from infra.retry import error_text
 from infra.storage.store import Store
-from infra.tracking import ERROR_TAG, HIT_TAG, RunLogger, Tracking
-from tasks.context import StageContext, StageResult
+from infra.tracking import ERROR_TAG, HIT_TAG, MAX_ERROR_CHARACTERS, RunLogger, Tracking
+from tasks.context import CHECKPOINT, StageContext, StageResult
 
 _RECORDED_LIBRARIES = (
     "torch", "transformers", "ray", "prefect", "mlflow", "great-expectations",
@@ -99,17 +100,28 @@ def find_whole(session: Session, artifact: Artifact) -> StageRecord | None:
 
 
 def link(session: Session, call: StageCall, record: StageRecord, hit: bool) -> None:
-    """Link the pipeline's MLflow run to the one that made an artifact, and register its model."""
+    """Link the pipeline's MLflow run to the one that made an artifact, and show its headline there.
+
+    A checkpoint becomes a version of the registered model.
+    """
     producer = record.tracking_run
+    directory = _directory(session, call.artifact)
     session.parent.tags({f"q2a.artifact.{record.stage}": record.fingerprint})
     if hit:
         producer = _producer(session, call, record)
         session.parent.tags({f"{HIT_TAG}{record.stage}": producer})
+    metrics = call.stage.headline(directory) if call.stage.headline else {}
+    if metrics:
+        session.parent.metrics({f"{record.stage}.{k}": v for k, v in metrics.items()}, step=0)
     if alias := call.stage.registers_model:
-        source = _directory(session, call.artifact).url
-        number = session.tracking.register(
-            session.model_name, alias, source, producer, record.fingerprint
+        checkpoint = Checkpoint(
+            source=directory.below(CHECKPOINT).url,
+            stage=record.stage,
+            fingerprint=record.fingerprint,
+            run_id=producer,
+            metrics=metrics,
         )
+        number = Registry(session.tracking.uri).register(session.model_name, alias, checkpoint)
         RunLogger(session.tracking.uri, producer).tags(
             {"q2a.model_version": f"{session.model_name}/{number}"}
         )
@@ -157,9 +169,9 @@ def _make(session: Session, call: StageCall) -> StageRecord:
         session.ledger.complete(record)
         _log_result(session, call, logger, record)
         if result.metrics:
-            logger.metrics({f"final.{k}": v for k, v in result.metrics.items()}, step=0)
+            logger.metrics(result.metrics, step=0)
     except BaseException as error:
-        logger.tags({ERROR_TAG: error_text(error)[:5000]})
+        logger.tags({ERROR_TAG: error_text(error)[:MAX_ERROR_CHARACTERS]})
         logger.finish("FAILED" if isinstance(error, Exception) else "KILLED")
         raise
     logger.finish("FINISHED")

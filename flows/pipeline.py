@@ -58,6 +58,7 @@ PRETRAIN = Stage(
     makes_checkpoint=True,
     registers_model="pretrain",
     pages=(training.PARITY,),
+    headline=training.headline,
 )
 SFT = Stage(
     name="sft",
@@ -71,6 +72,7 @@ SFT = Stage(
     makes_checkpoint=True,
     registers_model="sft",
     pages=(training.PARITY,),
+    headline=training.headline,
 )
 COLLECT_PREFERENCES = Stage(
     name="collect_preferences",
@@ -94,6 +96,7 @@ DPO = Stage(
     makes_checkpoint=True,
     registers_model="dpo",
     pages=(training.PARITY,),
+    headline=training.headline,
 )
 EVALUATE = Stage(
     name="evaluate",
@@ -105,6 +108,7 @@ EVALUATE = Stage(
     check=evaluate.check,
     estimate=estimate_evaluation,
     pages=(evaluate.REPORT_PAGE, evaluate.REPORT_JSON),
+    headline=lambda directory: evaluate.headline(evaluate.read_report(directory)),
 )
 STAGES = (INGEST, START, PRETRAIN, SFT, COLLECT_PREFERENCES, DPO, EVALUATE)
 

@@ -18,10 +18,12 @@ from infra.compute.open import open_compute
 from infra.file_lock import hold
 from infra.ledger import Ledger
 from infra.reaper import end_children_with_this_process
+from infra.retry import error_text
 from infra.run_folders import remove_dead, run_folder
 from infra.settings import Settings
 from infra.storage.known_stores import open_store
-from infra.tracking import RunLogger, Tracking
+from infra.system_metrics import system_metrics
+from infra.tracking import ERROR_TAG, MAX_ERROR_CHARACTERS, RunLogger, Tracking
 
 
 class StopAfterStageError(Exception):
@@ -113,11 +115,13 @@ def _end_dead_runs(
 
 @contextmanager
 def _tracked(parent: RunLogger) -> Iterator[None]:
-    """End the pipeline's MLflow run as what became of a block."""
+    """End the pipeline's MLflow run as what became of a block, with the reason of a failure."""
     started = time.monotonic()
     try:
-        yield
+        with system_metrics(parent):
+            yield
     except BaseException as error:
+        parent.tags({ERROR_TAG: error_text(error)[:MAX_ERROR_CHARACTERS]})
         parent.finish("FAILED" if isinstance(error, Exception) else "KILLED")
         raise
     parent.metrics({"seconds": time.monotonic() - started}, step=0)

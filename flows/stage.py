@@ -25,6 +25,8 @@ def _always(_: Any, __: str) -> bool:
 
 Digest = Callable[[Store, str], str]
 """(store, key) -> sha256 of the file."""
+Headline = Callable[[Store], Mapping[str, float]]
+"""Folder of a finished artifact -> the few numbers by which runs are compared."""
 
 
 @dataclass(frozen=True)
@@ -69,6 +71,8 @@ class Stage:
     """Alias of the registered model version that the stage's checkpoint becomes."""
     pages: tuple[str, ...] = ()
     """Files of the artifact for people, which MLflow shows too."""
+    headline: Headline | None = None
+    """Function that reads the numbers that the pipeline's run and a registered model show."""
 
 
 @dataclass(frozen=True)

@@ -15,18 +15,30 @@ from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param, Run,
 from mlflow.exceptions import MlflowException
 
 from data_contracts.errors import UsageError
+from infra.run_source import source_tags
 from infra.tracking_database import PatientClient, prepare_database
-from infra.tracking_names import registered_model_name, storable, tracking_name
+from infra.tracking_names import storable, tracking_name
 
 EXPERIMENT = "q2a"
+_EXPERIMENT_TAGS = {
+    # By the kind MLflow's UI chooses the views: "Machine learning", with charts of runs.
+    "mlflow.experimentKind": "custom_model_development",
+    "mlflow.note.content": (
+        "Runs of the Qwen2-Audio pipeline. A run without a parent is a pipeline: its parameters "
+        "are the whole configuration, its metrics the headline of each stage, by which runs "
+        "compare. Its children are the stages that it made; what an earlier run had made is a tag "
+        "`q2a.hit.STAGE` with that run's id."
+    ),
+}
 PARENT_TAG = "mlflow.parentRunId"
 KIND_TAG = "q2a.kind"
 STAGE_TAG = "q2a.stage"
 FINGERPRINT_TAG = "q2a.fingerprint"
-FOLDER_TAG = "q2a.folder"
 INPUT_TAG = "q2a.input."
 HIT_TAG = "q2a.hit."
 ERROR_TAG = "q2a.error"
+MAX_ERROR_CHARACTERS = 5000
+"""Of an error's text in a tag."""
 ORIGIN_TAG = "q2a.origin"
 """Machine and folder whose process made a pipeline run."""
 LOG_TAG = "q2a.log"
@@ -125,10 +137,11 @@ class Tracking:
         Args:
             origin: machine and folder that run it, see `unfinished_pipelines`.
         """
-        tags = {KIND_TAG: _PIPELINE, ORIGIN_TAG: storable(origin)}
+        tags = {KIND_TAG: _PIPELINE, ORIGIN_TAG: storable(origin), **source_tags()}
         run = self._client.create_run(self.experiment_id, run_name=storable(name), tags=tags)
         logger = RunLogger(self.uri, run.info.run_id)
         logger.text(json.dumps(config, indent=2), _CONFIG_FILE)
+        logger.params(config)
         return logger
 
     def reopen_pipeline(self, run_id: str) -> tuple[RunLogger, dict[str, object]]:
@@ -183,6 +196,7 @@ class Tracking:
     ) -> RunLogger:
         """Begin the child run of a stage, with the tags from which lineage is read."""
         tags = {PARENT_TAG: parent.run_id, STAGE_TAG: stage, FINGERPRINT_TAG: fingerprint}
+        tags |= source_tags()
         tags |= {tracking_name(f"{INPUT_TAG}{name}"): value for name, value in inputs.items()}
         run = self._client.create_run(self.experiment_id, run_name=stage, tags=tags)
         return RunLogger(self.uri, run.info.run_id)
@@ -215,39 +229,6 @@ class Tracking:
         """Return all pipeline runs, the newest first."""
         return self._search(f"tags.`{KIND_TAG}` = '{_PIPELINE}'")
 
-    def register(self, model: str, alias: str, source: str, run_id: str, fingerprint: str) -> int:
-        """Register a checkpoint as the newest version of `model`; return the version's number.
-
-        A fingerprint that is registered already keeps its version. A server refuses a local path as
-        a source, because it could be one of its own machine: the version then has its run as
-        source, and a tag names the folder.
-
-        Args:
-            alias: name that points to the version from now on.
-            source: URL of the checkpoint's folder in the store.
-        """
-        model = registered_model_name(model)
-        is_refused = self._on_server and source.startswith("/")
-        if not self._client.search_registered_models(f"name = '{model}'"):
-            self._client.create_registered_model(model)
-        registered = [
-            version
-            for version in self._client.search_model_versions(f"name = '{model}'")
-            if version.tags.get(FINGERPRINT_TAG) == fingerprint
-        ]
-        version = (
-            registered[0]
-            if registered
-            else self._client.create_model_version(
-                model,
-                source=f"runs:/{run_id}" if is_refused else source,
-                run_id=run_id,
-                tags={FINGERPRINT_TAG: fingerprint, FOLDER_TAG: source},
-            )
-        )
-        self._client.set_registered_model_alias(model, alias, version.version)
-        return int(version.version)
-
     @property
     def _on_server(self) -> bool:
         return self.uri.startswith(("http://", "https://"))
@@ -258,12 +239,18 @@ class Tracking:
         experiment = self._client.get_experiment_by_name(EXPERIMENT)
         if experiment is None:
             try:
-                return str(self._client.create_experiment(EXPERIMENT, artifact_location=location))
+                return str(
+                    self._client.create_experiment(
+                        EXPERIMENT, artifact_location=location, tags=_EXPERIMENT_TAGS
+                    )
+                )
             except MlflowException:
                 # Another process created it in between.
                 experiment = self._client.get_experiment_by_name(EXPERIMENT)
                 if experiment is None:
                     raise
+        for name in _EXPERIMENT_TAGS.keys() - experiment.tags.keys():  # of an earlier version
+            self._client.set_experiment_tag(experiment.experiment_id, name, _EXPERIMENT_TAGS[name])
         return str(experiment.experiment_id)
 
     def _end_as_killed(self, runs: Sequence[Run]) -> None:

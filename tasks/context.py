@@ -9,6 +9,9 @@ from infra.compute.interface import Compute
 from infra.compute.resources import Resources
 from infra.storage.store import Store
 
+CHECKPOINT = "checkpoint"
+"""Folder of an artifact that opens with `from_pretrained`."""
+
 
 class StageLogger(Protocol):
     """The stage's run in tracking. It must pickle, because training workers log through it."""
@@ -55,4 +58,4 @@ class StageResult:
     records_out: int
     rejected: int = 0
     metrics: Mapping[str, float] | None = None
-    """Headline numbers for the tracking run, such as the final loss."""
+    """Numbers of the end, for the stage's tracking run; a training has logged its own by step."""

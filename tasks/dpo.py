@@ -64,8 +64,8 @@ def run(context: StageContext, recipe: DpoRecipe) -> StageResult:
     factory = DpoFactory(corpus, tuple(pairs), reference, recipe.beta)
     held_out = pick_held_out(corpus, recipe.optimizer.seed, ())
     start = StartingPoint(initial, recipe.tuning)
-    metrics = fit(context, start, factory, data, recipe.optimizer, held_out)
-    return StageResult(len(pairs), data.plan.size, metrics=metrics)
+    fit(context, start, factory, data, recipe.optimizer, held_out)
+    return StageResult(len(pairs), data.plan.size)
 
 
 def _score_portion(

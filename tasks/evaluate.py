@@ -26,6 +26,8 @@ from tasks.corpus.shards import read_index
 from tasks.evaluation.answered_suites import Evaluation, check_suites
 from tasks.evaluation.answerer import Answerer
 from tasks.evaluation.metrics.table import METRICS
+from tasks.evaluation.predictions_table import FILE as PREDICTIONS_TABLE
+from tasks.evaluation.predictions_table import predictions_table
 from tasks.evaluation.report import Report
 from tasks.evaluation.report_builder import build_report
 from tasks.evaluation.report_page import render_report
@@ -82,6 +84,8 @@ def run(context: StageContext, recipe: EvaluateRecipe) -> StageResult:
     context.directory.write_text(ITEMS, to_jsonl(items))
     context.directory.write_text(PREDICTIONS, to_jsonl(predictions))
     report = _write_report(context, items, predictions, recipe)
+    if rows := predictions_table(items, predictions):
+        context.logger.table(rows, PREDICTIONS_TABLE)
     return StageResult(len(items), len(predictions), metrics=headline(report))
 
 

@@ -30,6 +30,9 @@ from model.sequence import render_prompt
 _HEARING_THRESHOLD = 1e-5
 """Least change of a logit, relative to the largest one, that is not rounding (float32)."""
 
+_NO_LABEL = -100
+"""Target of a position without a loss, in torch's cross-entropy and all tools."""
+
 _ATTENTION = "sdpa"
 """transformers' attention until ours takes its place, whatever `config.json` asks for."""
 
@@ -44,7 +47,16 @@ def save_checkpoint(
     """Write `model` and `processor` into `directory`, as `from_pretrained` reads them.
 
     The same weights give the same bytes of `model.safetensors`. Existing files are overwritten.
+    Two keys, which nothing here reads, are for other tools:
+
+    - `ignore_index` of config.json: transformers' class reads it where labels come with one audio
+      token for each clip, as from ms-swift, but has no default for it.
+    - `padding_side` of the tokenizer: answers to a batch continue prompts that end together.
     """
+    model.config.ignore_index = _NO_LABEL
+    processor.tokenizer.padding_side = "left"
+    # Of the attributes those are saved that the tokenizer was made with.
+    processor.tokenizer.init_kwargs["padding_side"] = "left"
     model.save_pretrained(directory)
     processor.save_pretrained(directory)
 

@@ -13,7 +13,7 @@ from model.checkpoints.checkpoint import check_hears, load_checkpoint
 from model.generate import GenerationSettings, generate
 from model.sequence import render_prompt
 from model.tokenizer import END_OF_TEXT, TURN_END
-from tasks.corpus.features import hear
+from tasks.corpus.features import Waveforms, hear
 from tasks.corpus.index import CorpusIndex
 from tasks.corpus.reader import ClipReader
 
@@ -23,11 +23,12 @@ PROMPTS_AT_ONCE = 32
 
 @dataclass(frozen=True)
 class Answerer:
-    """Writes answers with one checkpoint to prompts about the clips of one corpus."""
+    """Writes answers with one checkpoint to prompts about clips, such as those of a corpus."""
 
     model: Qwen2AudioForConditionalGeneration
     processor: Qwen2AudioProcessor
-    reader: ClipReader
+    reader: Waveforms
+    """Waveforms of the clips that the prompts name."""
 
     @classmethod
     def open(

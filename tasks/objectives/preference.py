@@ -13,7 +13,7 @@ from model.batch import AnswerPair, Batch, collate_pairs
 from model.forward import pair_log_probs
 from model.losses import dpo_loss
 from model.sequence import render_answer, render_prompt
-from tasks.corpus.features import hear
+from tasks.corpus.features import Waveforms, hear
 from tasks.corpus.index import CorpusIndex
 from tasks.corpus.reader import ClipReader
 from tasks.evaluation.answerer import Answerer
@@ -114,7 +114,7 @@ def score_pairs(
 
 
 def collate_preferences(
-    pairs: Sequence[PreferencePair], reader: ClipReader, processor: Qwen2AudioProcessor
+    pairs: Sequence[PreferencePair], reader: Waveforms, processor: Qwen2AudioProcessor
 ) -> Batch:
     """Pack pairs as trees [prompt | chosen | rejected]."""
     tokenizer = processor.tokenizer

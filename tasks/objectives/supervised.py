@@ -45,6 +45,8 @@ from tasks.training_data.mixture import Mixture, MixtureRow, measure
 
 MIXTURE = "mixture.jsonl"
 """File of the artifact: what was wanted and drawn of each task, language and corpus."""
+_MIXTURE_TABLE = "mixture.json"
+"""The same as a table in MLflow."""
 
 
 class SupervisedRecipe(Recipe):
@@ -114,24 +116,18 @@ def fit_supervised(
     )
     start = StartingPoint(initial, recipe.tuning)
     optimizer = recipe.optimizer.model_copy(update={"steps": data.num_steps})
-    metrics = fit(context, start, factory, data, optimizer, held_out)
+    fit(context, start, factory, data, optimizer, held_out)
     skipped = skipped_clips(context.directory, context.inputs["corpus"])
     for clip in skipped:
         context.progress(f"skipped, damaged: clip {clip.id} in {clip.shard} at byte {clip.offset}")
-    metrics["skipped_clips"] = len(skipped)
+    metrics = {"skipped_clips": float(len(skipped))}
     return StageResult(len(training_set), data.plan.size, metrics=metrics)
 
 
 def _report(context: StageContext, rows: Sequence[MixtureRow]) -> None:
-    """Write the mixture into the artifact and log it, share by share."""
+    """Write the mixture into the artifact, and show it as a table."""
     context.directory.write_text(MIXTURE, to_jsonl(rows))
-    metrics = {}
-    for row in rows:
-        name = f"mixture/{row.axis}/{row.name}"
-        metrics[f"{name}/share"] = row.share
-        metrics[f"{name}/wanted_share"] = row.wanted_share
-        metrics[f"{name}/audio_hours"] = row.audio_hours
-    context.logger.metrics(metrics, 0)
+    context.logger.table([row.model_dump() for row in rows], _MIXTURE_TABLE)
     farthest = max(rows, key=lambda row: abs(row.share - row.wanted_share))
     context.progress(
         f"{sum(row.draws for row in rows if row.axis == 'task')} examples planned; farthest from "

@@ -10,6 +10,7 @@ from model.checkpoints.parity import measure_parity
 from model.tuning import merge_adapters
 from tasks.training.checkpoints.folder import Checkpoints
 from tasks.training.job import CHECKPOINT, FINAL_STATE, PARITY, TrainingJob
+from tasks.training.mlflow_model import write_mlflow_model
 from tasks.training.state import Trained, TrainingState
 from tasks.training.strategies.strategy import restore_parameters
 
@@ -29,6 +30,7 @@ def export(
     job.scratch.mkdir(parents=True, exist_ok=True)
     with TemporaryDirectory(dir=job.scratch) as folder:
         save_checkpoint(Path(folder), model, processor)
+        write_mlflow_model(Path(folder))
         parity = measure_parity(model, processor, Path(folder))
         checkpoints.patient.upload(Path(folder), CHECKPOINT)
     checkpoints.patient.write_bytes(PARITY, json.dumps(asdict(parity), indent=2).encode())

@@ -15,6 +15,7 @@ from data_contracts.contract_result import ContractResult
 from data_contracts.validation import validate
 from infra.storage.store import Store
 from tasks.context import StageContext
+from tasks.training.checkpoints.folder import POSITION
 from tasks.training.data_plan import DataPlan
 from tasks.training.guards.audit import check_epochs
 from tasks.training.held_out import ExaminerFactory
@@ -30,7 +31,10 @@ from tasks.training.loop import train
 from tasks.training.messages.driver import announcing
 from tasks.training.recipe import OptimizerRecipe
 
-__all__ = ["CHECKPOINT", "FINAL_STATE", "PARITY", "StartingPoint", "check", "fit"]
+__all__ = ["CHECKPOINT", "FINAL_STATE", "PARITY", "StartingPoint", "check", "fit", "headline"]
+
+_HEADLINE = ("loss", "held_out_loss", "reward_accuracy")
+"""Metrics by which trainings are compared."""
 
 
 def fit(
@@ -40,8 +44,8 @@ def fit(
     data: DataPlan,
     optimizer: OptimizerRecipe,
     held_out: ExaminerFactory | None = None,
-) -> dict[str, float]:
-    """Train a checkpoint on the context's workers; return the last logged metrics.
+) -> None:
+    """Train a checkpoint on the context's workers.
 
     Args:
         context: its directory gets `checkpoint/` and `training_state/`.
@@ -67,8 +71,12 @@ def fit(
     )
     with announcing(context):
         context.compute.fit(partial(train, job))
-    history = json.loads(job.directory.read_text(f"{FINAL_STATE}/history.json"))
-    return dict(history[-1]["metrics"]) if history else {}
+
+
+def headline(directory: Store) -> dict[str, float]:
+    """Read the last training loss, and what else of `_HEADLINE` was measured."""
+    last = json.loads(directory.read_text(f"{FINAL_STATE}/{POSITION}"))["metrics"]
+    return {name: last[name] for name in _HEADLINE if name in last}
 
 
 def check(directory: Store) -> list[ContractResult]:

@@ -11,6 +11,7 @@ from infra.compute.resources import Resources
 from infra.storage.store import Store
 from model.checkpoints.checkpoint import check_hears, load_checkpoint
 from model.tuning import TuningRecipe, apply_tuning
+from tasks.context import CHECKPOINT as CHECKPOINT
 from tasks.context import StageLogger
 from tasks.training.checkpoints.folder import FINAL_STATE as FINAL_STATE
 from tasks.training.data_plan import DataPlan
@@ -18,8 +19,6 @@ from tasks.training.held_out import ExaminerFactory
 from tasks.training.objective import Objective
 from tasks.training.recipe import OptimizerRecipe
 
-CHECKPOINT = "checkpoint"
-"""The folder of an artifact that opens with `from_pretrained`."""
 PARITY = "parity.json"
 """How far the export, here and in transformers, is from the model that was trained."""
 

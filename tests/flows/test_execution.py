@@ -47,7 +47,7 @@ def test_the_run_shows_recipe_inputs_contracts_pages_and_results(
     (dataset,) = run.inputs.dataset_inputs
     assert json.loads(dataset.dataset.profile) == {"num_rows": 2, "sha256": first.fingerprint}
     assert run.data.metrics["records_out"] == 1
-    assert run.data.metrics["final.mean"] == 6
+    assert run.data.metrics["mean"] == 6
     files = {file.path for file in shop.client.list_artifacts(run.info.run_id)}
     expected = {"contracts_in.html", "contracts_in.json", "contracts_out.html", "page.html"}
     assert expected | {"contracts_out.json", "record.json"} == files
@@ -107,6 +107,19 @@ def test_the_record_says_what_was_read_and_left(shop: Workshop) -> None:
     assert record.library_versions["torch"].startswith("2.")
 
 
+def test_the_pipelines_run_and_the_model_show_the_headline_after_work_and_after_a_hit(
+    shop: Workshop,
+) -> None:
+    call = shop.call("one", Recipe(values=(30, 31)))
+    for _ in range(2):
+        session = shop.session()
+        execute(session, call)
+        metrics = shop.client.get_run(session.parent.run_id).data.metrics
+        assert metrics == {"one.sum": 61}
+        version = shop.client.get_model_version_by_alias(session.model_name, "one")
+        assert version.tags["q2a.metric.sum"] == "61"
+
+
 def test_the_model_is_registered_once_with_its_place_in_the_store(shop: Workshop) -> None:
     session = shop.session()
     call = shop.call("registered", Recipe())
@@ -121,7 +134,7 @@ def test_the_model_is_registered_once_with_its_place_in_the_store(shop: Workshop
     alias = shop.client.get_model_version_by_alias(session.model_name, "registered")
     assert alias.version == versions[0].version
     directory = shop.ledger.directory("registered", call.artifact.fingerprint)
-    assert alias.source == directory.url
+    assert alias.source == f"{directory.url}/checkpoint"
     assert alias.run_id == only_run(shop, session).info.run_id
 
 

@@ -73,6 +73,24 @@ def test_a_run_killed_before_it_had_a_folder_or_after_is_marked_by_the_next_star
         assert status_of(tracking, dead) == "KILLED"
 
 
+def test_a_failure_before_the_first_stage_leaves_its_reason_on_the_run_until_it_goes_on(
+    settings: Settings, tracking: Tracking, config: PipelineConfig
+) -> None:
+    def tags() -> dict[str, str]:
+        (run,) = [r for r in tracking.pipelines() if r.info.run_id == opened.parent.run_id]
+        return dict(run.data.tags)
+
+    with (
+        pytest.raises(FileNotFoundError),
+        session(config, settings, print) as opened,
+    ):
+        raise FileNotFoundError("there is no manifest 'mine.jsonl'")
+    assert "there is no manifest 'mine.jsonl'" in tags()["q2a.error"]
+    with session(config, settings, print, opened.parent):
+        pass
+    assert "q2a.error" not in tags()
+
+
 def test_a_killed_run_is_continued_under_its_own_id(
     settings: Settings, tracking: Tracking, config: PipelineConfig
 ) -> None:

@@ -1,15 +1,23 @@
 """Tracking on a real MLflow database: parents and children, metrics, lineage, versions."""
 
+import getpass
 import json
 import math
 import pickle
+import subprocess
 import sys
+import threading
+import time
 from pathlib import Path
 
 import pytest
 from mlflow import MlflowClient
 
-from infra.tracking import FINGERPRINT_TAG, RunLogger, Tracking, UnknownRunError
+from infra.registry import Checkpoint, Registry
+from infra.run_source import git_commit
+from infra.system_metrics import system_metrics
+from infra.tracking import RunLogger, Tracking, UnknownRunError
+from tests.support.documents import ROOT
 
 
 @pytest.fixture(scope="module")
@@ -25,7 +33,64 @@ def client(tracking: Tracking) -> MlflowClient:
 
 @pytest.fixture
 def parent(tracking: Tracking) -> RunLogger:
-    return tracking.start_pipeline("tiny", {"profile": "tiny", "sft": {"steps": 3}})
+    return tracking.start_pipeline("tiny", {})
+
+
+def test_the_experiment_is_of_the_kind_that_trains_models_and_says_what_is_in_it(
+    tracking: Tracking, client: MlflowClient, tmp_path: Path
+) -> None:
+    tags = client.get_experiment(tracking.experiment_id).tags
+    assert tags["mlflow.experimentKind"] == "custom_model_development"
+    assert "q2a.hit.STAGE" in tags["mlflow.note.content"]
+    before = MlflowClient(f"sqlite:///{tmp_path}/before.db")
+    before.create_experiment("q2a")
+    reopened = Tracking(f"sqlite:///{tmp_path}/before.db", tmp_path)
+    assert before.get_experiment(reopened.experiment_id).tags == tags
+
+
+def test_a_pipeline_shows_its_configuration_its_user_and_the_commit_of_the_code(
+    tracking: Tracking, client: MlflowClient
+) -> None:
+    begun = tracking.start_pipeline("tiny", {"profile": "tiny", "sft": {"steps": 3}})
+    run = client.get_run(begun.run_id)
+    assert run.data.params == {"profile": "tiny", "sft.steps": "3"}
+    assert run.data.tags["mlflow.user"] == getpass.getuser()
+    assert run.data.tags["mlflow.source.name"] == "q2a"
+    head = subprocess.run(["git", "rev-parse", "HEAD"], cwd=ROOT, capture_output=True, text=True)
+    assert run.data.tags["mlflow.source.git.commit"] == head.stdout.strip()
+
+
+def test_code_that_no_repository_keeps_has_no_commit(tmp_path: Path) -> None:
+    def git(*arguments: str) -> None:
+        author = ("-c", "user.name=a", "-c", "user.email=a@b.c")
+        subprocess.run(["git", "-C", str(tmp_path), *author, *arguments], check=True)
+
+    git("init", "-q")
+    kept, installed = tmp_path / "kept.py", tmp_path / "installed.py"
+    for file in (kept, installed):
+        file.touch()
+    git("add", "kept.py")
+    git("commit", "-qm", "first")
+    assert len(git_commit(kept) or "") == 40
+    assert git_commit(installed) is None
+
+
+def test_the_load_of_the_machine_is_measured_and_nothing_goes_on_afterwards(
+    client: MlflowClient, parent: RunLogger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MLFLOW_SYSTEM_METRICS_SAMPLING_INTERVAL", "1")
+    before = set(threading.enumerate())
+
+    def measured() -> dict[str, float]:
+        metrics = client.get_run(parent.run_id).data.metrics
+        return {name: value for name, value in metrics.items() if name.startswith("system/")}
+
+    with system_metrics(parent):
+        end = time.monotonic() + 120
+        while not measured() and time.monotonic() < end:
+            time.sleep(0.2)
+    assert 0 <= measured()["system/system_memory_usage_percentage"] <= 100
+    assert set(threading.enumerate()) <= before
 
 
 def test_a_stage_is_a_child_of_its_pipeline(
@@ -80,8 +145,9 @@ def test_any_text_is_a_name_of_metrics_tags_params_inputs_and_models(
     run = tracking.start_stage(parent, name, "fp-names", {name: "fp-of-input"})
     readers = {found.info.run_id for found in tracking.consumers_of("fp-of-input", [name])}
     assert run.run_id in readers
-    version = tracking.register(name, "sft", "/store/sft/f1", parent.run_id, "f1")
-    assert version == tracking.register(name, "sft", "/store/sft/f1", parent.run_id, "f1") == 1
+    checkpoint = Checkpoint("/store/sft/f1/checkpoint", name, "f1", parent.run_id, {name: 0.5})
+    for _ in range(2):
+        assert Registry(tracking.uri).register(name, "sft", checkpoint) == 1
 
 
 def test_metrics_that_are_no_number_are_shown_as_such(
@@ -174,22 +240,6 @@ def test_abandoned_runs_of_an_artifact_are_ended_and_others_are_not(
     tracking.end_abandoned("fp-dead")
     states = [client.get_run(run.run_id).info.status for run in (dead, done, other)]
     assert states == ["KILLED", "FINISHED", "RUNNING"]
-
-
-def test_registering_twice_keeps_one_version_and_moves_the_alias(
-    tracking: Tracking, client: MlflowClient, parent: RunLogger
-) -> None:
-    first = tracking.register("model", "sft", "/store/sft/f1", parent.run_id, "f1")
-    second = tracking.register("model", "sft", "/store/sft/f2", parent.run_id, "f2")
-    assert (first, second) == (1, 2)
-    assert client.get_model_version_by_alias("model", "sft").version == 2
-    again = tracking.register("model", "sft", "/store/sft/f1", parent.run_id, "f1")
-    assert again == 1
-    assert len(client.search_model_versions("name = 'model'")) == 2
-    version = client.get_model_version_by_alias("model", "sft")
-    assert int(version.version) == 1
-    assert version.source == "/store/sft/f1"
-    assert version.tags[FINGERPRINT_TAG] == "f1"
 
 
 def test_reopening_a_pipeline_gives_its_configuration_back_and_changes_nothing(

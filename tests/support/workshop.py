@@ -117,6 +117,7 @@ class Workshop:
             known_when_run,
             registers_model=name,
             pages=("page.html",),
+            headline=lambda directory: {"sum": sum(json.loads(directory.read_text(ROWS)))},
         )
 
     def call(
