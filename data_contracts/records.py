@@ -26,6 +26,10 @@ refuses half a surrogate pair, which no file could hold.
 """
 
 
+def _is_none(value: object) -> bool:
+    return value is None
+
+
 class Record(BaseModel):
     """Base of every record: immutable, unknown fields refused."""
 
@@ -67,6 +71,8 @@ class Clip(Record):
     conversation: tuple[Turn, ...] = ()
     """Whole dialogue to fine-tune on. Its turns name the clips that are heard in them; where none
     does, this recording is heard in the first user turn."""
+    rejected: Text | None = Field(None, exclude_if=_is_none)
+    """Answer that is worse than the last one of `conversation`: the two are a preference pair."""
     language: Text | None = None
     """ISO 639-1 code of the speech; None where nobody speaks."""
     target_language: str = "en"
@@ -107,6 +113,20 @@ class Clip(Record):
         if self.end_seconds is not None and self.end_seconds <= self.begin_seconds:
             raise ValueError(
                 f"begin_seconds {self.begin_seconds} is not before end_seconds {self.end_seconds}"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _is_worse_than_the_answer(self) -> "Clip":
+        if self.rejected is None:
+            return self
+        if not (self.conversation and self.conversation[-1].role == "assistant"):
+            raise ValueError(
+                "rejected needs a conversation that ends with the assistant's preferred answer"
+            )
+        if self.rejected.strip() in ("", self.conversation[-1].text.strip()):
+            raise ValueError(
+                "rejected is empty or the preferred answer itself: give another answer"
             )
         return self
 
@@ -189,6 +209,8 @@ class PackedClip(Record):
     targets: dict[TaskName, str]
     question: str | None = None
     conversation: tuple[Turn, ...] = ()
+    rejected: str | None = Field(None, exclude_if=_is_none)
+    """Worse answer to `conversation`; files of corpora without pairs do not name it."""
     language: str | None
     target_language: str = "en"
     speaker: str | None

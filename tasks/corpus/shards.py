@@ -90,6 +90,7 @@ def encode_clip(made: MadeClip, number: int, codec: Codec) -> EncodedClip:
         targets=clip.targets,
         question=clip.question,
         conversation=clip.conversation,
+        rejected=clip.rejected,
         language=clip.language,
         target_language=clip.target_language,
         speaker=clip.speaker,

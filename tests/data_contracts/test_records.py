@@ -90,3 +90,38 @@ def test_the_margin_is_the_chosen_score_above_the_rejected() -> None:
     )
 
     assert pair.margin == 2.5
+
+
+ASKED = [{"role": "user", "text": "Which bird?"}, {"role": "assistant", "text": "A wren."}]
+
+
+def spoken_row(**fields: object) -> dict[str, object]:
+    return {"id": "a", "audio": "a.wav", "conversation": ASKED} | fields
+
+
+def test_a_rejected_answer_makes_the_last_answer_the_preferred_one() -> None:
+    clip = Clip.model_validate(spoken_row(rejected="A dog."))
+    assert (clip.conversation[-1].text, clip.rejected) == ("A wren.", "A dog.")
+
+
+@pytest.mark.parametrize(
+    ("fields", "rule"),
+    [
+        ({"conversation": ASKED[:1]}, "needs a conversation that ends with the assistant's"),
+        ({"conversation": [], "targets": {"asr": "a"}}, "needs a conversation"),
+        ({"rejected": " A wren.\n"}, "is empty or the preferred answer itself"),
+        ({"rejected": " "}, "is empty or the preferred answer itself"),
+    ],
+)
+def test_a_rejected_answer_without_a_better_one_is_refused(
+    fields: dict[str, object], rule: str
+) -> None:
+    with pytest.raises(ValidationError, match=rule):
+        Clip.model_validate(spoken_row(rejected="A dog.") | fields)
+
+
+def test_rows_without_a_rejected_answer_are_written_as_before_there_were_any() -> None:
+    """Bytes of finished corpora and digests of sources stay what they were."""
+    clip = Clip.model_validate(spoken_row())
+    assert "rejected" not in clip.model_dump() | clip.model_dump(mode="json")
+    assert "rejected" not in clip.model_dump_json()

@@ -12,11 +12,12 @@ import soundfile
 import webdataset
 
 from data_contracts.jsonl import RecordError
-from data_contracts.records import Clip, PackedClip, Rejected
+from data_contracts.records import Clip, PackedClip, Rejected, Turn
 from infra.storage.store import MissingFileError, Store
 from tasks.corpus.reader import ClipReader
 from tasks.corpus.shards import (
     MadeClip,
+    encode_clip,
     find_shard,
     read_index,
     read_summary,
@@ -199,3 +200,13 @@ def test_a_shard_that_is_cut_off_or_misses_a_file_is_made_again(tmp_path: Path, 
         assert find_shard(Store(str(tmp_path)), 3) is None
     path.unlink()
     assert find_shard(Store(str(tmp_path)), 3) is None
+
+
+def test_the_rejected_answer_of_a_pair_is_packed_with_its_conversation() -> None:
+    asked = (Turn(role="user", text="Which bird?"), Turn(role="assistant", text="A wren."))
+    pair = Clip(id="a", audio="-", targets={}, conversation=asked, rejected="A dog.")
+    encoded = encode_clip(MadeClip(pair, noise(1, 0), 0.0, ("a",)), 0, "flac")
+    assert (encoded.row.conversation, encoded.row.rejected) == (asked, "A dog.")
+    assert json.loads(encoded.labels)["rejected"] == "A dog."
+    plain = encode_clip(MadeClip(clip("a"), noise(1, 0), 0.0, ("a",)), 0, "flac")
+    assert b"rejected" not in plain.row.model_dump_json().encode() + plain.labels
