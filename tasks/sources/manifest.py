@@ -1,19 +1,16 @@
-"""A user's data: a JSONL manifest of recordings, a plain folder, or public corpora.
+"""A user's data: a manifest of recordings in any known form, a plain folder, or public corpora.
 
 Rows are streamed: no more than one is in memory, so a source may have any size.
 """
 
-import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from functools import partial
 from itertools import chain
 from pathlib import Path, PurePosixPath
 
-from pydantic import Field, ValidationError, field_validator, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from data_contracts.digest import digest_of, digest_of_each
-from data_contracts.errors import DataError
-from data_contracts.jsonl import explain
 from data_contracts.recipe import Recipe
 from data_contracts.records import Clip, NonEmpty, Rejected, TaskName
 from infra.storage.source_files import open_url
@@ -26,18 +23,19 @@ from tasks.conversations.task_table import (
     shipped_tasks,
 )
 from tasks.recordings.decode import DecodeError
-from tasks.recordings.locations import RefusedLocationError, check_location, resolve
+from tasks.recordings.locations import check_location
 from tasks.recordings.read import LastRead
-from tasks.recordings.segments import clips_of_line
 from tasks.sources.catalogue import CorpusSource, corpus_rows
+from tasks.sources.folder import AUDIO_SUFFIXES, folder_rows
+from tasks.sources.manifest_rows import Understood, manifest_rows
+from tasks.sources.source_error import DataSourceError
 from tasks.sources.tables import map_rows
 
-AUDIO_SUFFIXES = frozenset(
-    {".wav", ".flac", ".mp3", ".ogg", ".oga", ".opus", ".m4a", ".g722", ".gsm"}
-)
-MAX_ROW_BYTES = 1 << 20
-"""Longest row that is parsed: ten targets of 10,000 characters fit twice."""
-_MAX_TRANSCRIPT_BYTES = 1 << 16
+__all__ = [
+    "DataSource", "DataSourceError", "iter_source", "source_digest", "source_roots",
+    "source_tasks", "understood_rows",
+]  # fmt: skip
+
 _TASKS_FILE = "tasks.yaml"
 
 
@@ -45,10 +43,15 @@ class DataSource(Recipe):
     """Location of the recordings: exactly one of a manifest, a folder and some corpora."""
 
     manifest: NonEmpty | None = None
-    """Path or URL of a JSONL file; relative audio paths start from its folder."""
+    """Path or URL of a JSONL, JSON, CSV, TSV or Parquet file in a form of
+    tasks/sources/forms/table.py, of LLaMA-Factory's `dataset_info.json`, or of the folder of a
+    Hugging Face data set; relative audio paths start from its folder."""
+    columns: dict[NonEmpty, NonEmpty] = Field(default={})
+    """Columns of the manifest that have other names: `audio: FILE`, `targets.TASK: LABEL`."""
     folder: NonEmpty | None = None
     """Folder of recordings. `NAME.txt` beside `NAME.wav` holds its transcript; the first folder
-    level is the language where it is a two-letter code."""
+    level is the language where it is a two-letter code. Without one, `NAME.TextGrid` or `NAME.srt`
+    holds segments."""
     corpora: tuple[CorpusSource, ...] = ()
     """Public corpora as they are published: tasks/sources/corpora/."""
     tasks: dict[TaskName, TaskSpec] = Field(default={})
@@ -71,11 +74,9 @@ class DataSource(Recipe):
                 f"data has manifest={self.manifest!r}, folder={self.folder!r} and corpora={names}; "
                 "give exactly one"
             )
+        if self.columns and not self.manifest:
+            raise ValueError("data.columns names columns of a manifest, and none is given")
         return self
-
-
-class DataSourceError(DataError, ValueError):
-    """The manifest or folder can't be used as it is."""
 
 
 def iter_source(source: DataSource) -> Iterator[Clip | Rejected]:
@@ -85,12 +86,7 @@ def iter_source(source: DataSource) -> Iterator[Clip | Rejected]:
         DataSourceError: nothing is there, or it holds no record.
         TaskError: a task is declared wrongly.
     """
-    if source.corpora:
-        rows = _iter_corpora(source.corpora)
-    elif source.manifest:
-        rows = _iter_manifest(source.manifest)
-    else:
-        rows = _iter_folder(source.folder or "")
+    rows = (row for _, row in understood_rows(source))
     first = next(rows, None)
     if first is None:
         raise DataSourceError(
@@ -98,6 +94,20 @@ def iter_source(source: DataSource) -> Iterator[Clip | Rejected]:
             f"object a line; a folder has files named *{', *'.join(sorted(AUDIO_SUFFIXES))}."
         )
     yield from map_rows(chain([first], rows), partial(_labelled_as_declared, source_tasks(source)))
+
+
+def understood_rows(source: DataSource) -> Iterator[Understood]:
+    """Yield the rows of a source with the name of the form that each has.
+
+    Raises:
+        DataSourceError: nothing is there that can be read.
+    """
+    if source.manifest:
+        yield from manifest_rows(source.manifest, source.columns)
+    elif source.folder:
+        yield from (("folder", row) for row in folder_rows(source.folder))
+    for corpus in source.corpora:
+        yield from ((corpus.name, row) for row in corpus_rows(corpus))
 
 
 def source_tasks(source: DataSource) -> TaskTable:
@@ -160,11 +170,6 @@ def _name(source: DataSource) -> str:
     return source.manifest or source.folder or ", ".join(corpus.root for corpus in source.corpora)
 
 
-def _iter_corpora(sources: Iterable[CorpusSource]) -> Iterator[Clip | Rejected]:
-    for source in sources:
-        yield from corpus_rows(source)
-
-
 def _identity(row: Clip | Rejected, bytes_of: LastRead) -> dict[str, object]:
     if isinstance(row, Rejected):
         return row.model_dump()
@@ -173,121 +178,8 @@ def _identity(row: Clip | Rejected, bytes_of: LastRead) -> dict[str, object]:
     return row.model_dump(exclude={"audio"}) | {"name": name, "sha256": sha256}
 
 
-def _iter_manifest(url: str) -> Iterator[Clip | Rejected]:
-    base = _folder_of(url)
-    for number, line in _lines(url):
-        if len(line) > MAX_ROW_BYTES:
-            detail = f"longer than {MAX_ROW_BYTES} bytes: no row of one recording. Split it"
-            yield Rejected(id=f"line {number}", reason="invalid_row", detail=detail)
-            continue
-        try:
-            clips = clips_of_line(line)
-        except ValidationError as error:
-            yield Rejected(id=f"line {number}", reason="invalid_row", detail=explain(error))
-            continue
-        for clip in clips:
-            try:
-                check_location(clip.audio)
-            except RefusedLocationError as error:
-                yield Rejected(id=clip.id, reason="refused_url", detail=str(error))
-                continue
-            yield clip.model_copy(update={"audio": resolve(base, clip.audio)})
-
-
-def _lines(url: str) -> Iterator[tuple[int, str]]:
-    """Yield the lines that are not empty, with their numbers from 1.
-
-    A line with more bytes than a row may have is cut one byte after them.
-    """
-    number = 0
-    try:
-        with open_url(url) as stream:
-            while line := stream.readline(MAX_ROW_BYTES + 1):
-                number += 1
-                rest = line
-                while len(rest) > MAX_ROW_BYTES and not rest.endswith(b"\n"):
-                    rest = stream.readline(MAX_ROW_BYTES + 1)
-                if number == 1:
-                    line = line.removeprefix(b"\xef\xbb\xbf")  # Windows editors begin with it
-                if line.strip():
-                    yield number, line.removesuffix(b"\n").decode()
-    except (FileNotFoundError, IsADirectoryError) as error:
-        raise DataSourceError(
-            f"there is no manifest {url!r}; a relative path starts from the working directory, "
-            f"which is {str(Path.cwd())!r}. Give a JSONL file with --set data.manifest=PATH. The "
-            "corpus of the profiles demo and tiny comes with q2a's repository: clone it, and run "
-            "in its folder."
-        ) from error
-    except UnicodeDecodeError as error:
-        raise DataSourceError(
-            f"manifest {url!r} is not UTF-8 text in line {number}: {error}. Give a JSONL file, "
-            "saved as UTF-8."
-        ) from error
-    except (OSError, ImportError) as error:
-        raise DataSourceError(f"manifest {url!r} can't be read: {error}") from error
-
-
 def _folder_of(url: str) -> str:
     return url.rsplit("/", 1)[0] if "/" in url else "."
-
-
-def _iter_folder(folder: str) -> Iterator[Clip | Rejected]:
-    root = Path(folder)
-    if not root.is_dir():
-        raise DataSourceError(f"there is no folder {folder!r}. Give one with data.folder.")
-    for path in _walk(root):
-        name = path.relative_to(root).with_suffix("").as_posix()
-        try:
-            yield _labelled_by_path(path, name)
-        except ValueError as error:
-            detail = explain(error) if isinstance(error, ValidationError) else str(error)
-            # A name in another encoding than UTF-8 can't be written down as it is.
-            spelled = name.encode("utf-8", "backslashreplace").decode()
-            yield Rejected(id=spelled, reason="invalid_row", detail=detail)
-
-
-def _walk(folder: Path) -> Iterator[Path]:
-    """Yield all recordings below a folder in the order of their paths.
-
-    Links to folders are not followed, so that a circle of them has an end.
-    """
-    with os.scandir(folder) as unsorted:
-        entries = sorted(unsorted, key=lambda entry: entry.name)
-    for entry in entries:
-        path = folder / entry.name
-        if entry.is_dir(follow_symlinks=False):
-            yield from _walk(path)
-        elif path.suffix.lower() in AUDIO_SUFFIXES and entry.is_file():
-            yield path
-
-
-def _labelled_by_path(path: Path, name: str) -> Clip:
-    """Return the row of a recording in a folder, with its transcript and its language.
-
-    Raises:
-        ValueError: there is no transcript, or it is not UTF-8, or the name can't be an id.
-    """
-    transcript = path.with_suffix(".txt")
-    if not transcript.is_file():
-        raise ValueError(f"there is no transcript {transcript.name} beside the recording")
-    if transcript.stat().st_size > _MAX_TRANSCRIPT_BYTES:
-        raise ValueError(
-            f"transcript {transcript.name} has over {_MAX_TRANSCRIPT_BYTES} bytes: no text of one "
-            "recording"
-        )
-    try:
-        text = transcript.read_text(encoding="utf-8-sig").strip()
-    except UnicodeDecodeError as error:
-        raise ValueError(f"transcript {transcript.name} is not UTF-8 text: {error}") from error
-    first, *below = name.split("/")
-    is_language = bool(below) and (first == "yue" or (len(first) == 2 and first.isalpha()))
-    return Clip(
-        id=name,
-        audio=str(path),
-        targets={"asr": text},
-        language=first if is_language else None,
-        source="folder",
-    )
 
 
 def _file_digest(clip: Clip, bytes_of: LastRead) -> str:
