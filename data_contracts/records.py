@@ -61,6 +61,10 @@ class Clip(Record):
     num_bytes: int | None = Field(None, ge=1)
     """Range of the recording's bytes where `audio` is a container, such as a tar or an Arrow file.
     No name inside is given, so that a container's names never become paths."""
+    encoding: Literal["base64"] | None = Field(None, exclude_if=_is_none)
+    """Spelling of these bytes where they stand in a text, such as a JSON file."""
+    cell: tuple[OneLine, int] | None = Field(None, exclude_if=_is_none)
+    """Column and row of the bytes where `audio` is a Parquet file."""
     begin_seconds: float = Field(0, ge=0, le=1e6)
     end_seconds: float | None = Field(None, gt=0, le=1e6)
     """Part of the recording that this row is about; None: to its end."""
@@ -180,6 +184,10 @@ class SourceFile(Record):
     begin_byte: int = 0
     num_bytes: int | None = None
     """Range of bytes, where the file is a container; None: all."""
+    encoding: Literal["base64"] | None = Field(None, exclude_if=_is_none)
+    """Spelling of the bytes in the file; the digest is that of what they spell."""
+    cell: tuple[OneLine, int] | None = Field(None, exclude_if=_is_none)
+    """Column and row of the bytes, where the file is a Parquet file."""
     begin_seconds: float = 0
     end_seconds: float | None = None
     """Part of the recording; None: to its end."""

@@ -39,6 +39,7 @@ from tasks.corpus.counted import Counted
 from tasks.corpus.index import CorpusIndex
 from tasks.corpus.packing import Packing, pack, plan_shards
 from tasks.corpus.shards import SHARDS, JsonLines, ShardRows, iter_index, write_index, write_rows
+from tasks.corpus.torn import torn_conversations
 from tasks.evaluation.metrics.table import check_metrics
 from tasks.hygiene import inspect as inspection
 from tasks.recordings.codec import Codec
@@ -115,13 +116,14 @@ def run(context: StageContext, recipe: IngestRecipe, source: DataSource) -> Stag
     summaries = pack(context, jobs, num_shards, packing, source_roots(source))
     rows = ShardRows(directory, len(summaries))
     hygiene = inspection.examine(context, recipe.hygiene, rows)
-    leaks = inspection.dropped(hygiene, recipe.hygiene, rows)
-    packed = replace(rows, without=frozenset(row.id for row in leaks))
-    num_packed = sum(summary.clips for summary in summaries) - len(leaks)
+    dropped = inspection.dropped(hygiene, recipe.hygiene, rows)
+    dropped += torn_conversations(rows, chain(rows.rejected(), dropped))
+    packed = replace(rows, without=frozenset(row.id for row in dropped))
+    num_packed = sum(summary.clips for summary in summaries) - len(dropped)
 
     tally = RejectedTally({made.clip.id for made in composed})
     invalid = (row for row in iter_source(source) if isinstance(row, Rejected))
-    write_rows(directory, REJECTED, tally.counted(chain(invalid, packed.rejected(), leaks)))
+    write_rows(directory, REJECTED, tally.counted(chain(invalid, packed.rejected(), dropped)))
     records_in = num_packed + tally.num_rejected
     tally.refuse_too_many(
         records_in - len(composed), recipe.max_rejected_share, directory.path(REJECTED)

@@ -186,6 +186,8 @@ def make_waveform(
                 sha256=digest,
                 begin_byte=part.begin_byte,
                 num_bytes=part.num_bytes,
+                encoding=part.encoding,
+                cell=part.cell,
                 begin_seconds=part.begin_seconds,
                 end_seconds=part.end_seconds,
             )

@@ -30,7 +30,8 @@ SHARDS = "corpus/shards.jsonl"
 _FULL_SCALE = 32_767 / 32_768
 """Largest sample of 16 bits; FLAC holds no larger one."""
 _FILE_FIELDS = {
-    "audio", "begin_byte", "num_bytes", "begin_seconds", "end_seconds", "sha256", "seconds"
+    "audio", "begin_byte", "num_bytes", "encoding", "cell", "begin_seconds", "end_seconds",
+    "sha256", "seconds",
 }  # fmt: skip
 """Fields of a row that describe the source file; they are left out of the labels in the tar."""
 

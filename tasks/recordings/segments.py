@@ -7,7 +7,7 @@ speaks, so that each text is what is said in its clip.
 Messages of errors are part of a source's digest (`manifest.source_digest`): they stay as they are.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
@@ -77,7 +77,24 @@ def clips_of_line(line: str) -> list[Clip]:
     """
     if not _has_segments(line):
         return [Clip.model_validate_json(line)]
-    row = _SegmentedRow.model_validate_json(line)
+    return _clips(_SegmentedRow.model_validate_json(line))
+
+
+def clips_of_segments(
+    fields: Mapping[str, object], task: TaskName, segments: Sequence[Segment]
+) -> list[Clip]:
+    """Make the clips of a recording whose texts have times.
+
+    Args:
+        fields: of the recording, as a row of a manifest has them.
+
+    Raises:
+        ValidationError: a field breaks a rule, or no segment has a text.
+    """
+    return _clips(_SegmentedRow.model_validate({**fields, "task": task, "segments": segments}))
+
+
+def _clips(row: _SegmentedRow) -> list[Clip]:
     shared = {name: value for name, value in row.other_fields.items() if name != "seconds"}
     return [
         Clip.model_validate(

@@ -1,18 +1,16 @@
-"""A user's data: a JSONL manifest of recordings, a plain folder, or public corpora.
+"""A user's data: a manifest of recordings in any known form, a plain folder, or public corpora.
 
 Rows are streamed: no more than one is in memory, so a source may have any size.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from functools import partial
 from itertools import chain
 from pathlib import Path, PurePosixPath
 
-from pydantic import Field, ValidationError, field_validator, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from data_contracts.digest import digest_of, digest_of_each
-from data_contracts.errors import DataError
-from data_contracts.jsonl import explain
 from data_contracts.languages import LANGUAGES
 from data_contracts.recipe import Recipe
 from data_contracts.records import Clip, NonEmpty, Rejected, TaskName
@@ -26,16 +24,20 @@ from tasks.conversations.task_table import (
     shipped_tasks,
 )
 from tasks.recordings.decode import DecodeError
-from tasks.recordings.locations import RefusedLocationError, check_location, resolve
+from tasks.recordings.locations import check_location
 from tasks.recordings.read import LastRead
-from tasks.recordings.segments import clips_of_line
 from tasks.sources.catalogue import CorpusSource, corpus_rows
 from tasks.sources.folder import AUDIO_SUFFIXES, folder_rows
+from tasks.sources.manifest_rows import Understood, manifest_rows
+from tasks.sources.source_error import DataSourceError
 from tasks.sources.splits import DEFAULT_SHARES, MadeSplits, Shares, make_splits
 from tasks.sources.tables import map_rows
 
-MAX_ROW_BYTES = 1 << 20
-"""Longest row that is parsed: ten targets of 10,000 characters fit twice."""
+__all__ = [
+    "DataSource", "DataSourceError", "iter_source", "source_digest", "source_roots",
+    "source_tasks", "understood_rows",
+]  # fmt: skip
+
 _TASKS_FILE = "tasks.yaml"
 
 
@@ -43,10 +45,15 @@ class DataSource(Recipe):
     """Location of the recordings: exactly one of a manifest, a folder and some corpora."""
 
     manifest: NonEmpty | None = None
-    """Path or URL of a JSONL file; relative audio paths start from its folder."""
+    """Path or URL of a JSONL, JSON, CSV, TSV or Parquet file in a form of
+    tasks/sources/forms/table.py, of LLaMA-Factory's `dataset_info.json`, or of the folder of a
+    Hugging Face data set; relative audio paths start from its folder."""
+    columns: dict[NonEmpty, NonEmpty] = Field(default={})
+    """Columns of the manifest that have other names: `audio: FILE`, `targets.TASK: LABEL`."""
     folder: NonEmpty | None = None
     """Folder of recordings. `NAME.txt` beside `NAME.wav` holds its transcript; the first folder
-    level is the language where it is a two-letter code."""
+    level is the language where it is a two-letter code. Without one, `NAME.TextGrid` or `NAME.srt`
+    holds segments."""
     language: NonEmpty | None = None
     """ISO 639-1 code of what is spoken in rows with a transcript or translation that name no
     language. None: it is unknown, and no prompt names it."""
@@ -82,11 +89,9 @@ class DataSource(Recipe):
                 f"data has manifest={self.manifest!r}, folder={self.folder!r} and corpora={names}; "
                 "give exactly one"
             )
+        if self.columns and not self.manifest:
+            raise ValueError("data.columns names columns of a manifest, and none is given")
         return self
-
-
-class DataSourceError(DataError, ValueError):
-    """The manifest or folder can't be used as it is."""
 
 
 def iter_source(source: DataSource) -> Iterator[Clip | Rejected]:
@@ -109,6 +114,20 @@ def source_splits(source: DataSource) -> MadeSplits | None:
     if source.corpora:
         return None  # they are published with their splits
     return make_splits((row for row in _rows(source) if isinstance(row, Clip)), source.splits)
+
+
+def understood_rows(source: DataSource) -> Iterator[Understood]:
+    """Yield the rows of a source with the name of the form that each has.
+
+    Raises:
+        DataSourceError: nothing is there that can be read.
+    """
+    if source.manifest:
+        yield from manifest_rows(source.manifest, source.columns)
+    elif source.folder:
+        yield from (("folder", row) for row in folder_rows(source.folder))
+    for corpus in source.corpora:
+        yield from ((corpus.name, row) for row in corpus_rows(corpus))
 
 
 def source_tasks(source: DataSource) -> TaskTable:
@@ -163,12 +182,7 @@ def _declared_tasks(source: DataSource) -> Declared:
 
 def _rows(source: DataSource) -> Iterator[Clip | Rejected]:
     """Yield the rows with the splits that they name, `train` where they name none."""
-    if source.corpora:
-        rows = _iter_corpora(source.corpora)
-    elif source.manifest:
-        rows = _iter_manifest(source.manifest)
-    else:
-        rows = _iter_folder(source.folder or "")
+    rows = (row for _, row in understood_rows(source))
     first = next(rows, None)
     if first is None:
         raise DataSourceError(
@@ -193,78 +207,12 @@ def _name(source: DataSource) -> str:
     return source.manifest or source.folder or ", ".join(corpus.root for corpus in source.corpora)
 
 
-def _iter_folder(folder: str) -> Iterator[Clip | Rejected]:
-    root = Path(folder)
-    if not root.is_dir():
-        raise DataSourceError(f"there is no folder {folder!r}. Give one with data.folder.")
-    yield from folder_rows(root)
-
-
-def _iter_corpora(sources: Iterable[CorpusSource]) -> Iterator[Clip | Rejected]:
-    for source in sources:
-        yield from corpus_rows(source)
-
-
 def _identity(row: Clip | Rejected, bytes_of: LastRead) -> dict[str, object]:
     if isinstance(row, Rejected):
         return row.model_dump()
     name = PurePosixPath(row.audio).name
     sha256 = row.sha256 or _file_digest(row, bytes_of)
     return row.model_dump(exclude={"audio"}) | {"name": name, "sha256": sha256}
-
-
-def _iter_manifest(url: str) -> Iterator[Clip | Rejected]:
-    base = _folder_of(url)
-    for number, line in _lines(url):
-        if len(line) > MAX_ROW_BYTES:
-            detail = f"longer than {MAX_ROW_BYTES} bytes: no row of one recording. Split it"
-            yield Rejected(id=f"line {number}", reason="invalid_row", detail=detail)
-            continue
-        try:
-            clips = clips_of_line(line)
-        except ValidationError as error:
-            yield Rejected(id=f"line {number}", reason="invalid_row", detail=explain(error))
-            continue
-        for clip in clips:
-            try:
-                check_location(clip.audio)
-            except RefusedLocationError as error:
-                yield Rejected(id=clip.id, reason="refused_url", detail=str(error))
-                continue
-            yield clip.model_copy(update={"audio": resolve(base, clip.audio)})
-
-
-def _lines(url: str) -> Iterator[tuple[int, str]]:
-    """Yield the lines that are not empty, with their numbers from 1.
-
-    A line with more bytes than a row may have is cut one byte after them.
-    """
-    number = 0
-    try:
-        with open_url(url) as stream:
-            while line := stream.readline(MAX_ROW_BYTES + 1):
-                number += 1
-                rest = line
-                while len(rest) > MAX_ROW_BYTES and not rest.endswith(b"\n"):
-                    rest = stream.readline(MAX_ROW_BYTES + 1)
-                if number == 1:
-                    line = line.removeprefix(b"\xef\xbb\xbf")  # Windows editors begin with it
-                if line.strip():
-                    yield number, line.removesuffix(b"\n").decode()
-    except (FileNotFoundError, IsADirectoryError) as error:
-        raise DataSourceError(
-            f"there is no manifest {url!r}; a relative path starts from the working directory, "
-            f"which is {str(Path.cwd())!r}. Give a JSONL file with --set data.manifest=PATH. The "
-            "corpus of the profiles demo and tiny comes with q2a's repository: clone it, and run "
-            "in its folder."
-        ) from error
-    except UnicodeDecodeError as error:
-        raise DataSourceError(
-            f"manifest {url!r} is not UTF-8 text in line {number}: {error}. Give a JSONL file, "
-            "saved as UTF-8."
-        ) from error
-    except (OSError, ImportError) as error:
-        raise DataSourceError(f"manifest {url!r} can't be read: {error}") from error
 
 
 def _folder_of(url: str) -> str:

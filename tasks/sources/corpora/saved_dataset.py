@@ -1,20 +1,16 @@
 """A `datasets.Dataset` or `DatasetDict` of transcribed speech that `save_to_disk` wrote."""
 
 from collections.abc import Iterator
-from itertools import pairwise
 from typing import Any
-
-import pyarrow as pa
 
 from data_contracts.languages import LANGUAGES
 from data_contracts.records import Rejected, Split
+from tasks.sources.arrow_audio import LOCATION, arrow_rows
 from tasks.sources.corpus import Corpus, Row, by_language
 from tasks.sources.corpus_files import CorpusError, CorpusFiles
 
 _TEXTS = ("text", "sentence", "transcription", "transcript")
 _SPEAKERS = ("speaker_id", "speaker", "client_id")
-_LOCATION = "location of the audio"
-"""Key beside the names of columns."""
 _SPLITS: dict[str, Split] = {"train": "train", "validation": "dev", "test": "test"}
 
 
@@ -30,10 +26,10 @@ def _rows(files: CorpusFiles, split: str) -> Iterator[Row | Rejected]:
         )
     number = 0
     for name in _data_files(files, f"{folder}state.json", wanted):
-        for row in _arrow_rows(files.location(f"{folder}{name}"), audio):
+        for row in arrow_rows(files.location(f"{folder}{name}"), audio):
             row_id = f"{folder}{number}"
             number += 1
-            location = row.pop(_LOCATION)
+            location = row.pop(LOCATION)
             if location is None:
                 detail = f"its column {audio} has neither bytes nor a path"
                 yield Rejected(id=row_id, reason="missing_file", detail=detail)
@@ -91,55 +87,6 @@ def _object(files: CorpusFiles, key: str) -> dict[str, Any]:
     if not isinstance(document, dict):
         raise CorpusError(f"{files.location(key)} is no JSON object. Save the data set again.")
     return document
-
-
-def _arrow_rows(path: str, audio: str) -> Iterator[dict[str, Any]]:
-    """All columns but the audio's, and the audio's location: in this very file, or beside it.
-
-    The file is mapped, not read: the address of a value gives its offset in the file.
-    """
-    try:
-        with pa.memory_map(path) as mapped:
-            whole = mapped.read_buffer()
-            for batch in pa.ipc.open_stream(whole):
-                others = batch.drop_columns([audio]).to_pylist()
-                locations = _locations(batch.column(audio), whole, path)
-                for row, location in zip(others, locations, strict=True):
-                    yield row | {_LOCATION: location}
-    except (OSError, pa.ArrowException, KeyError, UnicodeDecodeError) as error:
-        raise CorpusError(
-            f"{path} is no Arrow stream of this data set: {error}. Save it again."
-        ) from error
-
-
-def _locations(column: Any, whole: Any, path: str) -> Iterator[dict[str, Any] | None]:
-    """Location of each recording of a column of structs {bytes, path}; None where there is none."""
-    fields = (
-        {field.name: field.type for field in column.type} if pa.types.is_struct(column.type) else {}
-    )
-    if fields.get("bytes") not in (pa.binary(), pa.large_binary()) or "path" not in fields:
-        raise CorpusError(
-            f"{path} holds audio as {column.type}; wanted is a struct of bytes and path, as "
-            "`cast_column(NAME, datasets.Audio())` makes it. Save the data set again so."
-        )
-    contents, paths = column.field("bytes"), column.field("path").to_pylist()
-    wide = pa.types.is_large_binary(contents.type)
-    _, offsets, values = contents.buffers()
-    bounds = pa.Array.from_buffers(
-        pa.int64() if wide else pa.int32(),
-        len(contents) + 1,
-        [None, offsets],
-        offset=contents.offset,
-    ).to_pylist()
-    is_there = contents.is_valid().to_pylist()
-    for there, outside, (start, end) in zip(is_there, paths, pairwise(bounds), strict=True):
-        if there and end > start:
-            begin = values.address + start - whole.address
-            if not 0 <= begin < whole.size:
-                raise CorpusError(f"{path} is compressed. Save the data set without compression.")
-            yield {"audio": path, "begin_byte": begin, "num_bytes": end - start}
-        else:
-            yield {"audio": outside} if outside else None
 
 
 CORPUS = Corpus(

@@ -1,0 +1,1 @@
+"""Rows of other tools as rows of a manifest: a file for each form, all of them in `table.py`."""
