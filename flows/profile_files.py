@@ -124,6 +124,8 @@ def _apply(values: dict[str, Any], override: str) -> None:
             raise ConfigError(f"override {override!r}: {parent!r} is a value, not a group")
     try:
         group[last] = yaml.safe_load(text)
-    except yaml.YAMLError:
+    except yaml.YAMLError as error:
+        if text.lstrip().startswith(("{", "[")):
+            raise ConfigError(f"override {override!r} is no YAML: {error}; quote texts") from error
         # A cron expression such as "*/5 * * * *" is no YAML.
         group[last] = text

@@ -39,8 +39,7 @@ def test_labels_of_a_task_that_the_profile_declares_fine_tune_it(job: OwnJob) ->
         for i, row in enumerate(spoken_rows(30))
     ]
     declared = (
-        "data.tasks={weather: {label: weather, prompt: Name the weather., classes: [rain, sun],"
-        " questions: [What is the weather?]}}"
+        'data.tasks={weather: {kind: label, prompt: "Name the weather:", choices: [rain, sun]}}'
     )
     run = job.run("finetune", job.manifest(rows), declared)
     assert_compares_start_and_fine_tuned(run, "weather")
