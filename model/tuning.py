@@ -37,6 +37,12 @@ class TuningRecipe(Recipe):
     lora_alpha: int = Field(32, ge=1)
     """Scale of the adapters, times the rank: they are multiplied by alpha / rank."""
 
+    @property
+    def is_adapter(self) -> bool:
+        """Whether all that is learnt fits into an adapter: its matrices, and the projector."""
+        methods = {self.audio_encoder, self.language_model}
+        return "lora" in methods and "full" not in methods
+
 
 def apply_tuning(
     model: Qwen2AudioForConditionalGeneration, recipe: TuningRecipe, seed: int

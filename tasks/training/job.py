@@ -19,6 +19,9 @@ from tasks.training.held_out import ExaminerFactory
 from tasks.training.objective import Objective
 from tasks.training.recipe import OptimizerRecipe
 
+ADAPTER = "adapter"
+"""The folder of an artifact that opens with `PeftModel.from_pretrained`, with the checkpoint that
+the training began with as its base."""
 PARITY = "parity.json"
 """How far the export, here and in transformers, is from the model that was trained."""
 
