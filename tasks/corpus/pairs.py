@@ -1,4 +1,4 @@
-"""Names and reads the preference pairs of a finished collection."""
+"""Names and reads preference pairs: of a collection, or of a corpus that came with some."""
 
 from data_contracts.jsonl import from_jsonl
 from data_contracts.records import PreferencePair
@@ -8,5 +8,7 @@ PAIRS = "pairs.jsonl"
 
 
 def read_pairs(artifact: Store) -> list[PreferencePair]:
-    """Read all pairs of a finished collection."""
+    """Read all pairs of a finished collection, or those that came with a corpus, if any did."""
+    if not artifact.exists(PAIRS):
+        return []
     return from_jsonl(artifact.read_text(PAIRS), PreferencePair, artifact.path(PAIRS))

@@ -36,9 +36,9 @@ class RowKeys:
     def add(self, clip: Clip) -> None:
         """Keep the hashes of the next recording."""
         number = len(self.ids)
-        kinds = [*sorted(clip.targets), *["conversation"] * bool(clip.conversation)]
+        own = "pair" if clip.rejected is not None else "conversation" if clip.conversation else ""
         self.ids.append(_hash("id", clip.id))
-        self.tasks.append(_hash("tasks", *kinds))
+        self.tasks.append(_hash("tasks", own, *sorted(clip.targets)))
         heard = [_hash("id", name) for turn in clip.conversation for name in turn.audio]
         self._contents.add(number, [*_contents(clip), *heard])
         self._refers |= bool(heard)
