@@ -1,7 +1,7 @@
 """Number of examples that a corpus has, by split and task: what later stages can be made of."""
 
 from collections import Counter
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 
 from data_contracts.records import Conversation, PackedClip, Record, Split
 from infra.storage.store import Store
@@ -52,6 +52,21 @@ def count_conversations(conversations: Iterable[Conversation]) -> Counts:
 def read_contents(corpus: Store) -> CorpusContents:
     """Read the numbers of a finished corpus."""
     return CorpusContents.model_validate_json(corpus.read_bytes(CONTENTS))
+
+
+def absent_tasks(weights: Mapping[str, float], there: Collection[str]) -> str | None:
+    """Say which tasks have a weight and no example; None where all have one.
+
+    Args:
+        there: tasks that have training examples.
+    """
+    if absent := sorted(task for task, weight in weights.items() if weight and task not in there):
+        return (
+            f"the mixture weighs {absent}, of which the corpus has no training example; it has "
+            f"{sorted(there)}. Leave them out or give them weight 0, add recordings of them, or "
+            "leave out all weights, which takes what there is."
+        )
+    return None
 
 
 def _by_split(counts: Counter[tuple[Split, str]]) -> Counts:

@@ -100,7 +100,8 @@ class _EdgeList:
 
 def _contents(clip: Clip) -> Iterator[int]:
     """Yield the keys of what a clip lets hear, as the contract of splits and hygiene compare it."""
-    yield _hash("audio", clip.audio, str(clip.begin_byte))
+    location = clip.model_dump(include={"audio", "begin_byte", "cell"})
+    yield _hash("audio", str(location))
     if clip.sha256:
         yield _hash("sha256", clip.sha256)
     if clip.phrase and clip.kind in ("speech", "sound", "note"):
