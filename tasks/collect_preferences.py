@@ -17,10 +17,10 @@ from infra.storage.kept_files import is_kept, write_kept
 from infra.storage.store import Store
 from model.generate import GenerationSettings
 from tasks.context import StageContext, StageResult
-from tasks.corpus.artifact import PROMPTS, read_conversations
+from tasks.corpus.artifact import PROMPTS, read_conversations, read_tasks
 from tasks.corpus.pairs import PAIRS, read_pairs
 from tasks.evaluation.answerer import Answerer
-from tasks.evaluation.ranking import AnswerAccuracy, Ranker
+from tasks.evaluation.ranking import Ranker, ranker_of
 from tasks.training.fit import CHECKPOINT
 
 
@@ -40,7 +40,8 @@ class CollectRecipe(Recipe):
     min_margin: float = Field(0.02, ge=0)
     """Difference of scores, at least 0, up to which two answers tie."""
     min_chosen_score: float = Field(0.9, ge=0, le=1)
-    """Score, 0 to 1, below which an answer is never worth preferring."""
+    """Score, 0 to 1, below which an answer is never worth preferring. Translations, captions and
+    conversations, which chrF ranks, rarely reach the default; 0.5 is much for them."""
     prompts_per_chunk: int = Field(64, ge=1)
     """Prompts that are answered and saved together, at least 1."""
     seed: int = 0
@@ -88,9 +89,9 @@ def run(context: StageContext, recipe: CollectRecipe) -> StageResult:
     )
     for number in context.compute.map_on_devices(sample, missing):
         context.progress(f"prompts of chunk {number} answered, {len(chunks)} chunks in all")
-    ranker = AnswerAccuracy()
+    tasks = read_tasks(context.inputs["corpus"])
     collected = [
-        make_pairs(answered, ranker, recipe)
+        make_pairs(answered, ranker_of(answered.prompt.task, tasks), recipe)
         for number in range(len(chunks))
         for answered in _read_chunk(context.directory, number)
     ]

@@ -31,13 +31,16 @@ from infra.storage.store import Store
 from model.audio import MAX_SECONDS
 from tasks.context import StageContext, StageResult
 from tasks.conversations.dialogues import DialogueRecipe, make_dialogues, make_preference_prompts
+from tasks.conversations.given import given_pair, preferred
 from tasks.conversations.prompts import check_held_out, held_out_fragments
 from tasks.conversations.suites import SuiteRecipe, make_suites
 from tasks.corpus.artifact import DIALOGUES, PROMPTS, TASKS, read_conversations, read_tasks
 from tasks.corpus.compose import ComposeRecipe, plain, plan_compositions
+from tasks.corpus.contents import CONTENTS, CorpusContents, count_clips, count_conversations
 from tasks.corpus.counted import Counted
 from tasks.corpus.index import CorpusIndex
 from tasks.corpus.packing import Packing, pack, plan_shards
+from tasks.corpus.pairs import PAIRS, read_pairs
 from tasks.corpus.shards import SHARDS, JsonLines, ShardRows, iter_index, write_index, write_rows
 from tasks.corpus.torn import torn_conversations
 from tasks.evaluation.metrics.table import check_metrics
@@ -131,10 +134,25 @@ def run(context: StageContext, recipe: IngestRecipe, source: DataSource) -> Stag
     context.progress("making dialogues, prompts, suites and the index of clips")
     write_rows(directory, DIALOGUES, make_dialogues(packed, tasks, recipe.dialogues))
     dialogues = JsonLines(directory, DIALOGUES, Conversation)
-    write_rows(directory, PROMPTS, make_preference_prompts(dialogues, recipe.dialogues))
+    prompts = make_preference_prompts(dialogues, recipe.dialogues)
+    write_rows(directory, PROMPTS, prompts)
+    if not prompts and any(recipe.dialogues.prompts.values()):
+        context.progress("no prompt to collect preferences on: no dialogue has one exchange")
     suites = make_suites(packed, dialogues, tasks, recipe.suites)
     for name, items in suites.items():
         write_rows(directory, f"suites/{name}.jsonl", items)
+    completions, pairs = count_clips(packed, tasks.asked_in_words)
+    if pairs:
+        given = (given_pair(row) for row in packed if row.rejected is not None)
+        write_rows(directory, PAIRS, given)
+    contents = CorpusContents(
+        completions=completions,
+        dialogues=count_conversations(dialogues),
+        prompts=count_conversations(prompts),
+        pairs=pairs,
+        suites={name: len(items) for name, items in suites.items()},
+    )
+    directory.write_text(CONTENTS, contents.model_dump_json(indent=1))
     long_audio = rule.summary(packed)
     if long_audio.cut_clips:
         context.progress(f"{long_audio.cut_clips} clips cut, by {long_audio.cut_seconds:.1f} s")
@@ -166,9 +184,11 @@ def check(directory: Store) -> list[ContractResult]:
         iter_index(directory), long_audio.max_seconds, tasks.about_the_whole
     )
     results = [validate_slices(SHARD_INDEX, frames, "shard index")]
+    pairs = read_pairs(directory)
     derived = {
-        name: read_conversations(directory, key)
-        for name, key in (("dialogues", DIALOGUES), ("prompts", PROMPTS))
+        "dialogues": read_conversations(directory, DIALOGUES),
+        "prompts": read_conversations(directory, PROMPTS),
+        "conversations of the pairs": [preferred(pair) for pair in pairs],
     }
     named = {clip for each in derived.values() for dialogue in each for clip in dialogue.clip_ids}
     index = CorpusIndex(directory).by_id
@@ -177,6 +197,8 @@ def check(directory: Store) -> list[ContractResult]:
         if conversations:
             frame = tables.dialogues_frame(conversations, known, held_out_fragments(tasks))
             results.append(validate(contracts.DIALOGUES, frame, name))
+    if pairs:
+        results.append(validate(contracts.PAIRS, tables.pairs_frame(pairs), "pairs"))
     return [*results, inspection.check(directory)]
 
 

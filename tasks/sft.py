@@ -1,7 +1,7 @@
 """Stage 3: supervised fine-tuning on dialogues of both modes, mixed and never announced."""
 
 from tasks.context import StageContext, StageResult
-from tasks.conversations.task_table import COMBINED, DIALOGUE_TASKS, TaskTable
+from tasks.conversations.task_table import COMBINED, DIALOGUE_TASKS, REPLAY, TaskTable
 from tasks.corpus.artifact import read_tasks
 from tasks.corpus.index import CorpusIndex
 from tasks.evaluation.early import pick_held_out
@@ -9,9 +9,6 @@ from tasks.objectives.supervised import SupervisedRecipe, fit_supervised
 from tasks.training.fit import CHECKPOINT
 from tasks.training_data.examples import ClipTable, completion_examples, dialogue_examples
 from tasks.training_data.mixture import Mixture
-
-REPLAY = "replay:"
-"""Prefix of pre-training tasks in the mixture, which keep what dialogues do not practise."""
 
 
 class SftRecipe(SupervisedRecipe):

@@ -4,6 +4,7 @@ Voice chat and audio analysis are never told apart by a system prompt or a marke
 says decides (Qwen2-Audio report, section 2).
 """
 
+import math
 import random
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -15,6 +16,7 @@ from pydantic import Field
 
 from data_contracts.recipe import Recipe
 from data_contracts.records import Conversation, Mode, PackedClip, Split, TaskName, Turn
+from tasks.conversations.given import given_conversation
 from tasks.conversations.prompts import (
     TWO_CLIPS_ANSWER,
     TWO_CLIPS_QUESTION,
@@ -23,7 +25,7 @@ from tasks.conversations.prompts import (
     chat_question,
 )
 from tasks.conversations.stream_sampling import draw_indices, pick
-from tasks.conversations.task_table import CONVERSATION, SPOKEN_COMMAND, TaskTable
+from tasks.conversations.task_table import SPOKEN_COMMAND, TaskError, TaskTable
 
 SPLITS: tuple[Split, ...] = ("train", "dev", "test")
 
@@ -43,6 +45,8 @@ class DialogueRecipe(Recipe):
         default={"train": 160, "dev": 240, "test": 80}
     )
     """Number of prompts to collect preferences on, by split; those of test only measure."""
+    prompt_tasks: dict[str, Annotated[float, Field(ge=0)]] = Field(default={})
+    """Task of dialogues -> part of the prompts, in proportion; empty: all tasks evenly."""
     seed: int = 0
     """Seed of all draws."""
 
@@ -77,43 +81,28 @@ def single_turn(clip: PackedClip, tasks: TaskTable) -> Iterable[Conversation]:
             yield _dialogue(clip, task, "audio_analysis", question, reply)
 
 
-def given_conversation(clip: PackedClip) -> Conversation:
-    """Return the user's own dialogue of a clip."""
-    turns = list(clip.conversation)
-    first = next((i for i, turn in enumerate(turns) if turn.role == "user"), None)
-    if first is not None and not any(turn.audio for turn in turns):
-        turns[first] = turns[first].model_copy(update={"audio": (clip.id,)})
-    asked_in_words = any(turn.role == "user" and turn.text for turn in turns)
-    return Conversation(
-        id=f"{clip.id}/{CONVERSATION}",
-        format="chat",
-        turns=tuple(turns),
-        task=CONVERSATION,
-        mode="audio_analysis" if asked_in_words else "voice_chat",
-        split=clip.split,
-    )
-
-
 def make_dialogues(
     clips: Iterable[PackedClip], tasks: TaskTable, recipe: DialogueRecipe
 ) -> Iterator[Conversation]:
     """Yield all dialogues of a corpus, in a fixed order; the parts of one come from one split.
 
     `clips` is iterated several times and never held in memory; only what is drawn is, which the
-    recipe bounds. The users' own dialogues are passed on one by one.
+    recipe bounds. The users' own dialogues are passed on one by one; those with a worse answer are
+    pairs, and left out.
     """
     counts: Counter[_Pool] = Counter()
     given: set[Split] = set()
     for clip in clips:
         counts.update(pool for pool, _ in _material(clip, tasks))
-        if clip.conversation:
+        if _is_dialogue(clip):
             given.add(clip.split)
     plans = {split: _plan(split, counts, recipe) for split in SPLITS}
     wanted = {pool: indices for plan in plans.values() for pool, indices in plan.indices.items()}
     picked = pick((drawn for clip in clips for drawn in _material(clip, tasks)), wanted)
     for split, plan in plans.items():
         if split in given:
-            yield from (given_conversation(c) for c in clips if c.split == split and c.conversation)
+            own = (clip for clip in clips if clip.split == split and _is_dialogue(clip))
+            yield from map(given_conversation, own)
         kept = [picked[split, task] for task in plan.tasks]
         yield from chain.from_iterable(kept)
         singles = [each for each in chain.from_iterable(kept) if each.task != "caption"]
@@ -122,6 +111,10 @@ def make_dialogues(
         sounds = dict(zip(plan.sounds, picked[split, _SOUNDS], strict=True))
         for number, (first, second) in enumerate(plan.sound_pairs):
             yield _two_clips(number, sounds[first], sounds[second])
+
+
+def _is_dialogue(clip: PackedClip) -> bool:
+    return bool(clip.conversation) and clip.rejected is None
 
 
 _SOUNDS = "sounds for two clips"
@@ -171,22 +164,33 @@ def _plan(split: Split, counts: Mapping[_Pool, int], recipe: DialogueRecipe) -> 
 def make_preference_prompts(
     dialogues: Iterable[Conversation], recipe: DialogueRecipe
 ) -> list[Conversation]:
-    """Draw single-exchange dialogues, evenly over tasks, whose answers are to be ranked.
+    """Draw single-exchange dialogues, by the tasks' weights, whose answers are to be ranked.
 
     They keep their reference answer, which the ranking needs. Prompts of the test split measure
     the preference accuracy. `dialogues` is iterated twice and never held in memory.
+
+    Raises:
+        TaskError: a task has a weight and no such dialogue.
     """
 
     def singles() -> Iterator[tuple[tuple[Split, str], Conversation]]:
         return (((d.split, d.task), d) for d in dialogues if len(d.turns) == 2)
 
     counts = Counter(key for key, _ in singles())
+    there = sorted({task for _, task in counts})
+    weights = recipe.prompt_tasks or dict.fromkeys(there, 1.0)
+    if absent := sorted(task for task, weight in weights.items() if weight and task not in there):
+        raise TaskError(
+            f"ingest.dialogues.prompt_tasks weighs {absent}, of which the corpus has no dialogue "
+            f"of one exchange; it has some of {there}. Leave them out, or add recordings of them."
+        )
     wanted: dict[tuple[Split, str], Sequence[int]] = {}
     for split, count in sorted(recipe.prompts.items()):
         draw = random.Random(f"prompts {split} {recipe.seed}")
-        tasks = sorted(task for its, task in counts if its == split)
+        tasks = sorted(task for its, task in counts if its == split and weights.get(task))
+        total = sum(weights[task] for task in tasks)
         for task in tasks:
-            share = -(-count // len(tasks))
+            share = math.ceil(count * weights[task] / total)
             wanted[split, task] = draw_indices(draw, counts[split, task], share)
     return list(chain.from_iterable(pick(singles(), wanted).values()))
 

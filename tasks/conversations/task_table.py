@@ -37,6 +37,9 @@ SPOKEN_COMMAND = "spoken_command"
 """Name of dialogues in which a voice over a sound asks about it, and of their suite."""
 COMBINED = frozenset({"multi_turn", "two_clips"})
 """Names of dialogues that are made of several clips."""
+REPLAY = "replay:"
+"""Prefix of pre-training tasks in the mixture of fine-tuning: they keep what dialogues do not
+practise."""
 DIALOGUE_TASKS = (SPOKEN_COMMAND, "multi_turn", "two_clips", CONVERSATION)
 """What dialogues are called that are about several tasks."""
 _RESERVED = frozenset({*DIALOGUE_TASKS, "dual_mode", "preference"})

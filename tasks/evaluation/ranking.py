@@ -4,8 +4,10 @@ from typing import Protocol
 
 import jiwer
 
-from data_contracts.records import Conversation
+from data_contracts.records import Conversation, EvaluationItem
+from tasks.conversations.task_table import CONVERSATION, TaskTable
 from tasks.evaluation.metrics.normalisation import normalise_label
+from tasks.evaluation.metrics.translation import BLEU, CHRF
 
 
 class Ranker(Protocol):
@@ -31,6 +33,30 @@ class AnswerAccuracy:
         """Return one score in [0, 1] for each answer, in order."""
         reference = normalise_label(conversation.answer)
         return [_accuracy(reference, normalise_label(answer)) for answer in answers]
+
+
+class TextOverlap:
+    """Scores how much of a free text agrees with the reference answer: its chrF."""
+
+    name = CHRF.name
+
+    def scores(self, conversation: Conversation, answers: list[str]) -> list[float]:
+        """Return one score in [0, 1] for each answer, in order."""
+        item = EvaluationItem(conversation=conversation, suite="prompts", metric=self.name)
+        return [CHRF.score(item, answer) / 100 for answer in answers]
+
+
+def ranker_of(task: str, tasks: TaskTable) -> Ranker:
+    """Return the ranker that fits the metric of a task of dialogues.
+
+    Free texts are ranked by chrF, also where BLEU measures them: of a short sentence it tells too
+    little. Transcripts, labels, choices and dialogues of several tasks are ranked by
+    `AnswerAccuracy`.
+    """
+    metric = tasks[task].metric if task in tasks else ""
+    if task == CONVERSATION or metric in (BLEU.name, CHRF.name):
+        return TextOverlap()
+    return AnswerAccuracy()
 
 
 def _accuracy(reference: str, answer: str) -> float:

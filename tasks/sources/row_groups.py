@@ -36,9 +36,9 @@ class RowKeys:
     def add(self, clip: Clip) -> None:
         """Keep the hashes of the next recording."""
         number = len(self.ids)
-        kinds = [*sorted(clip.targets), *["conversation"] * bool(clip.conversation)]
+        own = "pair" if clip.rejected is not None else "conversation" if clip.conversation else ""
         self.ids.append(_hash("id", clip.id))
-        self.tasks.append(_hash("tasks", *kinds))
+        self.tasks.append(_hash("tasks", own, *sorted(clip.targets)))
         heard = [_hash("id", name) for turn in clip.conversation for name in turn.audio]
         self._contents.add(number, [*_contents(clip), *heard])
         self._refers |= bool(heard)
@@ -100,7 +100,8 @@ class _EdgeList:
 
 def _contents(clip: Clip) -> Iterator[int]:
     """Yield the keys of what a clip lets hear, as the contract of splits and hygiene compare it."""
-    yield _hash("audio", clip.audio, str(clip.begin_byte))
+    location = clip.model_dump(include={"audio", "begin_byte", "cell"})
+    yield _hash("audio", str(location))
     if clip.sha256:
         yield _hash("sha256", clip.sha256)
     if clip.phrase and clip.kind in ("speech", "sound", "note"):

@@ -21,6 +21,8 @@ from tasks.sources.row_groups import Numbers, RowGroups, RowKeys
 _MOST_OVER = 2
 """How often its share a split may get where no smaller group is there. More voices are needed
 otherwise: one of ten in a split that should have a twentieth of the rows is enough."""
+_LEAST, _MANY = 2, 10
+"""Rows that a split gets at least, where there are so many groups: of one no interval is known."""
 _DRAWN: tuple[Split, ...] = ("test", "dev")
 """Splits that are filled, in this order; what is left is train."""
 
@@ -124,7 +126,8 @@ def _drawn(
             share = shares.get(split, 0)
             if not share or len(members) < least:
                 continue
-            wanted = max(1, round(share * int(groups.sizes[members].sum())))
+            least = _LEAST if len(members) >= _MANY else 1
+            wanted = max(least, round(share * int(groups.sizes[members].sum())))
             free = members[ranks[members] == 0]
             if not (chosen := _fill(groups.sizes[free], wanted, most_over)):
                 return None

@@ -1,7 +1,7 @@
 """Holds `Mixture`: how often examples of each task, language and corpus are drawn; measures it."""
 
 import math
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -11,6 +11,7 @@ from pydantic import Field, model_validator
 from data_contracts.recipe import Recipe
 from data_contracts.records import Record
 from model.audio import SAMPLE_RATE
+from tasks.corpus.contents import absent_tasks
 from tasks.training.data_plan import DataPlan
 from tasks.training.recipe import OptimizerRecipe
 from tasks.training_data.example_table import NO_LANGUAGE, Column, ExampleTable
@@ -171,21 +172,6 @@ class Mixture(Recipe):
                 f"{sorted(there)}. Correct the name, or leave it out."
             )
         return given
-
-
-def absent_tasks(weights: Mapping[str, float], there: Collection[str]) -> str | None:
-    """Say which tasks have a weight and no example; None where all have one.
-
-    Args:
-        there: tasks that have training examples.
-    """
-    if absent := sorted(task for task, weight in weights.items() if weight and task not in there):
-        return (
-            f"the mixture weighs {absent}, of which the corpus has no training example; it has "
-            f"{sorted(there)}. Leave them out or give them weight 0, add recordings of them, or "
-            "leave out all weights, which takes what there is."
-        )
-    return None
 
 
 def _pools(groups: Mapping[str, list[Group]], num_examples: int) -> NDArray[np.int32]:

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import jiwer
 import pytest
+import sacrebleu
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -20,8 +21,9 @@ from tasks.collect_preferences import (
     make_pairs,
     run,
 )
+from tasks.conversations.task_table import TaskSpec, shipped_tasks
 from tasks.corpus.pairs import read_pairs
-from tasks.evaluation.ranking import AnswerAccuracy
+from tasks.evaluation.ranking import AnswerAccuracy, TextOverlap, ranker_of
 from tests.support.recordings import stage_context
 
 
@@ -90,6 +92,39 @@ def test_a_misspelt_word_beats_another_word_and_both_beat_the_wrong_mode() -> No
 
 def test_a_reference_of_punctuation_only_is_scored_without_failing() -> None:
     assert AnswerAccuracy().scores(prompt("?!"), ["?", "x"]) == [1.0, 0.0]
+
+
+@pytest.mark.parametrize(
+    ("task", "name"),
+    [
+        ("asr", "answer_accuracy"),
+        ("sound", "answer_accuracy"),
+        ("choice", "answer_accuracy"),
+        ("spoken_command", "answer_accuracy"),
+        ("s2tt", "chrf"),
+        ("caption", "chrf"),
+        ("conversation", "chrf"),
+        ("poem", "chrf"),
+        ("engine", "answer_accuracy"),
+    ],
+)
+def test_the_metric_of_a_task_decides_who_ranks_its_answers(task: str, name: str) -> None:
+    declared = {
+        "poem": {"kind": "text", "prompt": "Recite it:", "metric": "chrf"},
+        "engine": {"kind": "label", "prompt": "Name the engine:"},
+    }
+    specs = {key: TaskSpec.model_validate(entry) for key, entry in declared.items()}
+    ranker = ranker_of(task, shipped_tasks().with_declared(specs))
+    assert ranker.name == name
+    scores = ranker.scores(prompt("A dog barks."), ["A dog barks.", "A dog howls.", "", "Paris"])
+    assert scores[0] == pytest.approx(1)
+    assert 1 > scores[1] > scores[3] >= scores[2] == 0
+
+
+def test_free_texts_are_ranked_by_sacrebleus_chrf() -> None:
+    reference, answer = "The old dog barks at night.", "At night the dog barks."
+    expected = sacrebleu.sentence_chrf(answer, [reference]).score / 100
+    assert TextOverlap().scores(prompt(reference), [answer]) == [pytest.approx(expected)]
 
 
 def test_the_best_answer_is_chosen_against_the_worst_with_the_largest_margin_first() -> None:

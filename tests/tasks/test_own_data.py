@@ -7,6 +7,14 @@ import pytest
 from data_contracts.jsonl import from_jsonl
 from infra.storage.store import Store
 from tasks import ingest, pretrain, sft, start
+from tasks.collect_preferences import CollectRecipe
+from tasks.corpus_problems import (
+    collect_preferences_problems,
+    evaluate_problems,
+    pretrain_problems,
+    sft_problems,
+)
+from tasks.evaluate import EvaluateRecipe
 from tasks.initial_model.build import StartRecipe
 from tasks.objectives.supervised import MIXTURE
 from tasks.pretrain import PretrainRecipe
@@ -58,6 +66,14 @@ def drawn(artifact: Store) -> dict[str, int]:
 def test_thirty_transcripts_are_pretrained_and_fine_tuned_on(trained: Trained) -> None:
     assert drawn(trained.pretrained) == {"asr": 32}
     assert drawn(trained.tuned) == {"asr": 32}  # the chat about it: nothing is replayed or combined
+
+
+def test_a_corpus_of_its_own_has_no_problem(trained: Trained) -> None:
+    recipe = PretrainRecipe.model_validate({"model": MODEL, "optimizer": OPTIMIZER})
+    assert pretrain_problems(trained.corpus, recipe) == []
+    assert sft_problems(trained.corpus, SftRecipe.model_validate({"optimizer": OPTIMIZER})) == []
+    assert collect_preferences_problems(trained.corpus, CollectRecipe()) == []
+    assert evaluate_problems(trained.corpus, EvaluateRecipe()) == []
 
 
 def test_the_corpus_keeps_its_contracts(trained: Trained) -> None:

@@ -48,11 +48,13 @@ def counts(clips: list[Clip]) -> dict[str, int]:
         (1, {"train": 1}),
         (2, {"train": 2}),
         (3, {"train": 1, "dev": 1, "test": 1}),
+        (9, {"train": 7, "dev": 1, "test": 1}),
+        (10, {"train": 6, "dev": 2, "test": 2}),
         (30, {"train": 26, "dev": 2, "test": 2}),  # 1.5 of 30, rounded
         (200, {"train": 180, "dev": 10, "test": 10}),
     ],
 )
-def test_a_twentieth_is_held_out_and_at_least_one_row_of_three(
+def test_a_twentieth_is_held_out_but_one_row_of_three_and_two_of_ten_at_least(
     num_rows: int, wanted: dict[str, int]
 ) -> None:
     _, clips = divided([speech(f"clip {number}") for number in range(num_rows)])
@@ -218,9 +220,9 @@ def test_ingest_says_how_it_divided_and_keeps_it_with_the_corpus(tmp_path: Path)
     said: list[str] = []
     context = stage_context(tmp_path / "out")
     ingest.run(type(context)(**{**vars(context), "progress": said.append}), ingests.BARE, source)
-    assert any("made 10 train, 1 dev, 1 test by content, of 12 groups" in line for line in said)
+    assert any("made 8 train, 2 dev, 2 test by content, of 12 groups" in line for line in said)
     kept = json.loads((tmp_path / "out" / ingest.SPLITS).read_text())
-    assert kept["rows"] == {"train": 10, "dev": 1, "test": 1}
+    assert kept["rows"] == {"train": 8, "dev": 2, "test": 2}
     assert kept["by"] == "content"
 
 
