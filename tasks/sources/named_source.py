@@ -7,7 +7,7 @@ from tasks.sources.folder import AUDIO_SUFFIXES
 from tasks.sources.hugging_face import is_data_set
 from tasks.sources.source_error import DataSourceError
 
-_CORPUS = re.compile(r"([A-Za-z0-9_-]+)(?::([^=/]*))?=(.+)")
+_CORPUS = re.compile(r"([A-Za-z0-9_-]+)(?::([^=]*))?=(.+)")
 _METADATA = ("metadata.jsonl", "metadata.csv", "dataset_info.json", "manifest.jsonl")
 """Files that describe the recordings of their folder, the first that is there counts."""
 

@@ -5,6 +5,7 @@ Messages of errors are part of a source's digest (`manifest.source_digest`): the
 
 import re
 from collections.abc import Callable, Iterator, Mapping
+from itertools import islice
 
 from tasks.recordings.segments import Segment
 
@@ -23,14 +24,11 @@ def text_grid_segments(data: bytes) -> list[Segment]:
     Raises:
         ValueError: it is no TextGrid, or has several tiers of unknown names.
     """
-    tokens = iter(_tokens(_decoded(data)))
-    try:
-        if [next(tokens), next(tokens)] != ["ooTextFile", "TextGrid"]:
-            raise ValueError("it is no TextGrid: it does not begin with ooTextFile, TextGrid")
-        _, _, count = (next(tokens) for _ in range(3))
-        tiers = [_tier(tokens) for _ in range(int(count))]
-    except StopIteration as error:
-        raise ValueError("the TextGrid ends within a tier. Save it again") from error
+    tokens = _tokens(_decoded(data))
+    if list(islice(tokens, 2)) != ["ooTextFile", "TextGrid"]:
+        raise ValueError("it is no TextGrid: it does not begin with ooTextFile, TextGrid")
+    _, _, count = _take(tokens, 3)
+    tiers = [_tier(tokens) for _ in range(int(count))]
     spoken = [(name, segments) for kind, name, segments in tiers if kind == "IntervalTier"]
     for words in _TIERS:
         if named := [segments for name, segments in spoken if words in name.lower()]:
@@ -45,16 +43,24 @@ def text_grid_segments(data: bytes) -> list[Segment]:
 
 
 def _tier(tokens: Iterator[str]) -> tuple[str, str, list[Segment]]:
-    kind, name, _, _, count = (next(tokens) for _ in range(5))
+    kind, name, _, _, count = _take(tokens, 5)
     segments = []
     for _ in range(int(count)):
         if kind != "IntervalTier":
-            next(tokens), next(tokens)
+            _take(tokens, 2)  # a point and its mark
             continue
-        begin, end, text = float(next(tokens)), float(next(tokens)), next(tokens)
+        *times, text = _take(tokens, 3)
+        begin, end = map(float, times)
         if text.strip() and end > begin >= 0:
             segments.append(Segment(begin_seconds=begin, end_seconds=end, text=text.strip()))
     return kind, name, segments
+
+
+def _take(tokens: Iterator[str], count: int) -> list[str]:
+    taken = list(islice(tokens, count))
+    if len(taken) < count:
+        raise ValueError("the TextGrid ends within a tier. Save it again")
+    return taken
 
 
 def _tokens(text: str) -> Iterator[str]:
