@@ -16,6 +16,7 @@ from flows.sources import open_checkpoint, open_recordings, open_weights
 from flows.stage import Artifact, Digest, Runner, Stage, StageCall
 from infra.storage.store import Store
 from tasks import collect_preferences, dpo, evaluate, ingest, pretrain, sft, start
+from tasks import corpus_problems as problems
 from tasks.estimates.answering_cost import estimate_evaluation, estimate_preferences
 from tasks.estimates.estimate import known_when_run, soon_done
 from tasks.estimates.training_cost import estimate_dpo, estimate_pretrain, estimate_supervised
@@ -52,6 +53,7 @@ PRETRAIN = Stage(
     recipe=pretrain.PretrainRecipe,
     inputs={"corpus": (INGEST,)},
     checkpoints="one",
+    needs=problems.pretrain_problems,
     run=pretrain.run,
     check=training.check,
     estimate=estimate_pretrain,
@@ -66,6 +68,7 @@ SFT = Stage(
     recipe=sft.SftRecipe,
     inputs={"corpus": (INGEST,)},
     checkpoints="one",
+    needs=problems.sft_problems,
     run=sft.run,
     check=training.check,
     estimate=estimate_supervised,
@@ -80,6 +83,7 @@ COLLECT_PREFERENCES = Stage(
     recipe=collect_preferences.CollectRecipe,
     inputs={"corpus": (INGEST,)},
     checkpoints="one",
+    needs=problems.collect_preferences_problems,
     run=collect_preferences.run,
     check=collect_preferences.check,
     estimate=estimate_preferences,
@@ -90,6 +94,7 @@ DPO = Stage(
     recipe=dpo.DpoRecipe,
     inputs={"corpus": (INGEST,), "pairs": (INGEST, COLLECT_PREFERENCES)},
     checkpoints="one",
+    needs=problems.dpo_problems,
     run=dpo.run,
     check=training.check,
     estimate=estimate_dpo,
@@ -104,6 +109,7 @@ EVALUATE = Stage(
     recipe=evaluate.EvaluateRecipe,
     inputs={"corpus": (INGEST,), "pairs": (INGEST, COLLECT_PREFERENCES)},
     checkpoints="several",
+    needs=problems.evaluate_problems,
     run=evaluate.run,
     check=evaluate.check,
     estimate=estimate_evaluation,

@@ -99,8 +99,7 @@ def corpus_problems(
         makers = (maker.name for name in stage.inputs.values() for maker in name)
         # What another stage is yet to make, such as sampled pairs, is none of the corpus's.
         if not set(makers) & (made - {INGEST.name}):
-            found = stage.needs(corpus, config.recipe(stage.name))
-            problems += [f"{stage.name}: {problem}" for problem in found]
+            problems += stage.needs(corpus, config.recipe(stage.name))
         if stage.name == until:
             break
     return problems

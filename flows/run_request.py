@@ -40,11 +40,12 @@ class RunRequest:
         from flows.config import load_config
         from flows.pipeline import STAGES, config_type
         from flows.profile_files import ConfigError
+        from flows.sources import located
 
         names = [stage.name for stage in STAGES]
         if self.until is not None and self.until not in names:
             raise ConfigError(f"there is no stage {self.until!r}; there are {names}")
-        config = load_config(self.profile, [*self._all_overrides()], config_type())
+        config = located(load_config(self.profile, [*self._all_overrides()], config_type()))
         chosen(config, STAGES)  # which refuses stages that don't fit together
         return config
 

@@ -1,9 +1,13 @@
 """Data from outside the store that stages read, identified by content: recordings, weights."""
 
 from functools import partial
+from pathlib import Path
 
 from flows.config import PipelineConfig
 from flows.stage import Digest, Source
+from infra.checkpoint_location import checkpoint_location
+from infra.registry import Registry
+from infra.settings import read_settings
 from tasks.ingest import check_source
 from tasks.initial_model.build import WeightSource, weights_digest
 from tasks.sources.manifest import source_digest
@@ -16,12 +20,34 @@ def open_recordings(config: PipelineConfig, _: Digest) -> Source:
 
 def open_weights(config: PipelineConfig, digest: Digest) -> Source | None:
     """Open the weights that the run starts from; None where it starts from scratch."""
-    return None if config.weights is None else _opened(config.weights, digest)
+    if config.weights is None:
+        return None
+    return _opened(config.weights, digest)
+
+
+def located(config: PipelineConfig) -> PipelineConfig:
+    """Replace the names of registered versions, and of the hub, by where their files are now.
+
+    Raises:
+        UsageError: there is no such version or snapshot.
+    """
+    if config.weights is None:
+        return config
+    folders = {name: _location(url) for name, url in config.weights.folders.items()}
+    return config.model_copy(update={"weights": WeightSource.model_validate(folders)})
 
 
 def open_checkpoint(location: str, digest: Digest) -> Source:
     """Open a finished checkpoint that lies outside the store."""
-    return _opened(WeightSource(released=location), digest)
+    return _opened(WeightSource(released=_location(location)), digest)
+
+
+def _location(name: str) -> str:
+    """Return the folder or URL that a name means; a path stays as it is."""
+    if Path(name).is_absolute():
+        return name
+    registry = Registry(read_settings().resolved_tracking_uri)
+    return checkpoint_location(name, registry.location)
 
 
 def _opened(weights: WeightSource, digest: Digest) -> Source:

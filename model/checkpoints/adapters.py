@@ -41,7 +41,7 @@ def save_adapter(directory: Path, model: Qwen2AudioForConditionalGeneration) -> 
     learnt = {name: p for name, p in model.named_parameters() if p.requires_grad}
     whole = [_PROJECTOR] if any(_PROJECTOR in name for name in learnt) else None
     config: LoraConfig = model.peft_config["default"]
-    values = config.to_dict() | {"modules_to_save": whole, "inference_mode": True}
+    values: dict[str, Any] = config.to_dict() | {"modules_to_save": whole, "inference_mode": True}
     tensors = {
         _PREFIX + name.replace(".default.", "."): p.detach().contiguous()
         for name, p in learnt.items()

@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 from data_contracts.records import Clip, Rejected, ShardSummary, SourceFile
 from infra.storage.store import Store
+from infra.time_left import time_left
 from model.audio import SAMPLE_RATE
 from tasks.context import StageContext
 from tasks.corpus.compose import Composition
@@ -20,7 +21,6 @@ from tasks.recordings.levels import LevelRecipe
 from tasks.recordings.long_audio import Kept, LengthRule
 from tasks.recordings.read import LastRead
 from tasks.recordings.segments import OVERSHOOT_SECONDS
-from tasks.time_left import time_left
 
 _BAR = 20
 """Width of the progress bar, in characters."""

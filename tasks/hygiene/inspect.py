@@ -31,6 +31,7 @@ from data_contracts.recipe import Recipe
 from data_contracts.records import EvaluationItem, PackedClip, Rejected, Split, TaskName
 from data_contracts.validation import validate
 from infra.storage.store import Store
+from infra.time_left import reported
 from model.audio import SAMPLE_RATE
 from tasks.context import StageContext
 from tasks.corpus.shards import JsonLines, ShardRows, write_rows
@@ -43,7 +44,6 @@ from tasks.hygiene.shard_findings import LanguageCounts, read_findings, write_fi
 from tasks.hygiene.text import HELD_OUT_TASKS
 from tasks.hygiene.text_matches import shared_texts
 from tasks.hygiene.top_findings import TopFindings
-from tasks.time_left import reported
 
 FINDINGS = "hygiene.jsonl"
 REPORT = "hygiene.json"

@@ -81,13 +81,18 @@ class WeightSource(Recipe):
     language_model: NonEmpty | None = None
     """Folder or URL of a Qwen2, a Llama or a first-generation Qwen, with its tokenizer."""
     released: NonEmpty | None = None
-    """Folder or URL of a Qwen2-Audio."""
+    """Folder or URL of a Qwen2-Audio, or of adapters of one in peft's layout; a registered version,
+    models:/NAME@ALIAS; or ORG/NAME in the cache of Hugging Face's hub."""
 
     @field_validator("audio_encoder", "language_model", "released")
     @classmethod
     def _absolute(cls, url: str | None) -> str | None:
         """Make a path absolute: workers, and whoever resumes, have other working directories."""
-        return str(Path(url).absolute()) if url and "://" not in url else url
+        if url is None or "://" in url or url.startswith("models:"):
+            return url
+        path = Path(url).expanduser()
+        is_hub_name = url.count("/") == 1 and url[0] not in "./~" and not path.exists()
+        return url if is_hub_name else str(path.absolute())
 
     @model_validator(mode="after")
     def _one_kind(self) -> "WeightSource":

@@ -14,9 +14,9 @@ from torch import distributed
 from infra.buffered_metrics import BufferedMetrics
 from infra.compute.interface import Worker
 from infra.storage.retrying_store import RetryingStore
+from infra.time_left import time_left
 from model.activation_checkpointing import checkpoint_activations
 from model.costs.flops import measured_peak
-from tasks.time_left import time_left
 from tasks.training.checkpoints.folder import Checkpoints
 from tasks.training.checkpoints.upload import Uploader
 from tasks.training.culprits import BadStep, find_culprits, name_examples

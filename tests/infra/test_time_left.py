@@ -5,8 +5,8 @@ from types import SimpleNamespace
 
 import pytest
 
-from tasks import time_left as module
-from tasks.time_left import reported, time_left
+from infra.time_left import reported, time_left
+from infra import time_left as module
 
 
 @pytest.mark.parametrize(
