@@ -15,9 +15,10 @@ from tasks.corpus_problems import (
     sft_problems,
 )
 from tasks.evaluate import EvaluateRecipe
-from tasks.objectives.supervised import MIXTURE, MixtureRow
+from tasks.objectives.supervised import MIXTURE
 from tasks.pretrain import PretrainRecipe
 from tasks.sft import SftRecipe
+from tasks.training_data.mixture import MixtureRow
 from tests.support import ingests
 from tests.support.recordings import stage_context, write_manifest, write_tones
 
