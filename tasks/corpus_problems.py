@@ -5,8 +5,9 @@ remedy. No problem means that the stage has what it needs. Nothing here imports 
 """
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from data_contracts.records import Split
 from infra.storage.store import Store
 from tasks.conversations.task_table import COMBINED, REPLAY
 from tasks.corpus.contents import absent_tasks, read_contents
@@ -111,5 +112,5 @@ def _too_few(stage: str, num_examples: int, per_step: int) -> list[str]:
     ]
 
 
-def _named(numbers: Mapping[Any, int]) -> str:
+def _named(numbers: Mapping[str, int] | Mapping[Split, int]) -> str:
     return ", ".join(f"{name} ({number})" for name, number in sorted(numbers.items())) or "none"

@@ -1,7 +1,6 @@
 """Dialogues and prompts made of the embedded corpus's labels."""
 
 import json
-from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -15,8 +14,7 @@ from tasks.conversations.dialogues import (
     make_preference_prompts,
     single_turn,
 )
-from tasks.conversations.given import given_pair, preferred
-from tasks.conversations.task_table import TaskError, TaskSpec, shipped_tasks
+from tasks.conversations.task_table import TaskSpec, shipped_tasks
 from tasks.corpus.compose import ComposeRecipe, plan_compositions
 from tests.support.recordings import packed
 
@@ -190,40 +188,6 @@ def test_preference_prompts_are_single_exchanges_with_a_reference_even_over_task
         available = {d.task for d in dialogues if d.split == split and len(d.turns) == 2}
         by_task = {t: sum(p.task == t and p.split == split for p in prompts) for t in available}
         assert set(by_task.values()) <= set(range(1, -(-count // len(available)) + 1))
-
-
-def test_preference_prompts_come_from_every_task_or_by_weights() -> None:
-    targets = {"asr": "a", "s2tt": "b", "lid": "English", "caption": "c", "sound": "dog"}
-    talk = [{"role": "user"}, {"role": "assistant", "text": "Hello."}]
-    clips = [speech(f"clip {n}", targets=targets, conversation=talk) for n in range(30)]
-    recipe = DialogueRecipe(per_task=30, multi_turn=0, two_clips=0, prompts={"train": 60})
-    dialogues = list(make_dialogues(clips, TASKS, recipe))
-    evenly = Counter(prompt.task for prompt in make_preference_prompts(dialogues, recipe))
-    assert evenly == dict.fromkeys([*targets, "conversation"], 10)
-    weights = {"asr": 4.0, "conversation": 2.0, "lid": 0.0}
-    weighed = recipe.model_copy(update={"prompt_tasks": weights})
-    drawn = Counter(prompt.task for prompt in make_preference_prompts(dialogues, weighed))
-    assert drawn == {"asr": 30, "conversation": 20}  # there are no more of asr
-
-
-def test_weights_of_tasks_that_give_no_prompt_are_refused() -> None:
-    recipe = RECIPE.model_copy(update={"prompt_tasks": {"asr": 1.0, "ser": 1.0}})
-    dialogues = list(make_dialogues([speech("a")], TASKS, recipe))
-    with pytest.raises(TaskError, match=r"prompt_tasks weighs \['ser'\].*some of \['asr'\]"):
-        make_preference_prompts(dialogues, recipe)
-
-
-def test_a_conversation_with_a_worse_answer_is_a_pair_and_no_dialogue() -> None:
-    talk = [{"role": "user", "text": "Who?"}, {"role": "assistant", "text": "A neighbour."}]
-    clip = speech("call", targets={}, conversation=talk, rejected="A dog.", split="dev")
-    assert list(make_dialogues([clip], TASKS, RECIPE)) == []
-    pair = given_pair(clip)
-    assert (pair.id, pair.split, pair.ranker) == ("call", "dev", "given")
-    assert (pair.chosen, pair.rejected, pair.margin) == ("A neighbour.", "A dog.", 1)
-    assert pair.prompt.turns == (Turn(role="user", text="Who?", audio=("call",)),)
-    assert preferred(pair).answer == "A neighbour."
-    with pytest.raises(ValueError, match="clip 'b' has no `rejected`"):
-        given_pair(speech("b"))
 
 
 def test_user_data_without_sounds_or_questions_gives_fewer_kinds_and_no_failure() -> None:
