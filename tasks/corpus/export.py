@@ -28,7 +28,7 @@ from tasks.corpus.artifact import read_tasks
 from tasks.corpus.index import CorpusIndex
 from tasks.corpus.reader import ClipReader
 from tasks.recordings.codec import encode_audio
-from tasks.recordings.decode import decode
+from tasks.recordings.decode import DecodeError, decode
 from tasks.recordings.read import LastRead
 from tasks.sources.forms.writers import (
     WRITERS,
@@ -38,7 +38,7 @@ from tasks.sources.forms.writers import (
     Said,
     nemo_speech,
 )
-from tasks.sources.manifest import DataSource, iter_source, source_tasks
+from tasks.sources.manifest import DataSource, DataSourceError, iter_source, source_tasks
 
 _PAIRS, _SPEECH = "-pairs", "-speech"
 _UNSAFE = re.compile(r"[^\w.-]+")
@@ -113,6 +113,7 @@ def export(data: Exportable, form: FormName, out: Path) -> dict[str, int]:
 
     Raises:
         ExportError: `out` has files already, or nothing can be said in the form.
+        DataSourceError: a recording can't be read, or a conversation names one that is no row.
     """
     if out.exists() and any(out.iterdir()):
         raise ExportError(f"{str(out)!r} has files already. Name a folder that is new or empty")
@@ -142,7 +143,7 @@ class _Files:
 
     def __call__(self, clip: str) -> AudioFile:
         if clip not in self._files:
-            data = self._data.audio(clip)
+            data = self._bytes(clip)
             ending = next((e for begin, e in _ENDINGS.items() if data.startswith(begin)), "audio")
             name = f"audio/{_file_name(clip)}.{ending}"
             path = self._out / name
@@ -150,6 +151,16 @@ class _Files:
             path.write_bytes(data)
             self._files[clip] = AudioFile(name, path, _seconds(data, path.name))
         return self._files[clip]
+
+    def _bytes(self, clip: str) -> bytes:
+        try:
+            return self._data.audio(clip)
+        except (KeyError, DecodeError) as error:
+            why = "there is no such row" if isinstance(error, KeyError) else str(error)
+            raise DataSourceError(
+                f"the recording {clip!r} can't be exported: {why}. Repair it, or ingest the data "
+                "and export the corpus, which leaves such rows out"
+            ) from error
 
 
 def _file_name(clip: str) -> str:

@@ -21,7 +21,7 @@ from tasks.recordings.read import LastRead
 from tasks.sources.forms.table import find_form
 from tasks.sources.forms.talk import AUDIO_TAG, Inline, Message, Talk
 from tasks.sources.forms.writers import WRITERS, AudioFile, Exported, FormName, Said
-from tasks.sources.manifest import DataSource
+from tasks.sources.manifest import DataSource, DataSourceError
 from tests.support.foreign_rows import CASES, NAMES, audio_bytes, meaning_of, write_rows
 from tests.support.ingests import BARE, run
 from tests.support.recordings import row
@@ -157,6 +157,21 @@ def test_a_folder_that_has_files_and_a_form_without_place_are_refused(tmp_path: 
         export(SourceRows(source), "openai", tmp_path / "in")
     with pytest.raises(ExportError, match="nothing can be written in the form nemo"):
         export(SourceRows(source), "nemo", tmp_path / "out")
+
+
+@pytest.mark.parametrize(
+    ("turn_audio", "why"), [(["gone"], "there is no such row"), (["a"], "missing_file: ")]
+)
+def test_a_recording_that_is_not_there_is_named(
+    turn_audio: list[str], why: str, tmp_path: Path
+) -> None:
+    turns = [
+        {"role": "user", "text": "x", "audio": turn_audio}, {"role": "assistant", "text": "y"}
+    ]  # fmt: skip
+    own = {"id": "a", "audio": "gone.wav", "conversation": turns}
+    source = write_rows(tmp_path / "in", [own])
+    with pytest.raises(DataSourceError, match=f"{turn_audio[0]}' can't be exported: {why}"):
+        export(SourceRows(source), "ms-swift", tmp_path / "out")
 
 
 TEXT = st.text(max_size=20).filter(
