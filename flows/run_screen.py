@@ -9,15 +9,10 @@ from rich.table import Table
 from flows.execution import StageOutcome
 from flows.pipeline import EVALUATE
 from flows.tables import print_table
+from flows.tables import wide_console as wide_console
 from infra.ledger import Ledger
 from tasks.evaluate import REPORT_PAGE, read_report
 from tasks.evaluation.report import format_table
-
-
-def wide_console() -> Console:
-    """Return a console on standard output, with lines of 140 characters where it is no terminal."""
-    console = Console()
-    return console if console.is_terminal else Console(width=140)
 
 
 def print_outcomes(console: Console, outcomes: Sequence[StageOutcome]) -> None:

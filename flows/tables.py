@@ -10,6 +10,12 @@ _UNBOUNDED = 1_000_000
 """Characters of a line into which every table fits."""
 
 
+def wide_console() -> Console:
+    """Return a console on standard output, with lines of 140 characters where it is no terminal."""
+    console = Console()
+    return console if console.is_terminal else Console(width=140)
+
+
 def print_table(console: Console, table: Table) -> None:
     """Print a table whole; where it is wider than the terminal, its rows as paragraphs.
 

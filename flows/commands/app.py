@@ -16,6 +16,7 @@ from typer.core import TyperCommand
 
 from data_contracts.errors import DataError, UsageError
 from flows.commands.data import ingest
+from flows.commands.forms import export, look
 from flows.commands.look import config, show
 from flows.commands.machine import convert, doctor
 from flows.commands.run import plan, resume, run
@@ -39,6 +40,10 @@ class _Command(TyperCommand):
 app = typer.Typer(no_args_is_help=True, add_completion=False)
 for command in (plan, run, resume, ingest, convert, show, config, serve, ui, doctor):
     app.command(cls=_Command)(command)
+data = typer.Typer(no_args_is_help=True, help="Look at data of any form, and export it.")
+data.command(cls=_Command)(look)
+data.command(cls=_Command)(export)
+app.add_typer(data, name="data")
 
 
 def _print_version(wanted: bool) -> None:

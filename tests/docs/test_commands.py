@@ -30,6 +30,8 @@ RUN_HERE = (
     "q2a plan --profile cluster",
     "q2a ingest --list",
     "q2a ingest --list --json",
+    "q2a data look data/manifest.jsonl",
+    "q2a data look data/manifest.jsonl --json",
 )
 """Cheap ones: they end with 0 here. Plans for GPUs need none: nothing runs."""
 
@@ -47,6 +49,7 @@ PARSED = {
     "q2a run --profile evaluate-only --data mine.jsonl --from CHECKPOINT": _OWN_JOB,
     "q2a run --profile mine.yaml --data mine.jsonl": _OWN_JOB,
     "q2a resume RUN": _DRILLS,
+    "q2a data export latest swift-rows --form ms-swift": "tests/tasks/corpus/test_export.py",
     "q2a ingest --data mine.jsonl": _OWN_JOB,
     "q2a ingest --data recordings": "tests/tasks/sources/test_folder_source.py",
     "q2a ingest --data librispeech:train-clean-100,dev-clean,test-clean=/data/LibriSpeech "
@@ -165,7 +168,13 @@ def test_commands_and_targets_in_sentences_exist(
 Q2A_PARSED = [command for command in PARSED if command.startswith("q2a ")]
 
 
-@pytest.mark.parametrize("name", sorted({command.split()[1] for command in Q2A_PARSED}))
+def name_of(command: str) -> str:
+    """Name of a command, of two words in a group of commands."""
+    words = command.split()
+    return " ".join(words[1 : 3 if words[1] == "data" else 2])
+
+
+@pytest.mark.parametrize("name", sorted({name_of(command) for command in Q2A_PARSED}))
 def test_options_of_the_other_commands_exist(
     name: str, home: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -174,7 +183,7 @@ def test_options_of_the_other_commands_exist(
     used = {
         word
         for command in Q2A_PARSED
-        if command.split()[1] == name
+        if name_of(command) == name
         for word in shlex.split(command)
         if word.startswith("--")
     }

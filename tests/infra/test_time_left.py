@@ -5,8 +5,8 @@ from types import SimpleNamespace
 
 import pytest
 
-from infra.time_left import reported, time_left
 from infra import time_left as module
+from infra.time_left import reported, time_left
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ import pytest
 from tests.support.command import q2a
 
 COMMANDS = (
-    "plan", "run", "resume", "ingest", "convert", "show", "config", "serve", "ui", "doctor",
+    "plan", "run", "resume", "ingest", "data", "convert", "show", "config", "serve", "ui", "doctor",
 )  # fmt: skip
 
 
