@@ -55,6 +55,7 @@ PARSED = {
     "q2a serve --profile mine --set 'schedule.cron=0 2 * * *'": _DRILLS,
     "q2a serve --profile demo --set 'schedule.cron=0 2 * * *'": _DRILLS,
     "q2a ui": _DRILLS,
+    "q2a adopt /data/moved/store": "tests/infra/test_adoption.py",
     "q2a plan --profile own_recordings": "tests/docs/test_examples.py",
     "cp examples/own_recordings.yaml flows/profiles/": "tests/docs/test_examples.py",
     "cp examples/own_recordings.yaml flows/profiles/mine.yaml": "tests/docs/test_examples.py",

@@ -37,6 +37,7 @@ WRONG_USE = [
     (["ingest", "--corpus", "esc5=/data"], "there is no corpus 'esc5'; there are air_bench"),
     (["ingest", "--corpus", "esc50:fold9=/data"], "esc50 has no split fold9; it has fold1, fold2"),
     (["ingest", "--manifest", "a", "--folder", "b"], "give exactly one of"),
+    (["adopt", "nowhere"], "nowhere has no finished artifact (STAGE/FINGERPRINT/record.json)"),
     (["serve", "-p", "tiny"], "q2a serve needs a Prefect server that stays"),
     (["plan", "--profil", "tiny"], "No such option"),
     (["fly"], "No such command 'fly'"),
