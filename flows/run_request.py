@@ -91,14 +91,13 @@ def _data_source(texts: Sequence[str]) -> dict[str, object]:
     from data_contracts.errors import UsageError
     from tasks.sources.named_source import data_source
 
-    sources = [data_source(text) for text in texts]
-    if len(sources) == 1:
-        return sources[0]
-    given = (source.get("corpora") for source in sources)
-    corpora: list[list[object]] = [some for some in given if isinstance(some, list)]
-    if len(corpora) < len(sources):
+    if len(texts) > 1 and not all("=" in text for text in texts):
         raise UsageError(
             f"data names {[*texts]}: several have to be corpora, NAME=ROOT each. Give one "
             "manifest or folder, or corpora alone"
         )
-    return {"corpora": [corpus for some in corpora for corpus in some]}
+    first, *others = [data_source(text) for text in texts]
+    if not others:
+        return first
+    given = [source["corpora"] for source in (first, *others)]
+    return {"corpora": [corpus for some in given if isinstance(some, list) for corpus in some]}

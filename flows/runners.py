@@ -52,7 +52,12 @@ def open_ledger(settings: Settings) -> Ledger:
 
 def open_tracking(settings: Settings) -> Tracking:
     """Open the configured tracking server."""
-    return Tracking(settings.resolved_tracking_uri, settings.home / "mlartifacts")
+    return Tracking(settings.resolved_tracking_uri, artifact_folder(settings))
+
+
+def artifact_folder(settings: Settings) -> Path:
+    """Return where MLflow keeps the files of runs, unless a tracking server decides that."""
+    return settings.home / "mlartifacts"
 
 
 @contextmanager

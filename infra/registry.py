@@ -5,7 +5,7 @@ it is; `mlflow.pyfunc.load_model("models:/NAME@ALIAS")` opens it there.
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -58,8 +58,8 @@ class Checkpoint:
         numbers = ", ".join(f"{name} {value:.4g}" for name, value in self.metrics.items())
         return storable(
             f"Qwen2-Audio after the stage {self.stage}{f': {numbers}' if numbers else ''}.\n\n"
-            f"Artifact `{self.stage}/{self.fingerprint}`, checkpoint `{self.source}`: it opens "
-            "with `from_pretrained` of transformers and with `mlflow.pyfunc.load_model`."
+            f"Artifact `{self.stage}/{self.fingerprint}`. The source opens with `from_pretrained` "
+            "of transformers, and the version with `mlflow.pyfunc.load_model`."
         )
 
 
@@ -133,13 +133,27 @@ class Registry:
             ) from error
         return str(version.tags.get(FOLDER_TAG, version.source))
 
-    def versions(self) -> list[Any]:
-        """Return all versions that name an artifact of a pipeline."""
-        return [
-            version
+    def folders(self) -> dict[tuple[str, int], str]:
+        """Return the folder or URL of every version of a pipeline, by model and number."""
+        return {
+            (version.name, int(version.version)): version.tags.get(FOLDER_TAG, version.source)
             for version in self._client.search_model_versions()
             if FINGERPRINT_TAG in version.tags
-        ]
+        }
+
+    def move(self, new_place: Callable[[str], str | None]) -> None:
+        """Register again what an alias names and what lies elsewhere now; the alias follows.
+
+        Args:
+            new_place: finds the new folder or URL of an old one; None where it is not known.
+        """
+        for model in self._client.search_registered_models():
+            for alias, number in model.aliases.items():
+                version = self._client.get_model_version(model.name, number)
+                old = version.tags.get(FOLDER_TAG, version.source)
+                place = new_place(old) if FINGERPRINT_TAG in version.tags else None
+                if place not in (None, old):
+                    self.register(model.name, alias, _as_registered(version, str(place)))
 
     def _known(self, model: str) -> str:
         """Say what could be meant instead, for an error."""
@@ -149,3 +163,16 @@ class Registry:
             return f"Its registered models: {names}."
         aliases = ", ".join(sorted(models[model].aliases)) or "none"
         return f"Aliases of {model}: {aliases}; versions are numbered from 1."
+
+
+def _as_registered(version: Any, source: str) -> Checkpoint:
+    """Return what a version says, with another source."""
+    metrics = {
+        name.removeprefix(METRIC_TAG): float(value)
+        for name, value in version.tags.items()
+        if name.startswith(METRIC_TAG)
+    }
+    return Checkpoint(
+        source, version.tags.get(STAGE_TAG, ""), version.tags[FINGERPRINT_TAG], version.run_id,
+        metrics,
+    )  # fmt: skip

@@ -45,7 +45,7 @@ def prepare_database(tracking_uri: str, artifact_folder: Path) -> None:
     Raises:
         TrackingDatabaseError: the file is damaged and has runs, or can't be read at all.
     """
-    path = _file_of(tracking_uri)
+    path = database_file(tracking_uri)
     if path is None or _is_whole(path):
         return
     with hold(path.with_name(f"{path.name}.lock")):
@@ -104,7 +104,8 @@ def _is_locked(error: Exception) -> bool:
     return "database is locked" in str(error)
 
 
-def _file_of(tracking_uri: str) -> Path | None:
+def database_file(tracking_uri: str) -> Path | None:
+    """Return the SQLite file of a tracking URI; None for a server or another database."""
     if not tracking_uri.startswith("sqlite:"):
         return None
     name = make_url(tracking_uri).database

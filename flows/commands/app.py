@@ -18,7 +18,7 @@ from data_contracts.errors import DataError, UsageError
 from flows.commands.data import ingest
 from flows.commands.forms import export, look
 from flows.commands.look import config, show
-from flows.commands.machine import convert, doctor
+from flows.commands.machine import adopt, convert, doctor
 from flows.commands.run import plan, resume, run
 from flows.commands.serve import serve, ui
 from infra.retry import error_text
@@ -38,7 +38,7 @@ class _Command(TyperCommand):
 
 
 app = typer.Typer(no_args_is_help=True, add_completion=False)
-for command in (plan, run, resume, ingest, convert, show, config, serve, ui, doctor):
+for command in (plan, run, resume, ingest, convert, show, config, serve, ui, adopt, doctor):
     app.command(cls=_Command)(command)
 data = typer.Typer(no_args_is_help=True, help="Look at data of any form, and export it.")
 data.command(cls=_Command)(look)

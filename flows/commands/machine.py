@@ -1,4 +1,4 @@
-"""Commands that make a machine ready, or find out what it misses."""
+"""Commands that make a machine ready, take in what was moved to it, or find what it misses."""
 
 from pathlib import Path
 from typing import Annotated
@@ -30,3 +30,25 @@ def doctor() -> None:
 
     if diagnose(read_settings(), Console()):
         raise typer.Exit(1)
+
+
+def adopt(
+    store: Annotated[str, typer.Argument(help="folder or URL of the store, where it is now")],
+) -> None:
+    """Lead MLflow to a store or home that was moved or copied: registered models, runs' files."""
+    from flows.runners import artifact_folder, open_tracking
+    from infra.adoption import adopt as adopt_store
+    from infra.settings import read_settings
+    from infra.storage.store import Store
+
+    settings = read_settings()
+    opened = Store(store, settings.storage_options)
+    done = adopt_store(open_tracking(settings), artifact_folder(settings), opened)
+    typer.echo(
+        f"{done.versions} registered versions lead to {opened.url} now, and {done.runs} runs to "
+        f"their files in {artifact_folder(settings)}"
+    )
+    if done.elsewhere:
+        typer.echo(f"{done.elsewhere} versions have no artifact there and stay as they are")
+    if Store(settings.store_url, settings.storage_options).url != opened.url:
+        typer.echo(f"runs use another store: export Q2A_STORE={opened.url}")

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Mapping
+from copy import copy
 from pathlib import Path
 from typing import Any
 
@@ -40,14 +41,14 @@ def save_adapter(directory: Path, model: Qwen2AudioForConditionalGeneration) -> 
     """
     learnt = {name: p for name, p in model.named_parameters() if p.requires_grad}
     whole = [_PROJECTOR] if any(_PROJECTOR in name for name in learnt) else None
-    config: LoraConfig = model.peft_config["default"]
-    values: dict[str, Any] = config.to_dict() | {"modules_to_save": whole, "inference_mode": True}
+    config: LoraConfig = copy(model.peft_config["default"])
+    config.modules_to_save, config.inference_mode = whole, True
     tensors = {
         _PREFIX + name.replace(".default.", "."): p.detach().contiguous()
         for name, p in learnt.items()
     }
     directory.mkdir(parents=True, exist_ok=True)
-    LoraConfig(**values).save_pretrained(str(directory))
+    config.save_pretrained(str(directory))
     safetensors.torch.save_file(tensors, directory / _TENSORS, metadata={"format": "pt"})
 
 

@@ -59,6 +59,7 @@ PARSED = {
     "q2a serve --profile mine.yaml --set 'schedule.cron=0 2 * * *'": _DRILLS,
     "q2a serve --profile demo --set 'schedule.cron=0 2 * * *'": _DRILLS,
     "q2a ui": _DRILLS,
+    "q2a adopt /data/moved/store": "tests/infra/test_adoption.py",
     "q2a plan --profile mine.yaml": "tests/docs/test_examples.py",
     "cp examples/own_recordings.yaml mine.yaml": "tests/docs/test_examples.py",
     "export PREFECT_API_URL=http://127.0.0.1:4200/api": _DRILLS,

@@ -56,7 +56,7 @@ def test_links_and_files_of_a_page_are_there(page: Path) -> None:
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 def test_blocks_say_their_language_so_that_no_command_hides(page: Path) -> None:
-    known = {"bash", "console", "text", "json", "yaml"}
+    known = {"bash", "console", "text", "json", "yaml", "python"}
     assert set(languages_of_blocks(page.read_text())) <= known
 
 

@@ -42,6 +42,7 @@ WRONG_USE = [
     (["ingest", "--data", "esc5=/data"], "there is no corpus 'esc5'; there are air_bench"),
     (["ingest", "--data", "esc50:fold9=/data"], "esc50 has no split fold9; it has fold1, fold2"),
     (["ingest", "--data", "a.jsonl", "--data", "b.jsonl"], "several have to be corpora"),
+    (["adopt", "nowhere"], "nowhere has no finished artifact (STAGE/FINGERPRINT/record.json)"),
     (["serve", "-p", "tiny"], "q2a serve needs a Prefect server that stays"),
     (["plan", "--profil", "tiny"], "No such option"),
     (["fly"], "No such command 'fly'"),

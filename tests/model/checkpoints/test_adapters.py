@@ -37,18 +37,23 @@ def base(model: Model, processor: Qwen2AudioProcessor, tmp_path: Path) -> Path:
     return tmp_path / "base"
 
 
-@pytest.fixture
-def theirs(base: Path, tmp_path: Path) -> Path:
+def write_theirs(base: Path, folder: Path, variant: str = "") -> Path:
     """An adapter that peft made for the base, as its trainers configure it."""
     model = Qwen2AudioForConditionalGeneration.from_pretrained(base)
     config = LoraConfig(
         r=4, lora_alpha=12, target_modules=["q_proj", "v_proj", "fc1"], task_type="CAUSAL_LM",
-        modules_to_save=["multi_modal_projector"], use_rslora=True,
+        modules_to_save=["multi_modal_projector"], use_rslora=variant == "rslora",
+        use_dora=variant == "dora",
     )  # fmt: skip
     adapted = get_peft_model(model, config)
     scramble(adapted)
-    adapted.save_pretrained(str(tmp_path / "theirs"), save_embedding_layers=False)
-    return tmp_path / "theirs"
+    adapted.save_pretrained(str(folder), save_embedding_layers=False)
+    return folder
+
+
+@pytest.fixture
+def theirs(base: Path, tmp_path: Path) -> Path:
+    return write_theirs(base, tmp_path / "theirs")
 
 
 def logits(model: Any, processor: Qwen2AudioProcessor) -> Tensor:
@@ -80,9 +85,11 @@ def test_peft_opens_our_adapter_with_the_output_of_our_merged_export(
     torch.testing.assert_close(logits(here, processor), merged, atol=1e-4, rtol=1e-4)
 
 
+@pytest.mark.parametrize("variant", ["plain", "rslora", "dora"])
 def test_an_adapter_of_peft_is_merged_into_a_checkpoint_that_can_be_trained_and_saved(
-    base: Path, theirs: Path, tmp_path: Path
+    base: Path, tmp_path: Path, variant: str
 ) -> None:
+    theirs = write_theirs(base, tmp_path / "theirs", variant)
     start = Qwen2AudioForConditionalGeneration.from_pretrained(base)
     model, processor = load_adapted(theirs, base)
     expected = logits(PeftModel.from_pretrained(start, str(theirs)).eval(), processor)
