@@ -21,7 +21,7 @@ from data_contracts.digest import digest_of
 from data_contracts.errors import UsageError
 from data_contracts.records import Clip, PackedClip, Rejected
 from infra.storage.store import Store
-from tasks.conversations.dialogues import given_conversation
+from tasks.conversations.given import given_conversation
 from tasks.conversations.prompts import evaluation_prompt
 from tasks.conversations.task_table import TaskTable
 from tasks.corpus.artifact import read_tasks
