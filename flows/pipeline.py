@@ -49,7 +49,7 @@ START = Stage(
 )
 PRETRAIN = Stage(
     name="pretrain",
-    version=1,
+    version=2,
     recipe=pretrain.PretrainRecipe,
     inputs={"corpus": (INGEST,)},
     checkpoints="one",
@@ -64,7 +64,7 @@ PRETRAIN = Stage(
 )
 SFT = Stage(
     name="sft",
-    version=1,
+    version=2,
     recipe=sft.SftRecipe,
     inputs={"corpus": (INGEST,)},
     checkpoints="one",
@@ -90,7 +90,7 @@ COLLECT_PREFERENCES = Stage(
 )
 DPO = Stage(
     name="dpo",
-    version=1,
+    version=2,
     recipe=dpo.DpoRecipe,
     inputs={"corpus": (INGEST,), "pairs": (INGEST, COLLECT_PREFERENCES)},
     checkpoints="one",

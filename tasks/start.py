@@ -9,6 +9,7 @@ from model.checkpoints.checkpoint import save_checkpoint
 from tasks.context import StageContext, StageResult
 from tasks.initial_model.build import StartRecipe, WeightSource, build_initial
 from tasks.training.job import CHECKPOINT
+from tasks.training.mlflow_model import write_mlflow_model
 
 
 def run(
@@ -23,6 +24,7 @@ def run(
     context.scratch.mkdir(parents=True, exist_ok=True)
     with TemporaryDirectory(dir=context.scratch) as folder:
         save_checkpoint(Path(folder), model, processor)
+        write_mlflow_model(Path(folder))
         context.directory.delete(CHECKPOINT)
         context.directory.upload(Path(folder), CHECKPOINT)
     return StageResult(records_in=1, records_out=1)

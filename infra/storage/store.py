@@ -77,7 +77,9 @@ class Store:
     def list_keys(self, prefix: str = "") -> list[str]:
         """Return the keys of all files below `prefix`, sorted."""
         path = self.path(prefix)
-        names = retried(self._fs, lambda: self._fs.find(path), f"listing {path}")
+        infos = retried(self._fs, lambda: self._fs.find(path, detail=True), f"listing {path}")
+        # Of a folder in which nothing is left, s3fs tells the folder itself where the server does.
+        names = (name for name, info in infos.items() if info["type"] == "file")
         return sorted(name[len(self._root) + 1 :] for name in names if _PARTIAL not in name)
 
     def size(self, key: str) -> int:

@@ -55,6 +55,13 @@ def store(proxy: FaultyProxy, request: pytest.FixtureRequest) -> Store:
     return Store(f"s3://{BUCKET}/{name}", {"endpoint_url": proxy.endpoint})
 
 
+def test_a_folder_in_which_nothing_is_left_has_no_keys(store: Store) -> None:
+    store.write_bytes("notes/one", DATA)
+    store.delete("notes/one")
+    store.file_system.invalidate_cache()  # as another process sees it: the server lists the folder
+    assert store.list_keys("notes") == []
+
+
 READ_FAULTS: list[Fault] = ["error", "cut", "short"]
 
 
