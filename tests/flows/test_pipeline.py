@@ -15,6 +15,8 @@ from transformers import Qwen2AudioForConditionalGeneration, Qwen2AudioProcessor
 from data_contracts.jsonl import from_jsonl
 from data_contracts.records import Conversation, EvaluationItem
 from flows.pipeline import STAGES
+from flows.runners import artifact_folder, open_ledger, open_tracking
+from infra.adoption import adopt
 from infra.settings import Settings
 from model.generate import GenerationSettings
 from tasks.evaluate import ITEMS, read_report
@@ -129,9 +131,11 @@ def test_each_checkpoint_is_a_registered_version_in_the_store(
     tiny_run: TinyRun, alias: str
 ) -> None:
     version = tiny_run.client.get_model_version_by_alias("qwen2-audio-tiny", alias)
-    assert version.source == tiny_run.artifact(alias).url
+    assert version.source == f"{tiny_run.artifact(alias).url}/checkpoint"
     assert version.run_id == producer(tiny_run, alias).info.run_id
-    assert (Path(version.source) / "checkpoint" / "model.safetensors").is_file()
+    assert (Path(version.source) / "model.safetensors").is_file()
+    assert version.tags["q2a.stage"] == alias
+    assert 0 < float(version.tags["q2a.metric.loss"]) < 20
 
 
 def test_the_report_page_asks_no_server_for_anything(tiny_run: TinyRun) -> None:
@@ -210,9 +214,11 @@ def copy(tiny_run: TinyRun, tmp_path: Path) -> Settings:
     return Settings(home=tmp_path, store="", tracking_uri="")
 
 
-def test_a_second_run_hits_everything_and_adds_no_stage_run(
+def test_a_second_run_in_a_copied_home_hits_everything_and_adds_no_stage_run(
     tiny_run: TinyRun, copy: Settings
 ) -> None:
+    done = adopt(open_tracking(copy), artifact_folder(copy), open_ledger(copy).store)
+    assert (done.versions, done.elsewhere) == (len(TRAINED), 0)
     second = run_tiny(copy, tiny_run.config)
     assert set(second.states.values()) == {"hit"}
     assert second.tracking.children_of(second.run_id) == []
