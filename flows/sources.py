@@ -4,10 +4,12 @@ from functools import partial
 from pathlib import Path
 
 from flows.config import PipelineConfig
+from flows.profile_files import ConfigError
 from flows.stage import Digest, Source
 from infra.checkpoint_location import checkpoint_location
 from infra.registry import Registry
 from infra.settings import read_settings
+from model.checkpoints.adapters import base_of, is_adapter
 from tasks.ingest import check_source
 from tasks.initial_model.build import WeightSource, weights_digest
 from tasks.sources.manifest import source_digest
@@ -28,12 +30,23 @@ def open_weights(config: PipelineConfig, digest: Digest) -> Source | None:
 def located(config: PipelineConfig) -> PipelineConfig:
     """Replace the names of registered versions, and of the hub, by where their files are now.
 
+    An adapter in the place of a checkpoint becomes the checkpoint that it names and the adapter.
+
     Raises:
         UsageError: there is no such version or snapshot.
     """
     if config.weights is None:
         return config
     folders = {name: _location(url) for name, url in config.weights.folders.items()}
+    released = folders.get("released", "")
+    if "adapter" not in folders and "://" not in released and is_adapter(Path(released)):
+        base = base_of(Path(released))
+        if base is None:
+            raise ConfigError(
+                f"weights.released is {released!r}, an adapter that names no base: give the "
+                "checkpoint that it was made for as weights.released, and this as weights.adapter"
+            )
+        folders |= {"released": _location(base), "adapter": released}
     return config.model_copy(update={"weights": WeightSource.model_validate(folders)})
 
 

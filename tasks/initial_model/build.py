@@ -14,6 +14,7 @@ from data_contracts.errors import DataError
 from data_contracts.recipe import Recipe
 from data_contracts.records import Conversation, NonEmpty, PackedClip
 from infra.storage.store import Store
+from model.checkpoints.adapters import load_adapted
 from model.checkpoints.assemble import assemble
 from model.checkpoints.checkpoint import load_checkpoint
 from model.checkpoints.construct import ModelRecipe, build_model
@@ -30,6 +31,7 @@ from tasks.corpus.index import CorpusIndex
 from tasks.corpus.reader import ClipReader
 
 _CLIPS_AT_ONCE = 16
+_OF_MLFLOW = "registered_model_meta"
 
 Built = tuple[Qwen2AudioForConditionalGeneration, Qwen2AudioProcessor]
 
@@ -84,7 +86,10 @@ class WeightSource(Recipe):
     """Folder or URL of a Qwen2-Audio, or of adapters of one in peft's layout; a registered version,
     models:/NAME@ALIAS; or ORG/NAME in the cache of Hugging Face's hub."""
 
-    @field_validator("audio_encoder", "language_model", "released")
+    adapter: NonEmpty | None = None
+    """Folder or URL of adapters in peft's layout, which are merged into `released`."""
+
+    @field_validator("audio_encoder", "language_model", "released", "adapter")
     @classmethod
     def _absolute(cls, url: str | None) -> str | None:
         """Make a path absolute: workers, and whoever resumes, have other working directories."""
@@ -102,6 +107,11 @@ class WeightSource(Recipe):
                 f"weights has audio_encoder={self.audio_encoder!r}, language_model="
                 f"{self.language_model!r} and released={self.released!r}; give the first two, or "
                 "the last alone"
+            )
+        if self.adapter and not self.released:
+            raise ValueError(
+                f"weights has adapter={self.adapter!r} without `released`, the checkpoint that it "
+                "was made for; give both"
             )
         return self
 
@@ -139,7 +149,8 @@ def weights_digest(source: WeightSource, digest: Callable[[Store, str], str] = S
                 "save_pretrained of transformers wrote; `make pretrained` makes those of the "
                 "profile demo-pretrained."
             )
-        digests[name] = {key: digest(store, key) for key in keys}
+        # MLflow leaves a file about itself in a folder from which it has loaded.
+        digests[name] = {key: digest(store, key) for key in keys if key != _OF_MLFLOW}
     return digest_of(digests)
 
 
@@ -160,7 +171,10 @@ def build_initial(context: StageContext, recipe: StartRecipe, source: WeightSour
     if isinstance(model, TowersRecipe):
         return _from_towers(context, model, source)
     with Store(source.folders["released"]).local_folder("", context.scratch) as folder:
-        return load_checkpoint(folder)
+        if source.adapter is None:
+            return load_checkpoint(folder)
+        with Store(source.adapter).local_folder("", context.scratch) as adapter:
+            return load_adapted(adapter, folder)
 
 
 def _from_scratch(context: StageContext, recipe: ModelRecipe, style: PromptStyle) -> Built:

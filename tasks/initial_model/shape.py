@@ -30,6 +30,7 @@ def initial_shape(
     read = {
         name: _tower_config(name, url, notes)
         for name, url in (source.folders if source else {}).items()
+        if name != "adapter"
     }
     if isinstance(recipe, ReleasedRecipe):
         return released_shape(read["released"]), tuple(notes)
