@@ -126,7 +126,10 @@ CASES: dict[str, tuple[str, dict[str, Any], Meaning]] = {
     ),
     "rejected messages": (
         "ms-swift",
-        {"messages": [_ASKED, _WREN], "rejected_messages": [_ASKED, _DOG], "audios": ["a.wav"]},
+        {
+            "messages": [_ASKED, _WREN], "audios": ["a.wav"],
+            "rejected_messages": [_ASKED, _DOG], "rejected_audios": ["a.wav"],
+        },
         _PAIR,
     ),
     "query and response": (

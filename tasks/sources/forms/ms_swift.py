@@ -131,7 +131,11 @@ def _refuse_others(row: Row) -> None:
     """
     refuse_unlike(row, _OTHER_MEDIA, _HEARS)
     refuse_unlike(row, ("tools",), "Tools are not trained: leave the row out")
-    refuse_unlike(row, ("rejected_audios",), "Both answers of a pair are to the same audio")
+    if (others := row.get("rejected_audios")) and others != (row.get("audios") or row.get("audio")):
+        raise FormError(
+            f"rejected_audios: {shown(others)} differ from audios. Both answers of a pair are to "
+            "the same audio: leave the row out"
+        )
     if isinstance(row.get("label"), bool):
         raise FormError(
             f"label: {row['label']} marks a row of KTO, which is not trained. Give pairs with "

@@ -5,6 +5,7 @@ https://docs.nvidia.com/nemo-framework/user-guide/latest/nemotoolkit/asr/dataset
 
 import math
 from collections.abc import Mapping
+from contextlib import suppress
 from itertools import groupby
 
 from tasks.sources.forms.talk import FormError, Heard, Message, Row, Talk, heard_at, shown, text_of
@@ -98,6 +99,9 @@ def _seconds(row: Row, name: str) -> float | None:
     value = row.get(name)
     if value is None:
         return None
+    if isinstance(value, str):  # as tables have it
+        with suppress(ValueError):
+            value = float(value)
     if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
         raise FormError(f"{name}: {shown(value)} is no number of seconds")
     return float(value)

@@ -1,13 +1,20 @@
 """`q2a data look` and `q2a data export`."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from data_contracts.stage_record import StageRecord, fingerprint
+from infra.ledger import Ledger
+from infra.settings import read_settings
+from infra.storage.known_stores import open_store
+from tasks import ingest
+from tasks.ingest import IngestRecipe
 from tests.support.command import q2a
 from tests.support.foreign_rows import CASES, write_rows
-from tests.support.recordings import row
+from tests.support.recordings import row, stage_context
 
 ROWS = [
     CASES["rejected response"][1] | {"language": "en"},
@@ -81,6 +88,31 @@ def test_export_writes_what_look_reads(
     assert "train-pairs.jsonl: 1 rows" in capsys.readouterr().out.replace("\n", "")
     assert q2a(monkeypatch, "data", "look", f"{out}/train-pairs.jsonl", "--json") == 0
     assert json.loads(capsys.readouterr().out)["tasks"] == {"preference pair": 1}
+
+
+def test_export_finds_a_finished_corpus_by_latest_and_by_its_fingerprint(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    settings = read_settings()
+    ledger = Ledger(open_store(settings), settings.home / "locks")
+    name = fingerprint("ingest", 1, {}, {})
+    directory = ledger.directory("ingest", name)
+    ingest.run(
+        replace(stage_context(tmp_path / "work"), directory=directory),
+        IngestRecipe(),
+        write_rows(tmp_path / "in", ROWS[:1]),
+    )
+    record = StageRecord(
+        stage="ingest", version=1, fingerprint=name, recipe={}, inputs={}, library_versions={},
+        files=ledger.list_files("ingest", name), seconds=1.0, tracking_run="-", finished_at="-",
+        counts=dict.fromkeys(("records_in", "records_out", "rejected"), 1),
+    )  # fmt: skip
+    ledger.complete(record)
+    for given in ("latest", name[:8]):
+        assert q2a(monkeypatch, "data", "export", given, f"{tmp_path}/{given}") == 0
+        assert "train-pairs.jsonl: 1 rows" in capsys.readouterr().out.replace("\n", "")
+    assert q2a(monkeypatch, "data", "export", "ffff", f"{tmp_path}/none") == 2
+    assert f"there are {name[:12]}" in " ".join(capsys.readouterr().err.split())
 
 
 WRONG = [

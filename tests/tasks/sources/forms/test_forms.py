@@ -95,6 +95,10 @@ SPEECH: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
         {"audio_filepath": "a.wav", "offset": 0.25, "duration": 0.125, "text": "hello"},
         {"targets": {"asr": "hello"}, "begin_seconds": 0.25, "end_seconds": 0.375},
     ),
+    "a length as text": (
+        {"audio_filepath": "a.wav", "duration": "0.5", "text": "hello", "lang": "en"},
+        {"targets": {"asr": "hello"}, "language": "en", "seconds": 0.5},
+    ),
     "Canary's transcript": (
         {"audio_filepath": "a.wav", "text": "hello", "source_lang": "en", "target_lang": "en",
          "taskname": "asr", "pnc": "yes"},
@@ -177,6 +181,8 @@ def test_renamed_columns_of_json_rows_are_found(tmp_path: Path) -> None:
 TABLES = {
     "named.csv": 'audio,text,language,speaker,split\na.wav,"hello, you",en,ann,validation\n',
     "cv.tsv": "client_id\tpath\tsentence\tlocale\tsplit\nann\ta.wav\thello, you\ten\tdev\n",
+    "curator.tsv": "audio_filepath\ttext\tpnc\tlanguage\tspeaker\tsplit\n"
+    "a.wav\thello, you\tyes\ten_us\tann\tvalid\n",
     "own.csv": "id,audio,task,text,language,speaker,split\n"
     'row-000001,a.wav,asr,"hello, you",en,ann,dev\n',
 }
