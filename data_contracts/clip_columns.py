@@ -14,12 +14,7 @@ import numpy as np
 import pyarrow as pa
 
 from data_contracts.audio_limits import MIN_SECONDS
-from data_contracts.records import (
-    Clip,
-    PackedClip,
-    TaskName,
-    answers_about_the_whole,
-)
+from data_contracts.records import Clip, PackedClip, TaskName, answers_about_the_whole
 from data_contracts.split_leaks import NO_KEY, RANK_BITS, SPEAKER_TASKS, SPLIT_ORDER, TEXT, Keys
 
 AnyClip = TypeVar("AnyClip", Clip, PackedClip)

@@ -13,8 +13,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from data_contracts.answer_records import EvaluationItem, Prediction, PreferencePair
 from data_contracts.conversation_contracts import TRAINING_METRICS
-from data_contracts.records import Conversation, EvaluationItem, Prediction, PreferencePair
+from data_contracts.records import Conversation
 
 
 def dialogues_frame(

@@ -79,7 +79,7 @@ SFT = Stage(
 )
 COLLECT_PREFERENCES = Stage(
     name="collect_preferences",
-    version=1,
+    version=2,
     recipe=collect_preferences.CollectRecipe,
     inputs={"corpus": (INGEST,)},
     checkpoints="one",

@@ -8,10 +8,11 @@ from pydantic import Field
 
 from data_contracts import conversation_contracts as contracts
 from data_contracts import conversation_tables as tables
+from data_contracts.answer_records import PreferencePair
 from data_contracts.contract_result import ContractResult
 from data_contracts.jsonl import from_jsonl, to_jsonl
 from data_contracts.recipe import Recipe
-from data_contracts.records import Conversation, PreferencePair, Record
+from data_contracts.records import Conversation, Record
 from data_contracts.validation import validate
 from infra.storage.kept_files import is_kept, write_kept
 from infra.storage.store import Store

@@ -8,8 +8,8 @@ from pathlib import Path
 import torch
 from pydantic import Field
 
+from data_contracts.answer_records import PreferencePair
 from data_contracts.recipe import Recipe
-from data_contracts.records import PreferencePair
 from data_contracts.training_choices import Precision
 from infra.storage.kept_files import is_kept, write_kept
 from infra.storage.store import Store

@@ -19,13 +19,7 @@ from data_contracts.clip_contracts import MANIFEST, SHARD_INDEX
 from data_contracts.contract_result import ContractResult
 from data_contracts.errors import DataError
 from data_contracts.recipe import Recipe
-from data_contracts.records import (
-    Clip,
-    Conversation,
-    LongAudio,
-    LongAudioPolicy,
-    Rejected,
-)
+from data_contracts.records import Clip, Conversation, LongAudio, LongAudioPolicy, Rejected
 from data_contracts.validation import validate, validate_slices
 from infra.storage.store import Store
 from model.audio import MAX_SECONDS

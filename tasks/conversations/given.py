@@ -1,6 +1,7 @@
 """What users give as a whole: dialogues of their own, and pairs of a better and a worse answer."""
 
-from data_contracts.records import Conversation, PackedClip, PreferencePair, Turn
+from data_contracts.answer_records import PreferencePair
+from data_contracts.records import Conversation, PackedClip, Turn
 from tasks.conversations.task_table import CONVERSATION
 
 GIVEN = "given"

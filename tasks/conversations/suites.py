@@ -6,8 +6,9 @@ from collections.abc import Iterable, Iterator
 
 from pydantic import Field
 
+from data_contracts.answer_records import EvaluationItem
 from data_contracts.recipe import Recipe
-from data_contracts.records import Conversation, EvaluationItem, Mode, PackedClip
+from data_contracts.records import Conversation, Mode, PackedClip
 from tasks.conversations.dialogues import completion, is_single_digit
 from tasks.conversations.prompts import AskedWith, evaluation_prompt
 from tasks.conversations.stream_sampling import draw_indices, pick

@@ -2,8 +2,9 @@
 
 from collections.abc import Iterator
 
+from data_contracts.answer_records import EvaluationItem
 from data_contracts.jsonl import from_jsonl
-from data_contracts.records import Conversation, EvaluationItem
+from data_contracts.records import Conversation
 from infra.storage.store import Store
 from tasks.conversations.task_table import TaskTable, shipped_tasks
 

@@ -1,7 +1,7 @@
 """Names and reads preference pairs: of a collection, or of a corpus that came with some."""
 
+from data_contracts.answer_records import PreferencePair
 from data_contracts.jsonl import from_jsonl
-from data_contracts.records import PreferencePair
 from infra.storage.store import Store
 
 PAIRS = "pairs.jsonl"

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from data_contracts.records import EvaluationItem, Prediction
+from data_contracts.answer_records import EvaluationItem, Prediction
 from tasks.evaluation.metrics.metric import Metric
 from tasks.evaluation.metrics.table import METRICS, MetricTable
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 
-from data_contracts.records import EvaluationItem, Prediction
+from data_contracts.answer_records import EvaluationItem, Prediction
 
 FILE = "predictions.json"
 _ROWS = 1000

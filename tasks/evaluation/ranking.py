@@ -4,7 +4,8 @@ from typing import Protocol
 
 import jiwer
 
-from data_contracts.records import Conversation, EvaluationItem
+from data_contracts.answer_records import EvaluationItem
+from data_contracts.records import Conversation
 from tasks.conversations.task_table import CONVERSATION, TaskTable
 from tasks.evaluation.metrics.normalisation import normalise_label
 from tasks.evaluation.metrics.translation import BLEU, CHRF

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from data_contracts.records import EvaluationItem
+from data_contracts.answer_records import EvaluationItem
 from tasks.evaluation.metrics.metric import Array, Metric
 from tasks.evaluation.metrics.normalisation import strip_tags
 

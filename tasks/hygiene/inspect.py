@@ -17,6 +17,7 @@ from typing import Literal, get_args
 
 from pydantic import Field, field_validator
 
+from data_contracts.answer_records import EvaluationItem
 from data_contracts.contract_result import ContractResult
 from data_contracts.digest import digest_of
 from data_contracts.hygiene import (
@@ -28,7 +29,7 @@ from data_contracts.hygiene import (
     hygiene_frame,
 )
 from data_contracts.recipe import Recipe
-from data_contracts.records import EvaluationItem, PackedClip, Rejected, Split, TaskName
+from data_contracts.records import PackedClip, Rejected, Split, TaskName
 from data_contracts.validation import validate
 from infra.storage.store import Store
 from infra.time_left import reported

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import torch
 from transformers import Qwen2AudioForConditionalGeneration, Qwen2AudioProcessor
 
-from data_contracts.records import PreferencePair
+from data_contracts.answer_records import PreferencePair
 from infra.storage.store import Store
 from model.audio import num_audio_tokens
 from model.batch import AnswerPair, Batch, collate_pairs

@@ -5,17 +5,10 @@ from typing import Any
 
 import pytest
 
+from data_contracts.answer_records import EvaluationItem, Prediction, PreferencePair
 from data_contracts.conversation_contracts import CONTRACTS, DIALOGUES, PAIRS, PREDICTIONS
 from data_contracts.conversation_tables import dialogues_frame, pairs_frame, predictions_frame
-from data_contracts.records import (
-    Conversation,
-    EvaluationItem,
-    Mode,
-    Prediction,
-    PreferencePair,
-    Role,
-    Turn,
-)
+from data_contracts.records import Conversation, Mode, Role, Turn
 from tests.support.broken_rules import broken
 
 

@@ -1,7 +1,8 @@
 import pytest
 from pydantic import ValidationError
 
-from data_contracts.records import Clip, Conversation, PreferencePair, Turn
+from data_contracts.answer_records import PreferencePair
+from data_contracts.records import Clip, Conversation, Turn
 
 QUESTION = Turn(role="user", text="What is it?", audio=("c1", "c2"))
 ANSWER = Turn(role="assistant", text="A dog.")

@@ -12,8 +12,9 @@ import torch
 from mlflow.entities import Run
 from transformers import Qwen2AudioForConditionalGeneration, Qwen2AudioProcessor
 
+from data_contracts.answer_records import EvaluationItem
 from data_contracts.jsonl import from_jsonl
-from data_contracts.records import Conversation, EvaluationItem
+from data_contracts.records import Conversation
 from flows.pipeline import STAGES
 from flows.runners import artifact_folder, open_ledger, open_tracking
 from infra.adoption import adopt

@@ -8,8 +8,9 @@ import numpy as np
 import torch
 from transformers import Qwen2AudioForConditionalGeneration, Qwen2AudioProcessor
 
+from data_contracts.answer_records import PreferencePair
 from data_contracts.jsonl import to_jsonl
-from data_contracts.records import Clip, Conversation, PreferencePair, Turn
+from data_contracts.records import Clip, Conversation, Turn
 from infra.storage.store import Store
 from model.audio import num_audio_tokens
 from model.augment import AugmentRecipe

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from data_contracts.records import PreferencePair
+from data_contracts.answer_records import PreferencePair
 from infra.compute.in_process import InProcess
 from infra.storage.store import Store
 from model.tuning import TuningRecipe

@@ -3,7 +3,7 @@
 An answer without a letter is left out of the accuracy; how many have one is shown beside it.
 """
 
-from data_contracts.records import EvaluationItem
+from data_contracts.answer_records import EvaluationItem
 from tasks.conversations.choices import chosen_letter
 from tasks.evaluation.metrics.metric import RIGHT, Metric, ratio
 from tasks.evaluation.metrics.normalisation import strip_tags

@@ -2,7 +2,7 @@
 
 import jiwer
 
-from data_contracts.records import EvaluationItem
+from data_contracts.answer_records import EvaluationItem
 from tasks.evaluation.metrics.metric import Metric, ratio
 from tasks.evaluation.metrics.normalisation import normalise_transcript
 

@@ -4,7 +4,7 @@ from functools import lru_cache
 
 import numpy as np
 
-from data_contracts.records import EvaluationItem
+from data_contracts.answer_records import EvaluationItem
 from tasks.evaluation.metrics.metric import RIGHT, Array, Metric, ratio
 from tasks.evaluation.metrics.normalisation import normalise_label
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from data_contracts.records import EvaluationItem
+from data_contracts.answer_records import EvaluationItem
 
 Array = npt.NDArray[np.float64]
 

@@ -1,6 +1,6 @@
 """Dual mode: whether the model tells a spoken question from audio to describe."""
 
-from data_contracts.records import EvaluationItem
+from data_contracts.answer_records import EvaluationItem
 from tasks.evaluation.metrics.metric import Metric, Verdict, ratio
 from tasks.evaluation.metrics.normalisation import normalise_label
 

@@ -8,7 +8,7 @@ from transformers.models.whisper.english_normalizer import (
     EnglishTextNormalizer,
 )
 
-from data_contracts.records import EvaluationItem
+from data_contracts.answer_records import EvaluationItem
 
 _TAG = re.compile(r"<\|[^|]*\|>")
 _LANGUAGE_TAG = re.compile(r"<\|([a-z]{2,3})\|>")

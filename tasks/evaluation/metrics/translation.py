@@ -8,7 +8,7 @@ from collections import Counter
 import numpy as np
 import sacrebleu.metrics
 
-from data_contracts.records import EvaluationItem
+from data_contracts.answer_records import EvaluationItem
 from tasks.evaluation.metrics.metric import POINTS, Array, Metric
 from tasks.evaluation.metrics.normalisation import is_mandarin, strip_tags
 

@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from data_contracts.records import Clip, EvaluationItem, PackedClip
+from data_contracts.answer_records import EvaluationItem
+from data_contracts.records import Clip, PackedClip
 from tasks.conversations.dialogues import DialogueRecipe, make_dialogues
 from tasks.conversations.suites import SuiteRecipe, make_suites
 from tasks.conversations.task_table import shipped_tasks

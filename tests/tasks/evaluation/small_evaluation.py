@@ -5,7 +5,8 @@ from collections.abc import Mapping, Sequence
 
 from rich.console import Console
 
-from data_contracts.records import Conversation, EvaluationItem, Prediction, Turn
+from data_contracts.answer_records import EvaluationItem, Prediction
+from data_contracts.records import Conversation, Turn
 from tasks.evaluation.metrics.table import METRICS, MetricTable
 from tasks.evaluation.report import Report, format_table
 

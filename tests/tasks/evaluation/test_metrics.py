@@ -9,7 +9,8 @@ import sacrebleu
 from hypothesis import given
 from hypothesis import strategies as st
 
-from data_contracts.records import Conversation, EvaluationItem, Turn
+from data_contracts.answer_records import EvaluationItem
+from data_contracts.records import Conversation, Turn
 from tasks.evaluation.metrics.metric import Metric
 from tasks.evaluation.metrics.normalisation import normalise_label, normalise_transcript
 from tasks.evaluation.metrics.table import METRICS, MetricTable

@@ -2,7 +2,7 @@
 
 import re
 
-from data_contracts.records import EvaluationItem
+from data_contracts.answer_records import EvaluationItem
 from tasks.evaluation.answered_suites import Evaluation
 from tasks.evaluation.metrics.metric import Metric, Scale, Verdict, ratio
 from tasks.evaluation.metrics.table import METRICS, MetricTable

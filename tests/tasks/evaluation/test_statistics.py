@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from scipy import stats as scipy_stats
 
-from data_contracts.records import Conversation, EvaluationItem, Turn
+from data_contracts.answer_records import EvaluationItem
+from data_contracts.records import Conversation, Turn
 from tasks.evaluation.metrics.table import METRICS
 from tasks.evaluation.statistics import (
     bootstrap_interval,

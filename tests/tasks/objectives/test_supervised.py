@@ -4,7 +4,8 @@ import pytest
 import torch
 from transformers import Qwen2AudioProcessor
 
-from data_contracts.records import Clip, Conversation, PackedClip, PreferencePair, Turn
+from data_contracts.answer_records import PreferencePair
+from data_contracts.records import Clip, Conversation, PackedClip, Turn
 from infra.compute.interface import Worker
 from infra.compute.resources import Loading
 from infra.storage.store import Store
