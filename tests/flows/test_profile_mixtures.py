@@ -4,7 +4,8 @@ import json
 
 import pytest
 
-from flows.config import load_config, profile_names
+from flows.config import load_config
+from flows.profile_files import profile_names
 from tasks.conversations.task_table import REPLAY
 from tasks.sources.catalogue import find_corpus
 from tests.support.documents import ROOT
@@ -21,5 +22,6 @@ def test_every_weighed_task_is_a_label_of_the_profiles_data(profile: str) -> Non
     else:
         rows = (ROOT / "data/manifest.jsonl").read_text().splitlines()
         labels = {task for row in map(json.loads, rows) for task in row["targets"]}
-    weighed = {*config.pretrain.mixture.tasks, *config.sft.mixture.tasks}
+    trainings = [recipe for recipe in (config.pretrain, config.sft) if recipe]
+    weighed = {task for recipe in trainings for task in recipe.mixture.tasks}
     assert {task.removeprefix(REPLAY) for task in weighed} <= labels | FROM_SOUNDS
