@@ -126,6 +126,9 @@ def _apply(values: dict[str, Any], override: str) -> None:
         group[last] = yaml.safe_load(text)
     except yaml.YAMLError as error:
         if text.lstrip().startswith(("{", "[")):
-            raise ConfigError(f"override {override!r} is no YAML: {error}; quote texts") from error
+            problem = " ".join(str(error).split())
+            raise ConfigError(
+                f"override {override!r} is no YAML: {problem}; quote texts"
+            ) from error
         # A cron expression such as "*/5 * * * *" is no YAML.
         group[last] = text

@@ -79,7 +79,7 @@ class Store:
         path = self.path(prefix)
         infos = retried(self._fs, lambda: self._fs.find(path, detail=True), f"listing {path}")
         # Of a folder in which nothing is left, s3fs tells the folder itself where the server does.
-        names = (name for name, info in infos.items() if info["type"] == "file")
+        names = (name for name, info in infos.items() if info["type"] != "directory")
         return sorted(name[len(self._root) + 1 :] for name in names if _PARTIAL not in name)
 
     def size(self, key: str) -> int:

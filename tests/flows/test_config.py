@@ -56,6 +56,11 @@ def test_values_of_overrides_are_yaml_or_else_text() -> None:
     assert config.schedule.cron == "*/5 * * * *"
 
 
+def test_an_override_that_begins_a_group_and_is_no_yaml_is_refused() -> None:
+    with pytest.raises(ConfigError, match=r"override 'dpo.beta=\[1, 2' is no YAML.*quote texts"):
+        load_config("tiny", ["dpo.beta=[1, 2"])
+
+
 def test_the_last_override_wins() -> None:
     dpo = load_config("tiny", ["dpo.beta=0.2", "dpo.beta=0.3"]).dpo
     assert dpo
@@ -67,7 +72,7 @@ def test_the_last_override_wins() -> None:
     [
         ("pretrain.optimizer.steps=0", ["pretrain.optimizer.steps", "greater than", "got 0"]),
         ("pretrain.optimizer.steps=many", ["pretrain.optimizer.steps", "integer", "'many'"]),
-        ("dpo.beta=[1, 2", ["dpo.beta", "valid number", "'[1, 2'"]),
+        ("dpo.beta=much", ["dpo.beta", "valid number", "'much'"]),
         ("dpo.betta=0.1", ["dpo.betta", "Extra inputs", "0.1"]),
         ("resources.backend=slurm", ["resources.backend", "'ray' or 'process'", "'slurm'"]),
         ("collect_preferences.top_p=1.5", ["collect_preferences.top_p", "equal to 1", "1.5"]),

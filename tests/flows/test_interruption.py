@@ -35,7 +35,7 @@ def test_a_killed_run_resumes_to_the_numbers_of_an_uninterrupted_one(
 
     resumed = run_tiny(interrupted, tiny_run.config, killed.info.run_id)
 
-    assert list(resumed.states.values()) == ["hit", "run", "run", "run", "run", "run"]
+    assert list(resumed.states.values()) == ["hit", "hit", "run", "run", "run", "run", "run"]
     for stage in ("pretrain", "sft", "dpo"):
         name = "checkpoint/model.safetensors"
         assert resumed.artifact(stage).digest(name) == tiny_run.artifact(stage).digest(name)
@@ -48,7 +48,9 @@ def test_a_killed_run_resumes_to_the_numbers_of_an_uninterrupted_one(
     stages = [
         (run.info.run_name, run.info.status) for run in tracking.children_of(killed.info.run_id)
     ]
-    assert stages[:3] == [("ingest", "FINISHED"), ("pretrain", "KILLED"), ("pretrain", "FINISHED")]
+    assert stages[:4] == [
+        ("ingest", "FINISHED"), ("start", "FINISHED"), ("pretrain", "KILLED"), ("pretrain", "FINISHED")
+    ]  # fmt: skip
     assert list((interrupted.home / "scratch").iterdir()) == []
     left = [path for path in Path(interrupted.store_url).rglob("*") if ".partial-" in path.name]
     assert left == []

@@ -75,7 +75,7 @@ def test_a_signal_to_the_group_ends_the_run_in_time_and_leaves_nothing(
     states = [
         (child.info.run_name, child.info.status) for child in tracking.children_of(run.info.run_id)
     ]
-    assert states == [("ingest", "FINISHED"), ("pretrain", "KILLED")]
+    assert states == [("ingest", "FINISHED"), ("start", "FINISHED"), ("pretrain", "KILLED")]
     said = f"stopped by {number.name}; `q2a resume {run.info.run_id}` continues"
     assert said in log
     assert "Traceback" not in log

@@ -8,6 +8,7 @@ import pytest
 from data_contracts.contract_result import enforce
 from infra.storage.store import Store
 from tasks.corpus.artifact import DIALOGUES, read_conversations
+from tasks.corpus.pairs import read_pairs
 from tasks.corpus.reader import ClipReader
 from tasks.corpus.shards import read_index
 from tasks.ingest import check, check_source
@@ -61,8 +62,8 @@ def test_a_conversation_that_lost_a_recording_is_left_out_and_the_others_stay(
     store = Store(str(tmp_path / "out"))
     for each in check(store):
         enforce(each)
-    (dialogue,) = read_conversations(store, DIALOGUES)
-    assert dialogue.clip_ids == ("row-000002",)
+    (pair,) = read_pairs(store)
+    assert pair.prompt.clip_ids == ("row-000002",)
     rejected = {row.id: row for row in rejected_in(tmp_path / "out")}
     if lost == "b.wav":
         assert {row.reason for row in rejected.values()} == {"not_audio", "missing_part"}

@@ -69,7 +69,7 @@ def test_thirty_transcripts_are_pretrained_and_fine_tuned_on(trained: Trained) -
 
 
 def test_a_corpus_of_its_own_has_no_problem(trained: Trained) -> None:
-    recipe = PretrainRecipe.model_validate({"model": MODEL, "optimizer": OPTIMIZER})
+    recipe = PretrainRecipe.model_validate({"optimizer": OPTIMIZER})
     assert pretrain_problems(trained.corpus, recipe) == []
     assert sft_problems(trained.corpus, SftRecipe.model_validate({"optimizer": OPTIMIZER})) == []
     assert collect_preferences_problems(trained.corpus, CollectRecipe()) == []

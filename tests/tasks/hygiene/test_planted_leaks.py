@@ -77,7 +77,8 @@ def test_a_recording_of_every_suite_that_trains_is_a_leak_that_names_the_suite(
         more = row(f"only-{task}", audio=recording["audio"], split="test", language="en")
         rows.append(more | label | {"speaker": f"{task} speaker"})
     asked = recordings_asked(made(tmp_path / "before", rows))
-    assert len(asked) == num_suites(shipped_tasks()), f"no suite of some kind: {sorted(asked)}"
+    # Questions of whole conversations are of no one recording's kind.
+    assert len(asked) == num_suites(shipped_tasks()) - 1, f"no suite of some kind: {sorted(asked)}"
 
     by_id = {found["id"]: found for found in rows}
     for suite, name in asked.items():
