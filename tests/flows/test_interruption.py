@@ -49,8 +49,11 @@ def test_a_killed_run_resumes_to_the_numbers_of_an_uninterrupted_one(
         (run.info.run_name, run.info.status) for run in tracking.children_of(killed.info.run_id)
     ]
     assert stages[:4] == [
-        ("ingest", "FINISHED"), ("start", "FINISHED"), ("pretrain", "KILLED"), ("pretrain", "FINISHED")
-    ]  # fmt: skip
+        ("ingest", "FINISHED"),
+        ("start", "FINISHED"),
+        ("pretrain", "KILLED"),
+        ("pretrain", "FINISHED"),
+    ]
     assert list((interrupted.home / "scratch").iterdir()) == []
     left = [path for path in Path(interrupted.store_url).rglob("*") if ".partial-" in path.name]
     assert left == []
