@@ -1,11 +1,9 @@
 """The table of contents: every stage of the pipeline, then the order in which they run.
 
-ingest -> start -> pretrain -> sft -> collect_preferences -> dpo -> evaluate
-
-A profile's `stages` says which of them a run has. A stage is one entry here. Its recipe becomes a
-key of every profile, `q2a plan` asks its estimate, and the same function `pipeline` runs it under
-Prefect (`flows/prefect_runner.py`), in this process (tests), or on paper (`q2a plan`): the runner
-decides what calling a stage means.
+ingest -> start -> pretrain -> sft -> collect_preferences -> dpo -> evaluate.
+A profile's `stages` chooses among them. A stage is one entry here: its recipe is a key of every
+profile, `q2a plan` asks its estimate, and the function `pipeline` runs it under Prefect, in this
+process (tests), or on paper (`q2a plan`): the runner decides what calling a stage means.
 """
 
 from collections.abc import Sequence
@@ -125,11 +123,11 @@ def pipeline(
     digest: Digest = Store.digest,
     stages: Sequence[Stage] = STAGES,
 ) -> None:
-    """Call the stages of a run in their order, each with artifacts of earlier ones as its inputs.
+    """Call the stages of a run in order, each with artifacts of earlier ones as its inputs.
 
     Args:
         digest: digest of a file of pre-trained weights; one that remembers spares reading it.
-        stages: all stages that there are; the configuration chooses among them.
+        stages: all that there are; the configuration chooses.
 
     Raises:
         ConfigError: the stages that are wanted don't fit together.
@@ -137,15 +135,14 @@ def pipeline(
     made: dict[str, Artifact] = {}
 
     def given(location: str) -> Artifact:
-        """Bring a finished checkpoint from outside into the store."""
-        recipe = StartRecipe(model=ReleasedRecipe(kind="released"))
-        return run(StageCall(START, recipe, {}, open_checkpoint(location, digest)))
+        released = StartRecipe(model=ReleasedRecipe(kind="released"))
+        return run(StageCall(START, released, {}, open_checkpoint(location, digest)))
 
     inputs = Inputs(config, made, given)
     for stage in chosen(config, stages):
         source = stage.source(config, digest) if stage.source else None
         call = StageCall(stage, config.recipe(stage.name), inputs.of(stage), source)
-        made[stage.name] = run(call)
+        made[call.stage.name] = run(call)
 
 
 def config_type(stages: Sequence[Stage] = STAGES) -> type[PipelineConfig]:
