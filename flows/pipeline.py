@@ -142,7 +142,7 @@ def pipeline(
     for stage in chosen(config, stages):
         source = stage.source(config, digest) if stage.source else None
         call = StageCall(stage, config.recipe(stage.name), inputs.of(stage), source)
-        made[call.stage.name] = run(call)
+        made[stage.name] = run(call)
 
 
 def config_type(stages: Sequence[Stage] = STAGES) -> type[PipelineConfig]:
