@@ -35,14 +35,14 @@ def report() -> Report:
     return read_report(ledger.directory(last.stage, last.fingerprint))
 
 
-@pytest.mark.parametrize("checkpoint", ["base", "sft", "dpo"])
+@pytest.mark.parametrize("checkpoint", ["pretrain", "sft", "dpo"])
 def test_spoken_digits_of_an_unseen_real_speaker_are_recognised(
     report: Report, checkpoint: str
 ) -> None:
     assert report.result("digits", checkpoint).value <= 0.30
 
 
-@pytest.mark.parametrize("checkpoint", ["base", "sft", "dpo"])
+@pytest.mark.parametrize("checkpoint", ["pretrain", "sft", "dpo"])
 @pytest.mark.parametrize(("suite", "goal"), [("sound", 0.40), ("family", 0.45)])
 def test_sounds_are_classified(report: Report, suite: str, goal: float, checkpoint: str) -> None:
     result = report.result(suite, checkpoint)

@@ -117,7 +117,7 @@ def report(weights: Path) -> Report:
     return read_report(ledger.directory(last.stage, last.fingerprint))
 
 
-@pytest.mark.parametrize("checkpoint", ["base", "sft", "dpo"])
+@pytest.mark.parametrize("checkpoint", ["pretrain", "sft", "dpo"])
 def test_held_out_phrases_of_seen_languages_are_transcribed(
     report: Report, checkpoint: str
 ) -> None:
