@@ -19,9 +19,10 @@ def config(
         bool, typer.Option("--markdown", help="print the page docs/configuration.md")
     ] = False,
 ) -> None:
-    """List every key that a profile or --set can set, with type, default, meaning and unit."""
+    """List profiles, stages, and every key that a profile or --set can set, with its meaning."""
     from flows.config_keys import config_keys, environment_keys, keys_as_markdown, print_keys
-    from flows.pipeline import config_type
+    from flows.pipeline import STAGES, config_type
+    from flows.profile_files import profile_names
     from flows.run_screen import wide_console
     from infra.settings import Settings
 
@@ -29,4 +30,6 @@ def config(
     if markdown:
         typer.echo(keys_as_markdown(keys, environment))
     else:
+        typer.echo(f"Profiles: {', '.join(profile_names())}; or the path of a file")
+        typer.echo(f"Stages: {', '.join(stage.name for stage in STAGES)}")
         print_keys(wide_console(), [*keys, *environment])

@@ -71,3 +71,12 @@ def test_no_command_shows_the_help_and_no_error(
     screen = capsys.readouterr()
     assert "resume" in screen.out
     assert screen.err == ""
+
+
+def test_config_names_profiles_and_stages_before_the_keys(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert q2a(monkeypatch, "config") == 0
+    profiles, stages, *_ = capsys.readouterr().out.splitlines()
+    assert profiles.startswith("Profiles: align, cluster, demo,")
+    assert stages == "Stages: ingest, start, pretrain, sft, collect_preferences, dpo, evaluate"
