@@ -41,13 +41,21 @@ def _problems(config: PipelineConfig, stages: Sequence[Stage]) -> Iterator[str]:
                     f"{stage.name} reads {name}, which {names} makes, and no such stage comes "
                     "before it: add one to `stages`, or leave it out"
                 )
-        if stage.checkpoints != "none" and not any(each.makes_checkpoint for each in made.values()):
-            wanted = config.origins.get(stage.name) or config.compare
-            if not wanted:
-                yield (
-                    f"{stage.name} reads a checkpoint, and no stage before it makes one: add "
-                    "`start` to `stages`, or name a finished one in `origins`"
-                )
+        makers = [name for name, each in made.items() if each.makes_checkpoint]
+        if stage.checkpoints == "one" and not makers and stage.name not in config.origins:
+            yield (
+                f"{stage.name} reads a checkpoint, and no stage before it makes one: add `start` "
+                "to `stages`, or name a finished one in `origins`"
+            )
+        if (
+            stage.checkpoints == "several"
+            and not config.compare
+            and all(config.is_random(name) for name in makers)
+        ):
+            yield (
+                f"{stage.name} has no checkpoint to compare but random weights: add a stage that "
+                "trains, start from a finished one (`--from`), or name some in `compare`"
+            )
         made[stage.name] = stage
     later = {stage.name for stage in stages}
     for name in sorted(set(config.origins) - later):

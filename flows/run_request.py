@@ -42,11 +42,10 @@ class RunRequest:
         from flows.profile_files import ConfigError
         from flows.sources import located
 
-        names = [stage.name for stage in STAGES]
+        config = located(load_config(self.profile, [*self._all_overrides()], config_type()))
+        names = [stage.name for stage in chosen(config, STAGES)]
         if self.until is not None and self.until not in names:
             raise ConfigError(f"there is no stage {self.until!r}; there are {names}")
-        config = located(load_config(self.profile, [*self._all_overrides()], config_type()))
-        chosen(config, STAGES)  # which refuses stages that don't fit together
         return config
 
     def reopen(self, settings: "Settings") -> "tuple[PipelineConfig, RunLogger]":

@@ -132,6 +132,10 @@ def test_origins_name_another_start_than_the_stage_before(tiny: tuple[str, ...])
                 "dpo reads pairs, which ingest or collect_preferences makes",
             ],
         ),
+        (
+            "stages=[ingest, start, evaluate]",
+            ["evaluate has no checkpoint to compare but random weights: add a stage that trains"],
+        ),
         ("origins={sfft: start}", ["origins names 'sfft', which is no stage of this run"]),
         ("pretrain=null", ["pretrain has no recipe: give it one under the key 'pretrain'"]),
     ],
@@ -149,3 +153,9 @@ def test_stages_that_do_not_fit_together_are_refused_with_all_problems_at_once(
 def test_a_checkpoint_can_not_have_the_name_of_another_input(tiny: tuple[str, ...]) -> None:
     with pytest.raises(ConfigError, match="can't be named 'corpus'"):
         load_config("tiny", [*tiny, "compare={corpus: start}"])
+
+
+def test_checkpoints_to_compare_are_no_start_of_a_training(tiny: tuple[str, ...]) -> None:
+    config = load_config("tiny", [*tiny, "stages=[ingest, dpo, evaluate]", "compare={a: /b}"])
+    with pytest.raises(ConfigError, match="dpo reads a checkpoint, and no stage before it makes"):
+        calls(config)
