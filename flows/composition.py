@@ -41,8 +41,8 @@ def _problems(config: PipelineConfig, stages: Sequence[Stage]) -> Iterator[str]:
                     f"{stage.name} reads {name}, which {names} makes, and no such stage comes "
                     "before it: add one to `stages`, or leave it out"
                 )
-        makers = [name for name, each in made.items() if each.makes_checkpoint]
-        if stage.checkpoints == "one" and not makers and stage.name not in config.origins:
+        starts = [name for name, each in made.items() if each.makes_checkpoint]
+        if stage.checkpoints == "one" and not starts and stage.name not in config.origins:
             yield (
                 f"{stage.name} reads a checkpoint, and no stage before it makes one: add `start` "
                 "to `stages`, or name a finished one in `origins`"
