@@ -50,7 +50,7 @@ def _problems(config: PipelineConfig, stages: Sequence[Stage]) -> Iterator[str]:
         if (
             stage.checkpoints == "several"
             and not config.compare
-            and all(config.is_random(name) for name in makers)
+            and all(config.is_random(name) for name in starts)
         ):
             yield (
                 f"{stage.name} has no checkpoint to compare but random weights: add a stage that "
